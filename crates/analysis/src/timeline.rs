@@ -1,0 +1,92 @@
+//! What a person would look at: one trial's time line, in ms after the migrate command.
+
+use dunlin_record::TrialId;
+
+/// One trial's time line. Times are ms after the migrate command (before it: negative).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Timeline {
+    /// Which trial.
+    pub trial: TrialId,
+    /// First moment shown.
+    pub start_ms: f64,
+    /// Last moment shown.
+    pub end_ms: f64,
+    /// Each probe's requests.
+    pub probes: Vec<ProbeTrack>,
+    /// Phases and passes, in order of their begin.
+    pub spans: Vec<Span>,
+    /// Moments worth a mark: status changes, stop, resume, checkpoints, decisions.
+    pub marks: Vec<Mark>,
+    /// Bytes on the migration link per 10 ms, as the source sent and received them.
+    pub wire: Vec<WireTick>,
+}
+
+/// One probe's requests, in order of their sequence numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProbeTrack {
+    /// As in `icmp`.
+    pub name: String,
+    /// Time between two requests.
+    pub interval_ms: f64,
+    /// The requests.
+    pub requests: Vec<Request>,
+}
+
+/// One request of a probe.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Request {
+    /// Its sequence number.
+    pub seq: u64,
+    /// When it left.
+    pub sent_ms: f64,
+    /// When its first answer arrived; absent if none did.
+    pub answered_ms: Option<f64>,
+    /// Whose VM answered.
+    pub by: Answerer,
+}
+
+/// Whose VM answered a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answerer {
+    /// The source's.
+    Source,
+    /// The destination's.
+    Destination,
+    /// Answered, but no tap saw it.
+    Unknown,
+    /// Nobody.
+    Nobody,
+}
+
+/// A phase or a pass.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Span {
+    /// As in `stop-and-copy` or `pass 2`.
+    pub name: String,
+    /// Its begin.
+    pub start_ms: f64,
+    /// Its end.
+    pub end_ms: f64,
+}
+
+/// A moment worth a mark.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mark {
+    /// When.
+    pub at_ms: f64,
+    /// What, as in `vcpus-stopped`.
+    pub label: String,
+    /// On which host, if on one.
+    pub host: Option<String>,
+}
+
+/// Bytes on the migration link in the 10 ms from `at_ms`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct WireTick {
+    /// Begin of the tick.
+    pub at_ms: f64,
+    /// Bytes the source sent in it.
+    pub tx_bytes: i64,
+    /// Bytes the source received in it.
+    pub rx_bytes: i64,
+}

@@ -1,0 +1,338 @@
+//! What was asked: one cell of a scenario's matrix, fully resolved.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// One cell of a scenario's matrix, every default filled in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Case {
+    /// The case's name in the scenario.
+    pub name: String,
+    /// The dials that a list in the scenario multiplied, by name, with the value this cell has.
+    #[serde(default)]
+    pub dials: BTreeMap<String, serde_json::Value>,
+    /// The virtual machine.
+    pub vm: VmSettings,
+    /// The hypervisor on both sides.
+    pub qemu: HypervisorSettings,
+    /// The testbed's networks.
+    pub link: Links,
+    /// The outside observers.
+    pub probes: Probes,
+    /// What the guest does during the migration; nothing if empty.
+    pub workload: Option<Workload>,
+    /// How the VM is moved.
+    pub strategy: Strategy,
+    /// How often and how long.
+    pub trials: Trials,
+}
+
+impl Case {
+    /// The case's name followed by its dials' values, as in `dirty 16`: unique within a scenario.
+    #[must_use]
+    pub fn title(&self) -> String {
+        let mut title = self.name.clone();
+        for value in self.dials.values() {
+            title.push(' ');
+            match value {
+                serde_json::Value::String(text) => title.push_str(text),
+                other => title.push_str(&other.to_string()),
+            }
+        }
+        title
+    }
+}
+
+/// The virtual machine to be moved.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct VmSettings {
+    /// Configured memory in MiB.
+    pub memory_mib: u32,
+    /// Virtual CPUs.
+    pub vcpus: u32,
+    /// How many such VMs are moved, one after the other.
+    pub count: u32,
+    /// QEMU machine type.
+    pub machine: String,
+    /// QEMU CPU model; QEMU's own default for the accelerator if absent.
+    pub cpu: Option<String>,
+    /// A kernel image other than the fetched one.
+    pub kernel: Option<PathBuf>,
+    /// The modules folder (`lib/modules/VERSION`) that goes with `kernel`.
+    pub modules: Option<PathBuf>,
+    /// More words for the kernel's command line.
+    pub kernel_args: String,
+    /// Boot each time instead of restoring a template.
+    pub fresh: bool,
+}
+
+impl Default for VmSettings {
+    fn default() -> Self {
+        Self {
+            memory_mib: 512,
+            vcpus: 1,
+            count: 1,
+            machine: "q35".into(),
+            cpu: None,
+            kernel: None,
+            modules: None,
+            kernel_args: String::new(),
+            fresh: false,
+        }
+    }
+}
+
+/// The hypervisor (QEMU) on both sides.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct HypervisorSettings {
+    /// The source's QEMU binary.
+    pub binary: PathBuf,
+    /// The destination's, if another.
+    pub destination_binary: Option<PathBuf>,
+    /// The folder with the firmware (`-L`) of an unpacked source binary.
+    pub firmware: Option<PathBuf>,
+    /// The same for the destination's, if another.
+    pub destination_firmware: Option<PathBuf>,
+    /// What runs the vCPUs.
+    pub accelerator: Accelerator,
+    /// More arguments for both command lines.
+    pub extra_args: Vec<String>,
+    /// Migration capabilities by QEMU's own names.
+    pub capabilities: BTreeMap<String, bool>,
+    /// Migration parameters by QEMU's own names.
+    pub parameters: BTreeMap<String, serde_json::Value>,
+}
+
+impl Default for HypervisorSettings {
+    fn default() -> Self {
+        Self {
+            binary: "qemu-system-x86_64".into(),
+            destination_binary: None,
+            firmware: None,
+            destination_firmware: None,
+            accelerator: Accelerator::Auto,
+            extra_args: Vec::new(),
+            capabilities: BTreeMap::new(),
+            parameters: BTreeMap::new(),
+        }
+    }
+}
+
+/// What runs the vCPUs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Accelerator {
+    /// KVM if a guest really boots under it, else TCG.
+    #[default]
+    Auto,
+    /// The kernel's.
+    Kvm,
+    /// QEMU's emulation.
+    Tcg,
+}
+
+/// The testbed's two networks.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Links {
+    /// Where migrations travel.
+    pub migration: Link,
+    /// Where the VM is reached.
+    pub service: Link,
+}
+
+/// One network's links between each host and the switch.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Link {
+    /// Rate in Mbit/s, each way; not limited if absent.
+    pub rate_mbit: Option<f64>,
+    /// Added delay of each link, one way, in milliseconds.
+    pub delay_ms: f64,
+}
+
+/// The outside observers of the VM's service.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Probes {
+    /// ICMP echo.
+    pub icmp: Option<Probe>,
+    /// UDP echo, answered by the agent.
+    pub udp: Option<Probe>,
+}
+
+/// One observer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Probe {
+    /// Time between two requests, in milliseconds; 0.1 at least.
+    pub interval_ms: f64,
+}
+
+impl Default for Probe {
+    fn default() -> Self {
+        Self { interval_ms: 1.0 }
+    }
+}
+
+/// How often a case is run, and the times around the migration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Trials {
+    /// Trials of each case.
+    pub count: u32,
+    /// Limit of one migration in seconds; past it the trial is `not-converged`.
+    pub limit_s: f64,
+    /// How long the VM is observed before the migration, in seconds: it shows what gaps are usual.
+    pub baseline_s: f64,
+    /// How long it is observed after it, in seconds.
+    pub settle_s: f64,
+}
+
+impl Default for Trials {
+    fn default() -> Self {
+        Self { count: 3, limit_s: 60.0, baseline_s: 1.0, settle_s: 1.0 }
+    }
+}
+
+/// What the guest's agent does during the migration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Workload {
+    /// Writes to each page of a buffer in turn, over and over.
+    MemoryWrite {
+        /// Size of the buffer in MiB.
+        working_set_mib: u32,
+        /// Distinct pages written a second, times 4 KiB.
+        #[serde(default)]
+        rate_mib_s: Rate,
+    },
+}
+
+/// A rate of work.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(into = "RateText", try_from = "RateText")]
+#[schemars(with = "RateText")]
+pub enum Rate {
+    /// As fast as the guest can: `"full"`.
+    #[default]
+    Full,
+    /// MiB a second.
+    MibPerSecond(f64),
+}
+
+/// How a rate is written: a number or `"full"`.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+enum RateText {
+    Number(f64),
+    Word(String),
+}
+
+impl From<Rate> for RateText {
+    fn from(rate: Rate) -> Self {
+        match rate {
+            Rate::Full => Self::Word("full".into()),
+            Rate::MibPerSecond(rate) => Self::Number(rate),
+        }
+    }
+}
+
+impl TryFrom<RateText> for Rate {
+    type Error = &'static str;
+
+    fn try_from(text: RateText) -> Result<Self, Self::Error> {
+        match text {
+            RateText::Number(rate) if rate > 0.0 && rate.is_finite() => Ok(Self::MibPerSecond(rate)),
+            RateText::Word(word) if word == "full" => Ok(Self::Full),
+            _ => Err("expected \"full\" or a rate above 0 in MiB/s"),
+        }
+    }
+}
+
+/// How the VM is moved.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Strategy {
+    /// Copy while it runs, until the rest fits into the downtime limit.
+    PreCopy,
+    /// Ask for the switch to post-copy at once.
+    PostCopy {
+        /// Send requested pages on a channel of their own where the hypervisor can.
+        #[serde(default = "yes")]
+        preempt: bool,
+    },
+    /// Pre-copy first, then post-copy.
+    Hybrid {
+        /// Switch when this many passes over the memory have ended.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after_passes: Option<u32>,
+        /// Switch after this time, in seconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after_s: Option<f64>,
+        /// Send requested pages on a channel of their own where the hypervisor can.
+        #[serde(default = "yes")]
+        preempt: bool,
+    },
+    /// Stop the VM, move its memory, resume it there.
+    Suspend,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Strategy {
+    /// The strategy's standard name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::PreCopy => "pre-copy",
+            Self::PostCopy { .. } => "post-copy",
+            Self::Hybrid { .. } => "hybrid",
+            Self::Suspend => "suspend",
+        }
+    }
+
+    /// Whether post-copy may begin, and whether with preemption.
+    #[must_use]
+    pub fn post_copy(&self) -> Option<bool> {
+        match self {
+            Self::PostCopy { preempt } | Self::Hybrid { preempt, .. } => Some(*preempt),
+            Self::PreCopy | Self::Suspend => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_a_positive_number_or_the_word_full() {
+        let rate = |text: &str| serde_json::from_str::<Rate>(text);
+        assert_eq!(rate("\"full\"").unwrap(), Rate::Full);
+        assert_eq!(rate("12.5").unwrap(), Rate::MibPerSecond(12.5));
+        for wrong in ["0", "-1", "\"fast\"", "null"] {
+            assert!(rate(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_title_names_the_dials() {
+        let mut case: Case = serde_json::from_value(serde_json::json!({
+            "name": "dirty", "vm": {}, "qemu": {}, "link": {}, "probes": {}, "workload": null,
+            "strategy": { "kind": "pre-copy" }, "trials": {}
+        }))
+        .unwrap();
+        assert_eq!(case.title(), "dirty");
+        case.dials.insert("working_set_mib".into(), 16.into());
+        case.dials.insert("rate_mib_s".into(), "full".into());
+        assert_eq!(case.title(), "dirty full 16");
+    }
+}

@@ -1,0 +1,74 @@
+//! What can go wrong with the record.
+
+use std::io;
+use std::path::PathBuf;
+
+/// A result of reading or writing the record.
+pub type Result<T, E = RecordError> = std::result::Result<T, E>;
+
+/// What can go wrong with the record.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecordError {
+    /// A file or folder of the run could not be read or written.
+    #[error("cannot {doing} {}", path.display())]
+    Io {
+        /// What was being done, as in "write".
+        doing: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A file of the run does not hold what it should.
+    #[error("{}:{line}: not a valid {what}", path.display())]
+    Json {
+        /// What the line should have been.
+        what: &'static str,
+        /// In which file.
+        path: PathBuf,
+        /// In which line, from 1.
+        line: usize,
+        /// Why it is not.
+        source: serde_json::Error,
+    },
+    /// The file was written by a version of Dunlin whose format this one does not know.
+    #[error("{} has format {found}, this dunlin reads up to {known}", path.display())]
+    Format {
+        /// Which file.
+        path: PathBuf,
+        /// The format it names.
+        found: u32,
+        /// The newest format known here.
+        known: u32,
+    },
+    /// The folder is not a run.
+    #[error("{} is not a run folder: it has no run.json", path.display())]
+    NotARun {
+        /// Which folder.
+        path: PathBuf,
+    },
+    /// A series file's header or rows are not what they should be.
+    #[error("{}: {why}", path.display())]
+    Series {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl RecordError {
+    /// Wraps an I/O error with what was being done to what.
+    pub(crate) fn io(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { doing, path, source }
+    }
+
+    /// Whether the disk (or a quota on it) was full.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. }
+            if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    }
+}

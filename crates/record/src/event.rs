@@ -1,0 +1,314 @@
+//! What happened: changes of state, few and typed, each with its time on the bench's clock.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Case, HostId, VmId, Workload};
+
+/// One change of state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// When, in nanoseconds of the bench's monotonic clock.
+    pub t_ns: i64,
+    /// On which host, if on one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostId>,
+    /// Of which VM, if of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vm: Option<VmId>,
+    /// What changed.
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+/// What changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum EventKind {
+    /// A trial began; first event of every record.
+    TrialStarted {
+        /// The scenario's name.
+        scenario: String,
+        /// What was asked.
+        case: Box<Case>,
+        /// Which repetition of the case, from 1.
+        trial: u32,
+        /// The VMs move from here …
+        source: HostId,
+        /// … to here.
+        destination: HostId,
+    },
+    /// A hypervisor said what it is.
+    HypervisorIdentified(HypervisorIdentity),
+    /// How another clock stood to the bench's; `error_ns` bounds stamps mapped with it.
+    ClockMapped {
+        /// Which clock, as in `realtime`.
+        clock: String,
+        /// Add this to its stamps.
+        offset_ns: i64,
+        /// Half the bracket of the reading.
+        error_ns: i64,
+    },
+    /// What a network carried when tried, before the trial.
+    LinkMeasured {
+        /// Which, as in `migration`.
+        link: String,
+        /// The rate it was set to, in Mbit/s; absent if not limited.
+        rate_mbit: Option<f64>,
+        /// TCP payload it carried, in Mbit/s.
+        goodput_mbit: f64,
+        /// Its round-trip time, in milliseconds; absent if not measured.
+        #[serde(default)]
+        rtt_ms: Option<f64>,
+    },
+    /// The guest runs and its agent answers.
+    GuestReady {
+        /// How it was started.
+        start: GuestStart,
+        /// From launching the hypervisor to the agent's answer, in milliseconds.
+        took_ms: f64,
+    },
+    /// The workload runs (its working set is allocated and has been written once).
+    WorkloadStarted {
+        /// What was asked.
+        workload: Workload,
+    },
+    /// What the workload did since it was started.
+    WorkloadReported {
+        /// As the agent counted it.
+        achieved: Achieved,
+    },
+    /// Memory in the paper's categories (Hu et al., section 2.2).
+    MemoryHeld {
+        /// Before or after the move.
+        moment: Moment,
+        /// The amounts.
+        #[serde(flatten)]
+        held: MemoryHeld,
+    },
+    /// The destination's hypervisor was launched: its resources are being reserved.
+    DestinationLaunched,
+    /// The destination listens for the migration.
+    DestinationListening,
+    /// A probe began to send.
+    ProbeStarted {
+        /// Which, as in `icmp`.
+        probe: String,
+        /// The interval asked for.
+        interval_ms: f64,
+        /// Whether its threads have real-time priority.
+        realtime_priority: bool,
+    },
+    /// A probe ended; what it cost.
+    ProbeEnded {
+        /// Which.
+        probe: String,
+        /// CPU time of its threads, in nanoseconds.
+        cpu_ns: i64,
+        /// How long it ran, in nanoseconds.
+        wall_ns: i64,
+        /// Requests the kernel refused to send.
+        send_errors: u64,
+        /// Answers or stamps dropped because a socket's buffer was full.
+        drops: u64,
+    },
+    /// The migrate command was given. Total time begins here.
+    MigrateCommand,
+    /// The hypervisor's migration status changed (on either host).
+    MigrationStatus {
+        /// By the hypervisor's own name, as in `pre-switchover`.
+        status: String,
+    },
+    /// The hypervisor began this pass over the memory.
+    MigrationPass {
+        /// From 1.
+        pass: u32,
+    },
+    /// A fine step inside the hypervisor, by its own name (QEMU: trace point `vmstate_downtime_checkpoint`).
+    Checkpoint {
+        /// As in `src-non-iterable-saved`.
+        name: String,
+    },
+    /// The VM's vCPUs stopped on this host.
+    VcpusStopped,
+    /// The VM's vCPUs run on this host.
+    VcpusRunning,
+    /// A policy decided something.
+    Decision {
+        /// What is done.
+        action: String,
+        /// Why.
+        reason: String,
+    },
+    /// The hypervisor's own account of a migration that ended.
+    HypervisorReport(HypervisorReport),
+    /// Anything else the hypervisor said, as it said it.
+    HypervisorEvent {
+        /// Its name.
+        name: String,
+        /// Its data.
+        #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+        data: serde_json::Value,
+    },
+    /// A hypervisor's process ended.
+    ProcessEnded {
+        /// As in "exit status 1" or "signal 9".
+        how: String,
+        /// Whether it was told to.
+        expected: bool,
+    },
+    /// Both ends are complete. Total time ends here.
+    MigrationCompleted,
+    /// After a migration that did not complete: what state the VM is in at the source, as checked.
+    SourceChecked {
+        /// Whether its vCPUs run.
+        running: bool,
+        /// The hypervisor's word for its state.
+        state: String,
+    },
+    /// Something lowers the worth of the figures.
+    Warning {
+        /// What.
+        text: String,
+    },
+    /// The trial ended; last event of a whole record.
+    TrialEnded {
+        /// How.
+        status: Status,
+        /// Why not well.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+    },
+    /// An event of a newer version of Dunlin.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What a hypervisor says it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HypervisorIdentity {
+    /// As in `qemu`.
+    pub name: String,
+    /// As in `10.0.2`.
+    pub version: String,
+    /// `kvm` or `tcg`.
+    pub accelerator: String,
+}
+
+/// How a guest was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GuestStart {
+    /// Its kernel was booted.
+    Booted,
+    /// Its state was restored from a template.
+    Restored,
+}
+
+/// What a workload did, as the agent counted it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Achieved {
+    /// For how long it ran, in seconds of the guest's clock.
+    pub elapsed_s: f64,
+    /// Distinct pages written a second, times 4 KiB, in MiB/s (a page counts once a pass).
+    pub rate_mib_s: f64,
+    /// Full passes over the working set.
+    pub passes: u64,
+    /// Pages whose content was not what had been written; 0 is the only good answer.
+    pub corrupt_pages: u64,
+}
+
+/// Before or after the move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Moment {
+    /// Before the migrate command, at the source.
+    Before,
+    /// After completion, where the VM runs.
+    After,
+}
+
+/// Memory in bytes, in the paper's categories; absent = not measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct MemoryHeld {
+    /// What the VM could have.
+    pub configured_bytes: Option<i64>,
+    /// Resident pages of the guest RAM's mapping on the host (`smaps`).
+    pub allocated_bytes: Option<i64>,
+    /// Used inside the guest (`MemTotal` less `MemFree`, as in the papers).
+    pub used_bytes: Option<i64>,
+    /// Asked for by the guest's processes (`Committed_AS`).
+    pub requested_bytes: Option<i64>,
+    /// Rewritten all the time by the workload.
+    pub dirtied_bytes: Option<i64>,
+}
+
+/// The hypervisor's own account of a migration; absent = it did not say.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct HypervisorReport {
+    /// Total time in milliseconds.
+    pub total_time_ms: Option<f64>,
+    /// Downtime in milliseconds.
+    pub downtime_ms: Option<f64>,
+    /// Setup in milliseconds.
+    pub setup_time_ms: Option<f64>,
+    /// Bytes it says it sent for memory.
+    pub ram_bytes: Option<i64>,
+    /// Everything it said, under its own names.
+    #[serde(default)]
+    pub raw: BTreeMap<String, serde_json::Value>,
+}
+
+/// How a trial ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// The VM runs at the destination, both ends complete.
+    Completed,
+    /// The limit passed; the migration was cancelled and the VM runs at the source.
+    NotConverged,
+    /// Something went wrong.
+    Failed,
+    /// The user ended it.
+    Cancelled,
+}
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Completed => "completed",
+            Self::NotConverged => "not-converged",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_flat_json_object() {
+        let event = Event {
+            t_ns: 5,
+            host: Some(HostId::new("host-a")),
+            vm: Some(VmId::new("vm0")),
+            kind: EventKind::MemoryHeld {
+                moment: Moment::Before,
+                held: MemoryHeld { used_bytes: Some(7), ..MemoryHeld::default() },
+            },
+        };
+        let text = serde_json::to_string(&event).unwrap();
+        assert!(text.starts_with(r#"{"t_ns":5,"host":"host-a","vm":"vm0","event":"memory-held","moment":"before""#), "{text}");
+        assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), event);
+    }
+
+    #[test]
+    fn an_event_of_a_newer_version_is_kept_as_unknown() {
+        let event: Event = serde_json::from_str(r#"{"t_ns":1,"event":"brand-new","with":[1]}"#).unwrap();
+        assert_eq!(event.kind, EventKind::Unknown);
+    }
+}

@@ -1,0 +1,32 @@
+//! What was asked, what happened, what came out: Dunlin's vocabulary as types, and the run folder that keeps it.
+//!
+//! Everything left of the record touches the world and writes [`Event`]s and series; everything right of it is pure
+//! and reads them. An [`Outcome`] can be computed again from events and series alone.
+
+mod case;
+mod error;
+mod event;
+mod event_file;
+mod ids;
+mod outcome;
+mod run_folder;
+mod series;
+
+pub use case::{
+    Accelerator, Case, HypervisorSettings, Link, Links, Probe, Probes, Rate, Strategy, Trials, VmSettings, Workload,
+};
+pub use error::{RecordError, Result};
+pub use event::{
+    Achieved, Event, EventKind, GuestStart, HypervisorIdentity, HypervisorReport, MemoryHeld, Moment, Status,
+};
+pub use event_file::{EventReader, EventWriter, read_events};
+pub use ids::{HostId, TrialId, VmId};
+pub use outcome::{
+    AnsweredBy, CaseLabel, DowntimeMs, Flag, HypervisorLabel, Iteration, LinkOutcome, MemoryMib, Outage, Outcome,
+    PhasesMs, ProbeOutcome, WireBytes, WorkloadOutcome, outcome_schema,
+};
+pub use run_folder::{HostFingerprint, RunFolder, RunInfo, TrialRecord};
+pub use series::{ABSENT, Column, Series, SeriesWriter, read_series, shapes};
+
+/// The version of the run folder's format. Raised when a reader of the old one would misread the new one.
+pub const FORMAT: u32 = 1;

@@ -1,0 +1,283 @@
+//! What came out: one line of `trials.jsonl`. Units stand last in every name; absent = not measured.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Achieved, Status, VmId, Workload};
+
+/// The outcome of one trial for one VM, recomputable from the trial's events and series.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Outcome {
+    /// The format's version.
+    pub format: u32,
+    /// The scenario's name.
+    pub scenario: String,
+    /// Which cell of the matrix.
+    pub case: CaseLabel,
+    /// Which repetition, from 1.
+    pub trial: u32,
+    /// The trial's id: names its events, series and logs.
+    pub id: crate::TrialId,
+    /// Which VM.
+    pub vm: VmId,
+    /// What moved it.
+    pub hypervisor: Option<HypervisorLabel>,
+    /// The strategy's name.
+    pub strategy: String,
+    /// How it ended.
+    pub status: Status,
+    /// Why not well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Why the figures cannot be fully trusted.
+    pub flags: Vec<Flag>,
+    /// From the migrate command to both ends complete, in ms.
+    pub total_time_ms: Option<f64>,
+    /// Total time less `downtime_ms.icmp`, as in the papers, in ms.
+    pub migration_time_ms: Option<f64>,
+    /// Least total time: non-zero guest pages x 4 KiB over the link's goodput, in ms.
+    pub floor_ms: Option<f64>,
+    /// Least downtime: what was left to send at the stop over the link's goodput plus one round trip, in ms.
+    pub downtime_floor_ms: Option<f64>,
+    /// The downtimes, in ms.
+    pub downtime_ms: DowntimeMs,
+    /// The error of each downtime that is an estimate, in ms.
+    pub downtime_error_ms: DowntimeMs,
+    /// Each outside observer's account, by its name.
+    pub probes: BTreeMap<String, ProbeOutcome>,
+    /// Bytes of the migration's own flows on the wire, Ethernet headers included.
+    pub wire_bytes: Option<WireBytes>,
+    /// Bytes of memory the hypervisor says it sent.
+    pub ram_bytes: Option<i64>,
+    /// One entry a pass over the memory.
+    pub iterations: Vec<Iteration>,
+    /// The phases of Prakash et al., equation 1, in ms.
+    pub phases_ms: PhasesMs,
+    /// Memory in the categories of Hu et al., section 2.2, in MiB, before the migration.
+    pub memory_mib: MemoryMib,
+    /// What the guest did.
+    pub workload: Option<WorkloadOutcome>,
+    /// The migration network.
+    pub link: LinkOutcome,
+    /// From launching the source's hypervisor to a guest that answers, in ms.
+    pub guest_start_ms: Option<f64>,
+}
+
+/// Which cell of a scenario's matrix.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CaseLabel {
+    /// The case's name.
+    pub name: String,
+    /// The dials that vary in it.
+    #[serde(flatten)]
+    pub dials: BTreeMap<String, serde_json::Value>,
+}
+
+impl CaseLabel {
+    /// Name and dials, as in `dirty 16`.
+    #[must_use]
+    pub fn title(&self) -> String {
+        let mut title = self.name.clone();
+        for value in self.dials.values() {
+            title.push(' ');
+            match value {
+                serde_json::Value::String(text) => title.push_str(text),
+                other => title.push_str(&other.to_string()),
+            }
+        }
+        title
+    }
+}
+
+/// What moved the VM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HypervisorLabel {
+    /// As in `qemu`.
+    pub name: String,
+    /// The source's version.
+    pub version: String,
+    /// The destination's version, if another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination_version: Option<String>,
+    /// `kvm` or `tcg`.
+    pub accelerator: String,
+}
+
+/// A reason not to trust a figure fully.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Flag {
+    /// The machine's CPUs were busy nearly all the time during the migration.
+    HostSaturated,
+    /// More than 1 % of a probe's requests left later than one interval after they were due.
+    ProberLate,
+    /// The kernel refused requests or dropped answers of a probe.
+    ProberLost,
+    /// The guest's CPU is emulated: times are not those of hardware.
+    EmulatedCpu,
+    /// A probe saw no gap that stands out of those before the migration.
+    OutageWithinNoise,
+    /// A downtime ended only when the probe did.
+    OutageUnfinished,
+    /// The passive record on a host's tap dropped frames.
+    PassagesLost,
+    /// The workload reached less than 90 % of the rate asked for.
+    WorkloadBelowRate,
+    /// The workload found pages with a content it had not written. The gravest of all.
+    CorruptMemory,
+    /// The record breaks off.
+    RecordTruncated,
+}
+
+/// The downtimes of one migration, in ms. Four figures, never mixed.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct DowntimeMs {
+    /// As the hypervisor reports it.
+    pub reported: Option<f64>,
+    /// From the vCPUs' stop at the source to their running at the destination, by events on one clock.
+    pub paused: Option<f64>,
+    /// Longest outage of the ICMP probe.
+    pub icmp: Option<f64>,
+    /// Longest outage of the UDP probe.
+    pub udp: Option<f64>,
+    /// Longest outage of the TCP probe.
+    pub tcp: Option<f64>,
+    /// Longest outage of the HTTP probe.
+    pub http: Option<f64>,
+}
+
+/// One outside observer's account of a migration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ProbeOutcome {
+    /// Requests sent between the migrate command and completion + settle time.
+    pub sent: u64,
+    /// Of these, never answered.
+    pub lost: u64,
+    /// Of these, answered later than the slowest answer before the migration and than one interval.
+    pub late: u64,
+    /// Answers that came twice.
+    pub duplicated: u64,
+    /// Time between two requests, in ms.
+    pub interval_ms: f64,
+    /// Error of an outage by this probe, in ms: one interval, the jitter of answers before the migration (99th
+    /// percentile), and the clock mapping's.
+    pub error_ms: Option<f64>,
+    /// Longest gap between answers before the migration, less one interval: what stands out must exceed it. In ms.
+    pub baseline_gap_ms: Option<f64>,
+    /// How late requests left, 99th percentile, in ms.
+    pub send_lateness_p99_ms: Option<f64>,
+    /// CPU time of the probe's threads over its running time, in percent of one core.
+    pub cpu_percent: Option<f64>,
+    /// Which host's VM answered, by the record on the hosts' taps; absent without one.
+    pub answered_by: Option<AnsweredBy>,
+    /// Every outage that stands out, in order.
+    pub outages: Vec<Outage>,
+}
+
+/// Which host's VM answered how many requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct AnsweredBy {
+    /// The source's.
+    pub source: u64,
+    /// The destination's.
+    pub destination: u64,
+    /// Answered, but no tap saw the answer.
+    pub unknown: u64,
+}
+
+/// A time in which a service did not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Outage {
+    /// Arrival of the last answer before it, in ms after the migrate command.
+    pub start_ms: f64,
+    /// The gap between the arrivals around it less one interval, in ms.
+    pub length_ms: f64,
+}
+
+/// Bytes at the source's interface to the migration network, Ethernet headers included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WireBytes {
+    /// Sent by the source.
+    pub source_tx: i64,
+    /// Received by the source.
+    pub source_rx: i64,
+}
+
+/// One pass over the memory.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Iteration {
+    /// From 1.
+    pub pass: u32,
+    /// Its begin, in ms after the migrate command.
+    pub start_ms: f64,
+    /// How long it took, in ms.
+    pub duration_ms: f64,
+    /// Bytes on the wire while it ran; absent without counters.
+    pub wire_bytes: Option<i64>,
+    /// What was left to send when it ended, by the hypervisor's last word in it.
+    pub remaining_bytes: Option<i64>,
+    /// The hypervisor's estimate of the rate at which pages were dirtied, in MiB/s.
+    pub dirty_rate_mib_s: Option<f64>,
+    /// By how much vCPUs were slowed, in percent.
+    pub throttle_percent: Option<f64>,
+}
+
+/// The phases of a migration (Prakash et al., equation 1), in ms.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct PhasesMs {
+    /// From the migrate command to the end of the hypervisor's setup.
+    pub initialize: Option<f64>,
+    /// The destination prepared, until it listens. Before the migrate command, so not part of total time.
+    pub reserve: Option<f64>,
+    /// One entry a pass.
+    pub pre_copy: Vec<f64>,
+    /// From the vCPUs' stop at the source to the last byte sent for their start.
+    pub stop_and_copy: Option<f64>,
+    /// From the last byte to the destination's acknowledgement.
+    pub commit: Option<f64>,
+    /// To the vCPUs running at the destination.
+    pub activate: Option<f64>,
+    /// From then to the last page, where the VM ran before its memory was there.
+    pub post_copy: Option<f64>,
+}
+
+/// Memory in the categories of Hu et al., section 2.2, in MiB.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct MemoryMib {
+    /// What the VM could have.
+    pub configured: Option<f64>,
+    /// Resident pages of the guest RAM's mapping at the source.
+    pub allocated: Option<f64>,
+    /// Used inside the guest.
+    pub used: Option<f64>,
+    /// Asked for by the guest's processes.
+    pub requested: Option<f64>,
+    /// Rewritten all the time by the workload.
+    pub dirtied: Option<f64>,
+}
+
+/// What the guest was asked to do, and did.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WorkloadOutcome {
+    /// The scenario's words.
+    pub asked: Workload,
+    /// The agent's count; absent if it could not be asked.
+    pub achieved: Option<Achieved>,
+}
+
+/// The migration network.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct LinkOutcome {
+    /// The rate it was set to, in Mbit/s.
+    pub rate_mbit: Option<f64>,
+    /// TCP payload it carried when tried, in Mbit/s.
+    pub goodput_mbit: Option<f64>,
+}
+
+/// The JSON Schema of a line of `trials.jsonl`.
+#[must_use]
+pub fn outcome_schema() -> serde_json::Value {
+    schemars::schema_for!(Outcome).to_value()
+}

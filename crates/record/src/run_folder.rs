@@ -1,0 +1,272 @@
+//! The run folder: `run.json`, `trials.jsonl`, `events/`, `series/`, `logs/`.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Case, Event, FORMAT, Outcome, RecordError, Result, Series, TrialId, read_events, read_series};
+
+/// `run.json`: what a run is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunInfo {
+    /// The folder's format.
+    pub format: u32,
+    /// The version of Dunlin that made it.
+    pub dunlin_version: String,
+    /// The scenario's name.
+    pub scenario: String,
+    /// Its title.
+    pub title: String,
+    /// When the run began, in milliseconds since the Unix epoch.
+    pub started_epoch_ms: i64,
+    /// The scenario as resolved: its cells, in order.
+    pub cases: Vec<Case>,
+    /// The machines it ran on.
+    pub hosts: Vec<HostFingerprint>,
+}
+
+/// What a machine was when a run began.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct HostFingerprint {
+    /// The hosts of the testbed that it was, as in `host-a, host-b, bench`.
+    pub hosts: String,
+    /// CPU model.
+    pub cpu: Option<String>,
+    /// Its cores.
+    pub cores: Option<u32>,
+    /// Its memory in MiB.
+    pub memory_mib: Option<u64>,
+    /// Kernel release.
+    pub kernel: Option<String>,
+    /// Whether the kernel merges equal pages (KSM).
+    pub ksm: Option<String>,
+    /// Transparent huge pages.
+    pub thp: Option<String>,
+    /// TCP congestion control of the testbed.
+    pub congestion_control: Option<String>,
+    /// Anything else worth knowing, by name.
+    #[serde(default)]
+    pub more: BTreeMap<String, String>,
+}
+
+/// A run folder on disk.
+#[derive(Debug, Clone)]
+pub struct RunFolder {
+    path: PathBuf,
+}
+
+/// The raw record of one trial: all that its outcome is computed from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrialRecord {
+    /// Which trial.
+    pub id: TrialId,
+    /// What happened, in the order of time.
+    pub events: Vec<Event>,
+    /// Its series by name, as in `vm0-probe-icmp-sent`.
+    pub series: BTreeMap<String, Series>,
+    /// Whether any of it breaks off.
+    pub truncated: bool,
+}
+
+impl RunFolder {
+    /// Makes the folder and writes its `run.json`.
+    ///
+    /// # Errors
+    /// Where either cannot be done.
+    pub fn create(path: &Path, info: &RunInfo) -> Result<Self> {
+        for folder in ["events", "series", "logs"] {
+            let folder = path.join(folder);
+            fs::create_dir_all(&folder).map_err(RecordError::io("create", folder))?;
+        }
+        let folder = Self { path: path.to_owned() };
+        folder.write_info(info)?;
+        Ok(folder)
+    }
+
+    /// Opens a run folder that is there.
+    ///
+    /// # Errors
+    /// Where it is no run folder, or of a newer format.
+    pub fn open(path: &Path) -> Result<Self> {
+        let folder = Self { path: path.to_owned() };
+        folder.info().map(|_| folder)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads `run.json`.
+    ///
+    /// # Errors
+    /// Where it is missing, broken or of a newer format.
+    pub fn info(&self) -> Result<RunInfo> {
+        let path = self.path.join("run.json");
+        if !path.is_file() {
+            return Err(RecordError::NotARun { path: self.path.clone() });
+        }
+        let text = fs::read_to_string(&path).map_err(RecordError::io("read", &path))?;
+        let info: RunInfo = serde_json::from_str(&text)
+            .map_err(|source| RecordError::Json { what: "run", line: source.line(), path: path.clone(), source })?;
+        if info.format > FORMAT {
+            return Err(RecordError::Format { path, found: info.format, known: FORMAT });
+        }
+        Ok(info)
+    }
+
+    /// Writes `run.json` anew.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn write_info(&self, info: &RunInfo) -> Result<()> {
+        let path = self.path.join("run.json");
+        let text = serde_json::to_string_pretty(info)
+            .map_err(|source| RecordError::Json { what: "run", path: path.clone(), line: 0, source })?;
+        replace(&path, text.as_bytes())
+    }
+
+    /// Where a trial's events are.
+    #[must_use]
+    pub fn events_path(&self, trial: &TrialId) -> PathBuf {
+        self.path.join("events").join(format!("{trial}.jsonl.zst"))
+    }
+
+    /// Where a series of a trial is.
+    #[must_use]
+    pub fn series_path(&self, trial: &TrialId, name: &str) -> PathBuf {
+        self.path.join("series").join(trial.as_str()).join(format!("{name}.zst"))
+    }
+
+    /// The folder of a trial's logs.
+    #[must_use]
+    pub fn logs_path(&self, trial: &TrialId) -> PathBuf {
+        self.path.join("logs").join(trial.as_str())
+    }
+
+    /// The trials that have events, in the order of their names.
+    ///
+    /// # Errors
+    /// Where the folder cannot be listed.
+    pub fn trials(&self) -> Result<Vec<TrialId>> {
+        let folder = self.path.join("events");
+        let mut names: Vec<String> = list(&folder)?;
+        names.sort();
+        Ok(names.iter().filter_map(|name| name.strip_suffix(".jsonl.zst")).map(TrialId::new).collect())
+    }
+
+    /// Reads the raw record of a trial, as far as it goes.
+    ///
+    /// # Errors
+    /// Where its events or a series cannot be read at all.
+    pub fn read_trial(&self, trial: &TrialId) -> Result<TrialRecord> {
+        let read = read_events(&self.events_path(trial))?;
+        let mut events = read.events;
+        events.sort_by_key(|event| event.t_ns);
+        let folder = self.path.join("series").join(trial.as_str());
+        let mut series = BTreeMap::new();
+        let mut truncated = read.truncated;
+        if folder.is_dir() {
+            for file in list(&folder)? {
+                let Some(name) = file.strip_suffix(".zst") else { continue };
+                let one = read_series(&folder.join(&file))?;
+                truncated |= one.truncated;
+                series.insert(name.to_owned(), one);
+            }
+        }
+        Ok(TrialRecord { id: trial.clone(), events, series, truncated })
+    }
+
+    /// Reads `trials.jsonl`; empty if it is not there.
+    ///
+    /// # Errors
+    /// Where a line of it is no outcome.
+    pub fn outcomes(&self) -> Result<Vec<Outcome>> {
+        let path = self.outcomes_path();
+        if !path.exists() {
+            return Ok(Vec::new());
+        }
+        let text = fs::read_to_string(&path).map_err(RecordError::io("read", &path))?;
+        let parse = |(index, line): (usize, &str)| {
+            serde_json::from_str(line).map_err(|source| RecordError::Json {
+                what: "outcome",
+                path: path.clone(),
+                line: index + 1,
+                source,
+            })
+        };
+        text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(parse).collect()
+    }
+
+    /// Appends a line to `trials.jsonl`.
+    ///
+    /// # Errors
+    /// Where it cannot be written; earlier lines stay as they are.
+    pub fn append_outcome(&self, outcome: &Outcome) -> Result<()> {
+        let path = self.outcomes_path();
+        let line = outcome_line(outcome, &path)?;
+        let mut file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .map_err(RecordError::io("open", &path))?;
+        let before = file.metadata().map_err(RecordError::io("read", &path))?.len();
+        file.write_all(line.as_bytes()).map_err(|error| {
+            // Half a line would make every line after it unreadable.
+            let _ = file.set_len(before);
+            RecordError::io("write", &path)(error)
+        })
+    }
+
+    /// Writes `trials.jsonl` anew.
+    ///
+    /// # Errors
+    /// Where it cannot be written; the old one then stays.
+    pub fn replace_outcomes(&self, outcomes: &[Outcome]) -> Result<()> {
+        let path = self.outcomes_path();
+        let mut text = String::new();
+        for outcome in outcomes {
+            text.push_str(&outcome_line(outcome, &path)?);
+        }
+        replace(&path, text.as_bytes())
+    }
+
+    /// Where `trials.jsonl` is.
+    #[must_use]
+    pub fn outcomes_path(&self) -> PathBuf {
+        self.path.join("trials.jsonl")
+    }
+}
+
+fn outcome_line(outcome: &Outcome, path: &Path) -> Result<String> {
+    serde_json::to_string(outcome)
+        .map(|line| line + "\n")
+        .map_err(|source| RecordError::Json { what: "outcome", path: path.to_owned(), line: 0, source })
+}
+
+/// Replaces a file in one step, so that no reader sees half of it.
+fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let next = path.with_extension("new");
+    File::create(&next)
+        .and_then(|mut file| file.write_all(bytes))
+        .and_then(|()| fs::rename(&next, path))
+        .map_err(|error| {
+            let _ = fs::remove_file(&next);
+            RecordError::io("write", path)(error)
+        })
+}
+
+fn list(folder: &Path) -> Result<Vec<String>> {
+    let entries = fs::read_dir(folder).map_err(RecordError::io("list", folder))?;
+    entries
+        .map(|entry| {
+            entry
+                .map(|entry| entry.file_name().to_string_lossy().into_owned())
+                .map_err(RecordError::io("list", folder))
+        })
+        .collect()
+}
