@@ -1,0 +1,74 @@
+//! What can go wrong with a testbed.
+
+use std::io;
+
+/// A result of working on a testbed.
+pub type Result<T, E = TestbedError> = std::result::Result<T, E>;
+
+/// What can go wrong with a testbed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TestbedError {
+    /// The system refused something.
+    #[error("cannot {doing}")]
+    Io {
+        /// What was being done to what, as in "create the tap vm0 on host-a".
+        doing: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The kernel's network configuration refused something.
+    #[error("cannot {doing} (netlink)")]
+    Netlink {
+        /// What was being done to what.
+        doing: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A wait reached its limit.
+    #[error("{waiting_for} did not happen within {after_s:.1} s")]
+    Timeout {
+        /// What was waited for, as in "a connection to qmp.sock".
+        waiting_for: String,
+        /// How long.
+        after_s: f64,
+    },
+    /// This machine, or this version, cannot do what was asked.
+    #[error("{what} is not supported: {because}")]
+    Unsupported {
+        /// What was asked.
+        what: String,
+        /// Why it cannot be had.
+        because: String,
+    },
+    /// A helper on a host failed.
+    #[error("the helper on {host} failed: {why}")]
+    Helper {
+        /// On which host.
+        host: String,
+        /// What it said, or how it ended.
+        why: String,
+    },
+    /// The system keeps from this user what a testbed needs.
+    #[error("{what} is not permitted; to mend: {mend}")]
+    NotPermitted {
+        /// What was refused.
+        what: String,
+        /// What opens it, as a command where there is one.
+        mend: String,
+    },
+}
+
+impl TestbedError {
+    /// Wraps an I/O error with what was being done to what.
+    pub(crate) fn io(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let doing = doing.into();
+        move |source| Self::Io { doing, source }
+    }
+
+    /// The same for an error number of the kernel.
+    pub(crate) fn errno(doing: impl Into<String>) -> impl FnOnce(nix::errno::Errno) -> Self {
+        let doing = doing.into();
+        move |errno| Self::Io { doing, source: errno.into() }
+    }
+}
