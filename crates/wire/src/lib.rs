@@ -1,1 +1,19 @@
-//! Placeholder.
+//! Capture and counters: passive records of what an interface of the current network namespace carried. Knows no VM.
+//!
+//! Each record runs on a thread of its own, which stays in the network namespace of the thread that started it, and
+//! hands batches of rows to a sink until it is stopped.
+
+mod counters;
+mod cpu;
+mod error;
+mod frame;
+mod packet_socket;
+mod passages;
+mod recording;
+
+pub use counters::{InterfaceCounters, count_interface, read_interface};
+pub use cpu::count_cpu;
+pub use error::{Result, WireError};
+pub use frame::{PROBE_MAGIC, ProbeFrame, UDP_PROBE_PORT, parse_probe_frame};
+pub use passages::watch_passages;
+pub use recording::{Recording, RowSink, Summary};

@@ -1,0 +1,43 @@
+//! What can go wrong while watching a wire.
+
+use std::io;
+
+/// A result of watching a wire.
+pub type Result<T, E = WireError> = std::result::Result<T, E>;
+
+/// What can go wrong while watching a wire.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WireError {
+    /// The kernel refused something.
+    #[error("cannot {doing} {what}")]
+    Io {
+        /// What was being done, as in "read the counters of".
+        doing: &'static str,
+        /// To what: an interface or a file.
+        what: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The kernel's answer is not what it should be.
+    #[error("cannot make sense of {what}: {why}")]
+    Answer {
+        /// Which answer.
+        what: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The thread of a record panicked.
+    #[error("the thread {thread} died")]
+    ThreadDied {
+        /// The thread's name.
+        thread: String,
+    },
+}
+
+impl WireError {
+    /// Wraps an I/O error with what was being done to what.
+    pub(crate) fn io<E: Into<io::Error>>(doing: &'static str, what: &str) -> impl FnOnce(E) -> Self {
+        move |source| Self::Io { doing, what: what.to_owned(), source: source.into() }
+    }
+}

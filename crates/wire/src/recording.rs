@@ -1,0 +1,154 @@
+//! A record on a thread of its own: something is read at a fixed cadence and its rows are handed to a sink.
+
+use std::thread::{Builder, JoinHandle};
+
+use dunlin_clock::{Cancel, MILLISECOND_NS, now_ns, sleep_until};
+
+use crate::{Result, WireError};
+
+/// Takes a batch of rows, laid end to end; never called with none.
+pub type RowSink = Box<dyn FnMut(&[i64]) + Send>;
+
+/// How long rows are gathered before they are handed on.
+const BATCH_NS: i64 = 100 * MILLISECOND_NS;
+
+/// What is known of a record once it has ended. Absent where it does not apply.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Frames the kernel could not keep for the record.
+    pub dropped: Option<u64>,
+    /// The worst error of mapping the kernel's stamps to the bench's clock.
+    pub clock_error_ns: Option<i64>,
+}
+
+/// Something that is read at a fixed cadence.
+pub(crate) trait Source: Send + 'static {
+    /// The cadence.
+    const PERIOD_NS: i64;
+
+    /// Appends the rows there are now.
+    fn read(&mut self, rows: &mut Vec<i64>) -> Result<()>;
+
+    /// What is known at the end.
+    fn summary(&mut self) -> Result<Summary>;
+}
+
+/// A record that goes on until it is stopped or dropped.
+#[derive(Debug)]
+pub struct Recording {
+    name: String,
+    ending: Cancel,
+    thread: Option<JoinHandle<Result<Summary>>>,
+}
+
+impl Recording {
+    pub(crate) fn start(name: &str, source: impl Source, sink: RowSink) -> Result<Self> {
+        let ending = Cancel::new();
+        let seen = ending.clone();
+        let thread = Builder::new()
+            .name(name.to_owned())
+            .spawn(move || run(source, sink, &seen))
+            .map_err(WireError::io("start the thread", name))?;
+        Ok(Self { name: name.to_owned(), ending, thread: Some(thread) })
+    }
+
+    /// Ends the record, within a few periods of its cadence. When this returns, the sink has had its last row and is
+    /// gone.
+    ///
+    /// # Errors
+    /// Where the record broke off before; the sink has had what was read until then.
+    pub fn stop(mut self) -> Result<Summary> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<Summary> {
+        self.ending.cancel();
+        let Some(thread) = self.thread.take() else { return Ok(Summary::default()) };
+        thread.join().unwrap_or_else(|_| Err(WireError::ThreadDied { thread: self.name.clone() }))
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        // Whoever drops a record no longer asks how it went.
+        let _ = self.end();
+    }
+}
+
+fn run<S: Source>(mut source: S, mut sink: RowSink, ending: &Cancel) -> Result<Summary> {
+    let mut rows = Vec::new();
+    let mut due_ns = now_ns();
+    let mut hand_on_ns = due_ns + BATCH_NS;
+    loop {
+        // Looked at before the last reading, so that this reading holds all there was when the end was asked for.
+        let last = ending.is_cancelled();
+        let read = source.read(&mut rows);
+        let now = now_ns();
+        if (last || read.is_err() || now >= hand_on_ns) && !rows.is_empty() {
+            sink(&rows);
+            rows.clear();
+            hand_on_ns = now + BATCH_NS;
+        }
+        read?;
+        if last {
+            return source.summary();
+        }
+        // A reading that comes late is not made up for: the next one is at the next multiple of the period.
+        due_ns += S::PERIOD_NS * ((now - due_ns) / S::PERIOD_NS + 1);
+        sleep_until(due_ns);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, channel};
+
+    use super::*;
+
+    struct Counting {
+        next: i64,
+        fails_at: i64,
+    }
+
+    impl Source for Counting {
+        const PERIOD_NS: i64 = MILLISECOND_NS;
+
+        fn read(&mut self, rows: &mut Vec<i64>) -> Result<()> {
+            if self.next == self.fails_at {
+                return Err(WireError::Answer { what: "the test".into(), why: "it is over".into() });
+            }
+            rows.push(self.next);
+            self.next += 1;
+            Ok(())
+        }
+
+        fn summary(&mut self) -> Result<Summary> {
+            Ok(Summary { dropped: u64::try_from(self.next).ok(), clock_error_ns: None })
+        }
+    }
+
+    fn start(fails_at: i64) -> (Recording, Receiver<Vec<i64>>) {
+        let (sender, receiver) = channel();
+        let sink = Box::new(move |rows: &[i64]| drop(sender.send(rows.to_vec())));
+        (Recording::start("counting", Counting { next: 0, fails_at }, sink).unwrap(), receiver)
+    }
+
+    #[test]
+    fn every_row_has_reached_the_sink_when_stop_returns() {
+        let (recording, rows) = start(-1);
+        sleep_until(now_ns() + 150 * MILLISECOND_NS);
+        let summary = recording.stop().unwrap();
+        // The iteration ends because the sink, and the sender in it, is gone.
+        let rows: Vec<i64> = rows.iter().flatten().collect();
+        assert!(rows.len() > 1);
+        assert_eq!(rows, (0..i64::try_from(rows.len()).unwrap()).collect::<Vec<_>>());
+        assert_eq!(summary.dropped, u64::try_from(rows.len()).ok());
+    }
+
+    #[test]
+    fn a_record_that_breaks_off_hands_on_what_it_had_and_says_why() {
+        let (recording, rows) = start(3);
+        assert_eq!(rows.iter().flatten().collect::<Vec<_>>(), [0, 1, 2]);
+        assert!(matches!(recording.stop(), Err(WireError::Answer { .. })));
+    }
+}
