@@ -71,4 +71,10 @@ impl TestbedError {
         let doing = doing.into();
         move |errno| Self::Io { doing, source: errno.into() }
     }
+
+    /// The same for a refusal of the kernel's network configuration.
+    pub(crate) fn netlink(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let doing = doing.into();
+        move |source| Self::Netlink { doing, source }
+    }
 }
