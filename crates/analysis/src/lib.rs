@@ -1,5 +1,21 @@
 //! From a trial's record to its outcome and its time line: pure, no VM, no socket, no clock.
 
+mod answers;
+mod error;
+mod flags;
+mod floors;
+mod iterations;
+mod moments;
+mod observers;
+mod outages;
+mod outcome;
+mod phases;
+mod probe_log;
+mod samples;
 mod timeline;
+mod trial;
+mod units;
 
-pub use timeline::{Answerer, Mark, ProbeTrack, Request, Span, Timeline, WireTick};
+pub use error::AnalysisError;
+pub use outcome::outcomes;
+pub use timeline::{Answerer, Mark, ProbeTrack, Request, Span, Timeline, WireTick, timeline};

@@ -1,6 +1,10 @@
 //! What a person would look at: one trial's time line, in ms after the migrate command.
 
+mod build;
+
 use dunlin_record::TrialId;
+
+pub use build::timeline;
 
 /// One trial's time line. Times are ms after the migrate command (before it: negative).
 #[derive(Debug, Clone, PartialEq)]

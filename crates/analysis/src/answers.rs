@@ -1,0 +1,69 @@
+//! Who answered: a join of the probes' series with what passed the VM's tap on each host.
+
+use std::collections::HashMap;
+
+use dunlin_record::{ABSENT, AnsweredBy, HostId, Series};
+
+use crate::probe_log::Request;
+use crate::timeline::Answerer;
+use crate::trial::Trial;
+
+/// An answer from the VM, in the column `direction` of the passages.
+const FROM_VM: i64 = 1;
+
+/// On whose tap the first answer to each request of one probe was seen.
+#[derive(Debug)]
+pub(crate) struct Passages {
+    first_seen: HashMap<i64, (i64, Answerer)>,
+}
+
+impl Passages {
+    /// What passed the taps of a VM for one probe; absent where no tap was watched or the probe leaves no mark there.
+    pub(crate) fn of(trial: &Trial, probe: &str) -> Option<Self> {
+        let code = match probe {
+            "icmp" => 0,
+            "udp" => 1,
+            _ => return None,
+        };
+        let tap = |host: &HostId| trial.vm_series(&format!("passages-{host}"));
+        let taps = [(tap(trial.source), Answerer::Source), (tap(trial.destination), Answerer::Destination)];
+        if taps.iter().all(|(series, _)| series.is_none()) {
+            return None;
+        }
+        let mut first_seen = HashMap::new();
+        for (series, answerer) in taps {
+            for [probe, seq, direction, t_ns] in series.into_iter().flat_map(Series::rows_of) {
+                if probe != code || direction != FROM_VM || t_ns == ABSENT {
+                    continue;
+                }
+                let first = first_seen.entry(seq).or_insert((t_ns, answerer));
+                if t_ns < first.0 {
+                    *first = (t_ns, answerer);
+                }
+            }
+        }
+        Some(Self { first_seen })
+    }
+
+    /// Whose VM answered a request.
+    pub(crate) fn answerer(&self, request: &Request) -> Answerer {
+        match request.answered_ns {
+            None => Answerer::Nobody,
+            Some(_) => self.first_seen.get(&request.seq).map_or(Answerer::Unknown, |(_, answerer)| *answerer),
+        }
+    }
+
+    /// How many of the requests whose VM answered.
+    pub(crate) fn count<'a>(&self, requests: impl Iterator<Item = &'a Request>) -> AnsweredBy {
+        let mut counts = AnsweredBy::default();
+        for request in requests {
+            match self.answerer(request) {
+                Answerer::Source => counts.source += 1,
+                Answerer::Destination => counts.destination += 1,
+                Answerer::Unknown => counts.unknown += 1,
+                Answerer::Nobody => {}
+            }
+        }
+        counts
+    }
+}

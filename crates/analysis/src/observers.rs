@@ -1,0 +1,159 @@
+//! Each probe's account of a migration, and the downtimes the probes saw.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dunlin_record::{DowntimeMs, EventKind, Flag, Outage, ProbeOutcome};
+
+use crate::answers::Passages;
+use crate::moments::Moments;
+use crate::outages::{Gap, Outages};
+use crate::probe_log::{ProbeLog, Request};
+use crate::trial::Trial;
+use crate::units::{figure, ms_between, ns_in_ms, quantile};
+
+/// Above this share of late requests, a prober is late.
+const LATE_SHARE: f64 = 0.01;
+
+/// What all probes of a VM say.
+#[derive(Debug, Default)]
+pub(crate) struct Observations {
+    pub(crate) probes: BTreeMap<String, ProbeOutcome>,
+    /// The longest outage of each probe; `reported` and `paused` stay absent.
+    pub(crate) downtime_ms: DowntimeMs,
+    pub(crate) downtime_error_ms: DowntimeMs,
+    pub(crate) flags: BTreeSet<Flag>,
+}
+
+/// A probe's longest outage and how far it may be off, in ms.
+struct Downtime {
+    length_ms: f64,
+    error_ms: Option<f64>,
+    flag: Option<Flag>,
+}
+
+/// What the probes of a VM say of its migration.
+pub(crate) fn observe(trial: &Trial, moments: &Moments) -> Observations {
+    let mut all = Observations::default();
+    for log in ProbeLog::of_vm(trial) {
+        let outages = Outages::find(&log, moments);
+        let outcome = account(trial, moments, &log, &outages);
+        if is_late(&log, moments) {
+            all.flags.insert(Flag::ProberLate);
+        }
+        if let Some(downtime) = downtime(&log, &outages, outcome.error_ms) {
+            all.flags.extend(downtime.flag);
+            set(&mut all.downtime_ms, &log.name, Some(downtime.length_ms));
+            set(&mut all.downtime_error_ms, &log.name, downtime.error_ms);
+        }
+        all.probes.insert(log.name, outcome);
+    }
+    all
+}
+
+fn set(downtimes: &mut DowntimeMs, probe: &str, value: Option<f64>) {
+    match probe {
+        "icmp" => downtimes.icmp = value,
+        "udp" => downtimes.udp = value,
+        "tcp" => downtimes.tcp = value,
+        "http" => downtimes.http = value,
+        _ => {}
+    }
+}
+
+/// The longest outage; 0 where answers came and no gap stands out. Absent where nothing was ever answered.
+fn downtime(log: &ProbeLog, outages: &Outages, error_ms: Option<f64>) -> Option<Downtime> {
+    log.arrivals_ns.first()?;
+    Some(match outages.longest() {
+        Some(gap) => Downtime {
+            length_ms: ns_in_ms(gap.missing_ns),
+            error_ms,
+            flag: gap.is_unfinished.then_some(Flag::OutageUnfinished),
+        },
+        // An outage no longer than what was usual may hide in it.
+        None => Downtime {
+            length_ms: 0.0,
+            error_ms: error_ms.map(|error| error.max(outages.baseline_ns.map_or(0.0, ns_in_ms))),
+            flag: Some(Flag::OutageWithinNoise),
+        },
+    })
+}
+
+fn account(trial: &Trial, moments: &Moments, log: &ProbeLog, outages: &Outages) -> ProbeOutcome {
+    let in_window: Vec<&Request> =
+        log.requests.iter().filter(|request| is_in_window(request.sent_ns, moments)).collect();
+    let baseline_trips = baseline_round_trips(log, moments);
+    let usual_trip_ns =
+        baseline_trips.last().map_or(log.interval_ns, |slowest| log.interval_ns.max(*slowest));
+    let is_late = |request: &Request| request.round_trip_ns().is_some_and(|trip| trip > usual_trip_ns);
+    let mut lateness: Vec<i64> = in_window.iter().filter_map(|request| request.lateness_ns).collect();
+    lateness.sort_unstable();
+    let outage = |gap: &Gap| Outage {
+        start_ms: ms_between(moments.command, gap.start_ns),
+        length_ms: ns_in_ms(gap.missing_ns),
+    };
+    ProbeOutcome {
+        sent: in_window.len() as u64,
+        lost: in_window.iter().filter(|request| request.answers == 0).count() as u64,
+        late: in_window.iter().filter(|request| is_late(request)).count() as u64,
+        duplicated: in_window.iter().map(|request| request.answers.saturating_sub(1)).sum(),
+        interval_ms: log.interval_ms,
+        error_ms: error_ms(trial, log, &baseline_trips),
+        baseline_gap_ms: outages.baseline_ns.map(ns_in_ms),
+        send_lateness_p99_ms: quantile(&lateness, 0.99).map(ns_in_ms),
+        cpu_percent: cpu_percent(trial, &log.name),
+        answered_by: Passages::of(trial, &log.name).map(|passages| passages.count(in_window.iter().copied())),
+        outages: outages.gaps.iter().map(outage).collect(),
+    }
+}
+
+fn is_in_window(t_ns: i64, moments: &Moments) -> bool {
+    (moments.command..=moments.window_end).contains(&t_ns)
+}
+
+/// Round trips of the requests that were sent and answered before the migration, sorted.
+fn baseline_round_trips(log: &ProbeLog, moments: &Moments) -> Vec<i64> {
+    let before = |request: &&Request| {
+        request.answered_ns.is_some_and(|t_ns| t_ns.max(request.sent_ns) < moments.command)
+    };
+    let mut trips: Vec<i64> = log.requests.iter().filter(before).filter_map(Request::round_trip_ns).collect();
+    trips.sort_unstable();
+    trips
+}
+
+/// By how much an outage may be off: one interval, the jitter of the round trips before the migration and the error of
+/// the clock's mapping. Absent where nothing was answered before the migration.
+fn error_ms(trial: &Trial, log: &ProbeLog, baseline_trips: &[i64]) -> Option<f64> {
+    let median = quantile(baseline_trips, 0.5)?;
+    let mut jitter: Vec<i64> =
+        baseline_trips.iter().map(|trip| trip.saturating_sub(median).saturating_abs()).collect();
+    jitter.sort_unstable();
+    let clock_error_ns = trial.pick(|kind| match kind {
+        EventKind::ClockMapped { error_ns, .. } => Some(*error_ns),
+        _ => None,
+    });
+    // No mapping was recorded where no stamp needed one.
+    let clock_error_ns = clock_error_ns.max().unwrap_or(0).max(0);
+    let jitter_ns = quantile(&jitter, 0.99)?;
+    Some(ns_in_ms(log.interval_ns.saturating_add(jitter_ns).saturating_add(clock_error_ns)))
+}
+
+/// Whether too many of the window's requests left later than one interval after they were due, or never.
+fn is_late(log: &ProbeLog, moments: &Moments) -> bool {
+    let sent = log.requests.iter().filter(|request| is_in_window(request.sent_ns, moments));
+    let unsent = log.unsent_due_ns.iter().filter(|due_ns| is_in_window(**due_ns, moments)).count();
+    let (mut late, mut all) = (unsent, unsent);
+    for request in sent {
+        all += 1;
+        late += usize::from(request.lateness_ns.is_some_and(|lateness| lateness > log.interval_ns));
+    }
+    late as f64 > all as f64 * LATE_SHARE
+}
+
+fn cpu_percent(trial: &Trial, name: &str) -> Option<f64> {
+    let costs = trial.pick(|kind| match kind {
+        EventKind::ProbeEnded { probe, cpu_ns, wall_ns, .. } if probe == name => Some((*cpu_ns, *wall_ns)),
+        _ => None,
+    });
+    let (cpu_ns, wall_ns) = costs.last().filter(|(cpu_ns, wall_ns)| *cpu_ns >= 0 && *wall_ns > 0)?;
+    figure(cpu_ns as f64 / wall_ns as f64 * 100.0)
+}

@@ -1,0 +1,126 @@
+//! The phases of Prakash et al., equation 1: which moments bound each is the table in `docs/qemu-phases.md`.
+
+use dunlin_record::{EventKind, PhasesMs};
+
+use crate::iterations::passes;
+use crate::moments::Moments;
+use crate::timeline::Span;
+use crate::trial::Trial;
+use crate::units::ms_between;
+
+/// A time with a begin and an end, never negative.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stretch {
+    start_ns: i64,
+    end_ns: i64,
+}
+
+/// The phases of one migration; absent = a bound was not seen, or they contradict each other.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Phases {
+    initialize: Option<Stretch>,
+    reserve: Option<Stretch>,
+    /// By the number of the pass.
+    pre_copy: Vec<(u32, Stretch)>,
+    stop_and_copy: Option<Stretch>,
+    commit: Option<Stretch>,
+    activate: Option<Stretch>,
+    post_copy: Option<Stretch>,
+}
+
+impl Phases {
+    /// The phases of a trial's migration.
+    pub(crate) fn of(trial: &Trial, moments: &Moments) -> Self {
+        // A VM suspended before the setup was done has nothing to copy until then.
+        let stop_and_copy_from =
+            moments.stopped.map(|stopped| stopped.max(moments.set_up.unwrap_or(stopped)));
+        let (commit, activate) = hand_over(moments);
+        Self {
+            initialize: stretch(Some(moments.command), moments.set_up),
+            reserve: reserve(trial),
+            pre_copy: pre_copy(trial, moments),
+            stop_and_copy: stretch(stop_and_copy_from, moments.last_byte),
+            commit,
+            activate,
+            post_copy: stretch(moments.running, moments.completed).filter(|_| moments.post_copy),
+        }
+    }
+
+    /// Their lengths.
+    pub(crate) fn lengths(&self) -> PhasesMs {
+        let length = |stretch: Stretch| ms_between(stretch.start_ns, stretch.end_ns);
+        PhasesMs {
+            initialize: self.initialize.map(length),
+            reserve: self.reserve.map(length),
+            pre_copy: self.pre_copy.iter().map(|(_, stretch)| length(*stretch)).collect(),
+            stop_and_copy: self.stop_and_copy.map(length),
+            commit: self.commit.map(length),
+            activate: self.activate.map(length),
+            post_copy: self.post_copy.map(length),
+        }
+    }
+
+    /// Them as spans in the order of their begin, in ms after `zero_ns`.
+    pub(crate) fn spans(&self, zero_ns: i64) -> Vec<Span> {
+        let whole = [
+            ("initialize", self.initialize),
+            ("reserve", self.reserve),
+            ("stop-and-copy", self.stop_and_copy),
+            ("commit", self.commit),
+            ("activate", self.activate),
+            ("post-copy", self.post_copy),
+        ];
+        let whole = whole.into_iter().filter_map(|(name, stretch)| Some((name.to_owned(), stretch?)));
+        let passes = self.pre_copy.iter().map(|(number, stretch)| (format!("pass {number}"), *stretch));
+        let mut named: Vec<_> = whole.chain(passes).collect();
+        named.sort_by_key(|(_, stretch)| (stretch.start_ns, stretch.end_ns));
+        let span = |(name, stretch): (String, Stretch)| Span {
+            name,
+            start_ms: ms_between(zero_ns, stretch.start_ns),
+            end_ms: ms_between(zero_ns, stretch.end_ns),
+        };
+        named.into_iter().map(span).collect()
+    }
+}
+
+/// From one moment to another; absent where either is, or the second is the earlier.
+fn stretch(from: Option<i64>, to: Option<i64>) -> Option<Stretch> {
+    let (start_ns, end_ns) = (from?, to?);
+    (end_ns >= start_ns).then_some(Stretch { start_ns, end_ns })
+}
+
+fn reserve(trial: &Trial) -> Option<Stretch> {
+    let first = |kind: EventKind| trial.events().find(|event| event.kind == kind).map(|event| event.t_ns);
+    stretch(first(EventKind::DestinationLaunched), first(EventKind::DestinationListening))
+}
+
+/// The passes that began while the VM ran at the source. The first begins within the setup; what it shares with that
+/// counts as setup.
+fn pre_copy(trial: &Trial, moments: &Moments) -> Vec<(u32, Stretch)> {
+    let while_it_ran = passes(trial, moments)
+        .into_iter()
+        .filter(|pass| moments.stopped.is_none_or(|stopped| pass.start_ns < stopped));
+    while_it_ran
+        .map(|pass| {
+            let start_ns = pass.start_ns.max(moments.set_up.unwrap_or(pass.start_ns)).min(pass.end_ns);
+            (pass.number, Stretch { start_ns, end_ns: pass.end_ns })
+        })
+        .collect()
+}
+
+/// Commit and activate. Both follow the last byte; which comes first depends on whether the destination acknowledges
+/// before it runs the vCPUs or (as QEMU does) after, and each begins where the one before it ends. With post-copy the
+/// acknowledgement belongs to the last page, not to the start, so there is no commit.
+fn hand_over(moments: &Moments) -> (Option<Stretch>, Option<Stretch>) {
+    let Moments { last_byte, running, acknowledged, .. } = *moments;
+    match (acknowledged, running) {
+        (Some(acknowledged), Some(running)) if moments.post_copy || running < acknowledged => {
+            let commit = stretch(Some(running), Some(acknowledged)).filter(|_| !moments.post_copy);
+            (commit, stretch(last_byte, Some(running)))
+        }
+        (Some(acknowledged), running) => {
+            (stretch(last_byte, Some(acknowledged)), stretch(Some(acknowledged), running))
+        }
+        (None, running) => (None, stretch(last_byte, running)),
+    }
+}
