@@ -1,0 +1,154 @@
+//! Scenarios: a TOML file that names a matrix, and the cases it comes to.
+//!
+//! The file is read in four steps, each a module: [`node`] keeps every value with its place in the text, [`keys`] says
+//! what may stand where, [`check`] compares the two, [`matrix`] merges the defaults and multiplies the lists. What a
+//! resolved case must still obey as a whole is in [`rules`].
+
+mod check;
+mod error;
+mod estimate;
+mod keys;
+mod matrix;
+mod node;
+mod rules;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use dunlin_record::{Case, TrialId};
+
+pub use error::{Problem, ProblemKind, ScenarioError};
+pub use estimate::{expected_case_duration, expected_duration};
+
+use error::Findings;
+use node::{Leaf, Node, Table, Value};
+
+/// The built-in defaults, as if they stood in every file.
+const DEFAULTS: &str = include_str!("scenario/defaults.toml");
+
+/// The most cases a scenario may come to.
+const CASES_MAX: usize = 10_000;
+
+/// The longest name of a scenario or a case, in characters.
+const NAME_MAX: usize = 64;
+
+/// A matrix of cases, resolved: every list multiplied, every default filled in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scenario {
+    /// Its name; part of file names, so only letters, digits, `.`, `_` and `-`.
+    pub name: String,
+    /// What it is about; the name where the file gives none.
+    pub title: String,
+    /// Its cases in the order of the file; within one `[[case]]` the last list varies fastest.
+    pub cases: Vec<Case>,
+}
+
+impl Scenario {
+    /// Reads a scenario from a file.
+    ///
+    /// # Errors
+    /// Where the file cannot be read, or as [`Scenario::parse`].
+    pub fn load(path: &Path) -> Result<Self, ScenarioError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ScenarioError::Read { path: path.to_owned(), source })?;
+        Self::parse(&text, &path.display().to_string())
+    }
+
+    /// Reads a scenario from text. `file_name` is what messages call it.
+    ///
+    /// # Errors
+    /// All that is wrong with the text, by line: a list of what can be told at this stage (syntax first, then keys and
+    /// values, then cases as a whole).
+    pub fn parse(text: &str, file_name: &str) -> Result<Self, ScenarioError> {
+        let mut findings = Findings::new(text, file_name);
+        let Some(file) = node::parse(text, &mut findings) else { return Err(findings.into_error()) };
+        check::file(&file, &mut findings);
+        if !findings.is_empty() {
+            return Err(findings.into_error());
+        }
+        let scenario = resolve(&file, &mut findings);
+        if findings.is_empty() { Ok(scenario) } else { Err(findings.into_error()) }
+    }
+}
+
+/// A commented scenario to begin with.
+#[must_use]
+pub fn starter() -> &'static str {
+    include_str!("scenario/starter.toml")
+}
+
+/// The name of one trial of a case, as in `02-dirty-16-1`: safe as a file name, unique within a run.
+///
+/// `case_index` counts the scenario's cases from 0, `trial` the case's trials from 1.
+#[must_use]
+pub fn trial_id(case_index: usize, case: &Case, trial: u32) -> TrialId {
+    TrialId::new(format!("{:02}-{}-{trial}", case_index + 1, slug(&case.title())))
+}
+
+/// Lower-case letters, digits and dots, with single dashes between. The index before it and the trial behind it make
+/// the whole unique, so different texts may come to the same slug.
+fn slug(text: &str) -> String {
+    const LENGTH_MAX: usize = 60;
+    let mut slug = String::new();
+    for character in text.chars() {
+        match character.to_ascii_lowercase() {
+            safe @ ('a'..='z' | '0'..='9' | '.') => slug.push(safe),
+            _ if slug.ends_with('-') || slug.is_empty() => {}
+            _ => slug.push('-'),
+        }
+    }
+    slug.truncate(LENGTH_MAX);
+    match slug.trim_matches('-') {
+        "" => "case".into(),
+        slug => slug.into(),
+    }
+}
+
+/// The cases of a file whose keys and values have been checked.
+fn resolve(file: &Table, findings: &mut Findings) -> Scenario {
+    let name = text_of(file, "name").unwrap_or_default();
+    let title = text_of(file, "title").unwrap_or_else(|| name.clone());
+    let built_in = node::parse(DEFAULTS, findings).unwrap_or_default();
+    let defaults = matrix::merge_settings(&built_in, file);
+    let mut scenario = Scenario { name, title, cases: Vec::new() };
+    let mut titles = BTreeSet::new();
+    for (at, case) in case_tables(file) {
+        let settings = matrix::merge_settings(&defaults, case);
+        let dials = matrix::dials(&settings);
+        let cells = matrix::cell_count(&dials);
+        if cells.is_none_or(|cells| cells > CASES_MAX - scenario.cases.len()) {
+            findings.add(at, "case", ProblemKind::TooManyCases { limit: CASES_MAX });
+            return scenario;
+        }
+        let name = text_of(case, "name").unwrap_or_default();
+        for cell in matrix::cells(&settings, &dials) {
+            let Some(case) = rules::case(&name, at, &cell, findings) else { continue };
+            if !titles.insert(case.title()) {
+                findings.add(at, "case", ProblemKind::DuplicateTitle { title: case.title() });
+            }
+            scenario.cases.push(case);
+        }
+    }
+    scenario
+}
+
+fn text_of(table: &Table, key: &str) -> Option<String> {
+    match &table.get(key)?.value {
+        Value::Leaf(Leaf::Text(text)) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+/// The `[[case]]` tables, each with its place in the text.
+fn case_tables(file: &Table) -> impl Iterator<Item = (usize, &Table)> {
+    let cases: &[Node] = match file.get("case").map(|cases| &cases.value) {
+        Some(Value::List(cases)) => cases,
+        _ => &[],
+    };
+    cases.iter().filter_map(|case| match &case.value {
+        Value::Table(table) => Some((case.at, table)),
+        _ => None,
+    })
+}

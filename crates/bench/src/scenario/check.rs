@@ -1,0 +1,252 @@
+//! Holds every key and value of a file against what may stand there, and notes all that does not.
+
+use super::NAME_MAX;
+use super::error::{Findings, ProblemKind};
+use super::keys::{Key, SETTINGS, Takes, Variant, Verdict, one_of};
+use super::node::{Leaf, Node, Table, Value};
+
+/// Checks a whole file: its own keys, its defaults, its cases.
+pub(super) fn file(file: &Table, findings: &mut Findings) {
+    let own = ["name", "title", "case"];
+    unknown_keys(file, &names(&own, SETTINGS), "", findings);
+    name(
+        file,
+        "name",
+        0,
+        scenario_name_fits,
+        "letters, digits, \".\", \"_\" and \"-\", no dot first",
+        findings,
+    );
+    if let Some(title) = file.get("title") {
+        value(title, &Takes::Text, "title", findings);
+    }
+    table(file, SETTINGS, "", findings);
+    match file.get("case").map(|cases| (cases, &cases.value)) {
+        None => findings.add(0, "case", missing("at least one [[case]]")),
+        Some((node, Value::List(cases))) if cases.is_empty() => {
+            findings.add(node.at, "case", impossible("at least one [[case]]", node));
+        }
+        Some((_, Value::List(cases))) => cases.iter().for_each(|node| case(node, findings)),
+        Some((node, _)) => findings.add(node.at, "case", wrong_type("[[case]] tables", node)),
+    }
+}
+
+fn case(node: &Node, findings: &mut Findings) {
+    let Value::Table(entries) = &node.value else {
+        findings.add(node.at, "case", wrong_type("a [[case]] table", node));
+        return;
+    };
+    unknown_keys(entries, &names(&["name"], SETTINGS), "case", findings);
+    name(entries, "case.name", node.at, case_name_fits, "text without line breaks", findings);
+    table(entries, SETTINGS, "", findings);
+}
+
+/// Checks the `name` of the scenario or of a case.
+fn name(
+    table: &Table,
+    path: &str,
+    at: usize,
+    fits: fn(&str) -> bool,
+    expected: &str,
+    findings: &mut Findings,
+) {
+    let expected = format!("1 to {NAME_MAX} characters: {expected}");
+    let Some(node) = table.get("name") else {
+        findings.add(at, path, missing("name = \"…\""));
+        return;
+    };
+    match &node.value {
+        Value::Leaf(Leaf::Text(text)) if fits(text) && text.chars().count() <= NAME_MAX => {}
+        Value::Leaf(Leaf::Text(_)) => findings.add(node.at, path, impossible(expected, node)),
+        _ => findings.add(node.at, path, wrong_type("text", node)),
+    }
+}
+
+/// It is part of the names of files and folders.
+fn scenario_name_fits(name: &str) -> bool {
+    let safe = |character: char| character.is_ascii_alphanumeric() || "._-".contains(character);
+    !name.is_empty() && !name.starts_with('.') && name.chars().all(safe)
+}
+
+fn case_name_fits(name: &str) -> bool {
+    !name.trim().is_empty() && !name.chars().any(char::is_control)
+}
+
+/// Checks those entries of a table that are known; the others are [`unknown_keys`].
+fn table(entries: &Table, keys: &'static [Key], path: &str, findings: &mut Findings) {
+    for (name, node) in entries {
+        if let Some(key) = keys.iter().find(|key| key.name == name) {
+            value(node, &key.takes, &join(path, name), findings);
+        }
+    }
+}
+
+fn value(node: &Node, takes: &'static Takes, path: &str, findings: &mut Findings) {
+    match (takes, &node.value) {
+        (Takes::Table(keys) | Takes::Switch(keys), Value::Table(entries)) => {
+            unknown_keys(entries, &names(&[], keys), path, findings);
+            table(entries, keys, path, findings);
+        }
+        (Takes::Tagged { variants, .. }, Value::Table(entries)) => tagged(entries, variants, path, findings),
+        (Takes::Map(each), Value::Table(entries)) => {
+            for (name, node) in entries {
+                value(node, each, &join(path, name), findings);
+            }
+        }
+        (Takes::Table(_) | Takes::Map(_) | Takes::Tagged { .. }, Value::List(_)) => {
+            findings.add(node.at, path, wrong_type(takes.expected(), node));
+        }
+        (Takes::Texts, Value::List(items)) => texts(items, path, findings),
+        (_, Value::List(items)) if items.is_empty() => {
+            findings.add(
+                node.at,
+                path,
+                impossible(format!("{}, or several of them", takes.expected()), node),
+            );
+        }
+        (_, Value::List(items)) => items.iter().for_each(|item| single(item, takes, path, findings)),
+        _ => single(node, takes, path, findings),
+    }
+}
+
+/// A list by nature multiplies only as a list of lists.
+fn texts(items: &[Node], path: &str, findings: &mut Findings) {
+    let nested = items.iter().any(|item| matches!(item.value, Value::List(_)));
+    for item in items {
+        match &item.value {
+            Value::List(inner) => inner.iter().for_each(|item| single(item, &Takes::AnyText, path, findings)),
+            _ if nested => findings.add(item.at, path, wrong_type(Takes::Texts.expected(), item)),
+            _ => single(item, &Takes::AnyText, path, findings),
+        }
+    }
+}
+
+/// A tagged table is checked against all its kinds: which one it is may be known only once it has been merged.
+fn tagged(entries: &Table, variants: &'static [Variant], path: &str, findings: &mut Findings) {
+    let mut known = vec!["kind"];
+    for key in variants.iter().flat_map(|variant| variant.keys) {
+        if !known.contains(&key.name) {
+            known.push(key.name);
+        }
+    }
+    unknown_keys(entries, &known, path, findings);
+    for variant in variants {
+        table(entries, variant.keys, path, findings);
+    }
+    let Some(kind) = entries.get("kind") else { return };
+    let path = join(path, "kind");
+    let kinds: Vec<&str> = variants.iter().map(|variant| variant.kind).collect();
+    let listed = match &kind.value {
+        Value::List(items) if !items.is_empty() => items.as_slice(),
+        _ => std::slice::from_ref(kind),
+    };
+    for item in listed {
+        match &item.value {
+            Value::Leaf(Leaf::Text(text)) if kinds.contains(&text.as_str()) => {}
+            Value::Leaf(Leaf::Text(_)) => findings.add(item.at, &path, impossible(one_of(&kinds), item)),
+            _ => findings.add(item.at, &path, wrong_type(one_of(&kinds), item)),
+        }
+    }
+}
+
+/// Checks a value that does not multiply.
+fn single(node: &Node, takes: &Takes, path: &str, findings: &mut Findings) {
+    match takes.verdict(node) {
+        Verdict::Fits => {}
+        Verdict::WrongType => findings.add(node.at, path, wrong_type(takes.expected(), node)),
+        Verdict::Impossible { expected } => findings.add(node.at, path, impossible(expected, node)),
+    }
+}
+
+fn unknown_keys(entries: &Table, known: &[&str], path: &str, findings: &mut Findings) {
+    for (name, node) in entries {
+        if !known.contains(&name.as_str()) {
+            let suggestion = nearest(name, known).map(str::to_owned);
+            let known = known.iter().map(|&key| key.to_owned()).collect();
+            findings.add(node.key_at, join(path, name), ProblemKind::UnknownKey { suggestion, known });
+        }
+    }
+}
+
+/// The word most like a name, if one is like enough to be meant.
+fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    if name.len() > NAME_MAX {
+        return None;
+    }
+    let name: Vec<char> = name.chars().collect();
+    let far = (name.len() / 3).max(1);
+    known
+        .iter()
+        .map(|&word| (edit_distance(&name, &word.chars().collect::<Vec<_>>()), word))
+        .filter(|(distance, _)| *distance <= far)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, word)| word)
+}
+
+/// How many characters must be inserted, removed, replaced or swapped with their neighbour to make one word of the
+/// other (Damerau and Levenshtein, in the form that changes no place twice).
+fn edit_distance(a: &[char], b: &[char]) -> usize {
+    let mut distance = vec![vec![0; b.len() + 1]; a.len() + 1];
+    for i in 0..=a.len() {
+        for j in 0..=b.len() {
+            if i == 0 || j == 0 {
+                distance[i][j] = i + j;
+                continue;
+            }
+            let replaced = distance[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut least = replaced.min(distance[i - 1][j] + 1).min(distance[i][j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                least = least.min(distance[i - 2][j - 2] + 1);
+            }
+            distance[i][j] = least;
+        }
+    }
+    distance[a.len()][b.len()]
+}
+
+fn names<'a>(own: &[&'a str], keys: &'a [Key]) -> Vec<&'a str> {
+    own.iter().copied().chain(keys.iter().map(|key| key.name)).collect()
+}
+
+/// A path as TOML writes it: keys with other than the usual characters stand in quotes.
+fn join(path: &str, name: &str) -> String {
+    let bare = !name.is_empty()
+        && name.chars().all(|letter| letter.is_ascii_alphanumeric() || "_-".contains(letter));
+    let name = if bare { name.to_owned() } else { format!("{name:?}") };
+    if path.is_empty() { name } else { format!("{path}.{name}") }
+}
+
+fn missing(expected: &str) -> ProblemKind {
+    ProblemKind::Missing { expected: expected.into() }
+}
+
+fn wrong_type(expected: impl Into<String>, node: &Node) -> ProblemKind {
+    ProblemKind::WrongType { expected: expected.into(), found: node.to_string() }
+}
+
+fn impossible(expected: impl Into<String>, node: &Node) -> ProblemKind {
+    ProblemKind::Impossible { expected: expected.into(), found: node.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_edit_distance_counts_insertions_removals_replacements_and_swaps() {
+        let distance =
+            |a: &str, b: &str| edit_distance(&a.chars().collect::<Vec<_>>(), &b.chars().collect::<Vec<_>>());
+        assert_eq!(distance("memory", "memory"), 0);
+        assert_eq!(distance("memroy", "memory"), 1);
+        assert_eq!(distance("vcpu", "vcpus"), 1);
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("kitten", "sitting"), 3);
+    }
+
+    #[test]
+    fn a_word_is_suggested_only_where_it_is_alike() {
+        assert_eq!(nearest("vcpu", &["memory_mib", "vcpus"]), Some("vcpus"));
+        assert_eq!(nearest("nmae", &["case", "name"]), Some("name"));
+        assert_eq!(nearest("colour", &["memory_mib", "vcpus"]), None);
+    }
+}

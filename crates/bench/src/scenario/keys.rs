@@ -1,0 +1,268 @@
+//! The keys of a scenario and what each takes. A test holds this list against the record's types.
+
+use super::node::{Leaf, Node, Value};
+
+/// A key and what it takes.
+#[derive(Debug)]
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    pub(super) takes: Takes,
+}
+
+/// What a key takes.
+#[derive(Debug)]
+pub(super) enum Takes {
+    /// A table with these keys.
+    Table(&'static [Key]),
+    /// The same, or `true` for all its defaults, or `false` for none of it.
+    Switch(&'static [Key]),
+    /// A table whose `kind` says which other keys it has; `false` for none where it is optional.
+    Tagged { variants: &'static [Variant], optional: bool },
+    /// A table with any keys, each of which takes this.
+    Map(&'static Takes),
+    /// A whole number of something.
+    Whole { of: &'static str, min: i64, max: i64 },
+    /// A number of something. `above` excludes the lower bound itself.
+    Number { of: &'static str, min: f64, above: bool, max: f64 },
+    /// The same, or one word.
+    NumberOr { word: &'static str, of: &'static str, max: f64 },
+    /// One of some words.
+    Word(&'static [&'static str]),
+    /// Text that is not empty.
+    Text,
+    /// Text that may be empty.
+    AnyText,
+    /// Yes or no.
+    Flag,
+    /// A list of texts: by nature, so that only a list of such lists multiplies.
+    Texts,
+    /// Anything without parts.
+    Scalar,
+}
+
+/// One of the kinds of a tagged table.
+#[derive(Debug)]
+pub(super) struct Variant {
+    pub(super) kind: &'static str,
+    pub(super) keys: &'static [Key],
+    pub(super) required: &'static [&'static str],
+}
+
+const fn key(name: &'static str, takes: Takes) -> Key {
+    Key { name, takes }
+}
+
+const fn whole(of: &'static str, min: i64, max: i64) -> Takes {
+    Takes::Whole { of, min, max }
+}
+
+const fn number(of: &'static str, min: f64, max: f64) -> Takes {
+    Takes::Number { of, min, above: false, max }
+}
+
+const fn above_0(of: &'static str, max: f64) -> Takes {
+    Takes::Number { of, min: 0.0, above: true, max }
+}
+
+/// A TiB, in MiB: more than any guest of a bench.
+const MEMORY_MAX_MIB: i64 = 1 << 20;
+const DAY_S: f64 = 86_400.0;
+const HOUR_S: f64 = 3_600.0;
+
+/// A whole set of settings, as one table.
+pub(super) const ALL: Takes = Takes::Table(SETTINGS);
+
+/// The tables that may stand at the top of the file (as defaults) and in each case.
+pub(super) const SETTINGS: &[Key] = &[
+    key("vm", Takes::Table(VM)),
+    key("qemu", Takes::Table(QEMU)),
+    key("link", Takes::Table(LINKS)),
+    key("probes", Takes::Table(PROBES)),
+    key("workload", Takes::Tagged { variants: WORKLOADS, optional: true }),
+    key("strategy", Takes::Tagged { variants: STRATEGIES, optional: false }),
+    key("trials", Takes::Table(TRIALS)),
+];
+
+const VM: &[Key] = &[
+    key("memory_mib", whole("MiB", 64, MEMORY_MAX_MIB)),
+    key("vcpus", whole("vCPUs", 1, 255)),
+    key("count", whole("VMs", 1, 64)),
+    key("machine", Takes::Text),
+    key("cpu", Takes::Text),
+    key("kernel", Takes::Text),
+    key("modules", Takes::Text),
+    key("kernel_args", Takes::AnyText),
+    key("fresh", Takes::Flag),
+];
+
+const QEMU: &[Key] = &[
+    key("binary", Takes::Text),
+    key("destination_binary", Takes::Text),
+    key("firmware", Takes::Text),
+    key("destination_firmware", Takes::Text),
+    key("accelerator", Takes::Word(&["auto", "kvm", "tcg"])),
+    key("extra_args", Takes::Texts),
+    key("capabilities", Takes::Map(&Takes::Flag)),
+    key("parameters", Takes::Map(&Takes::Scalar)),
+];
+
+const LINKS: &[Key] = &[key("migration", Takes::Table(LINK)), key("service", Takes::Table(LINK))];
+
+const LINK: &[Key] = &[
+    key("rate_mbit", Takes::NumberOr { word: "none", of: "Mbit/s", max: 1e6 }),
+    key("delay_ms", number("milliseconds", 0.0, 10_000.0)),
+];
+
+const PROBES: &[Key] = &[key("icmp", Takes::Switch(PROBE)), key("udp", Takes::Switch(PROBE))];
+
+const PROBE: &[Key] = &[key("interval_ms", number("milliseconds", 0.1, 10_000.0))];
+
+const TRIALS: &[Key] = &[
+    key("count", whole("trials", 1, 10_000)),
+    key("limit_s", above_0("seconds", DAY_S)),
+    key("baseline_s", number("seconds", 0.0, HOUR_S)),
+    key("settle_s", number("seconds", 0.0, HOUR_S)),
+];
+
+const WORKLOADS: &[Variant] = &[Variant {
+    kind: "memory-write",
+    keys: &[
+        key("working_set_mib", whole("MiB", 1, MEMORY_MAX_MIB)),
+        key("rate_mib_s", Takes::NumberOr { word: "full", of: "MiB/s", max: 1e6 }),
+    ],
+    required: &["working_set_mib"],
+}];
+
+const STRATEGIES: &[Variant] = &[
+    Variant { kind: "pre-copy", keys: &[], required: &[] },
+    Variant { kind: "post-copy", keys: &[key("preempt", Takes::Flag)], required: &[] },
+    Variant {
+        kind: "hybrid",
+        keys: &[
+            key("after_passes", whole("passes", 1, 1_000)),
+            key("after_s", above_0("seconds", DAY_S)),
+            key("preempt", Takes::Flag),
+        ],
+        required: &[],
+    },
+    Variant { kind: "suspend", keys: &[], required: &[] },
+];
+
+impl Takes {
+    /// What an entry of the table this takes does take.
+    pub(super) fn entry(&self, name: &str) -> Option<&Takes> {
+        let mut keys: Box<dyn Iterator<Item = &Key>> = match self {
+            Self::Table(keys) | Self::Switch(keys) => Box::new(keys.iter()),
+            Self::Tagged { variants, .. } => Box::new(variants.iter().flat_map(|variant| variant.keys)),
+            Self::Map(each) => return Some(each),
+            _ => return None,
+        };
+        keys.find(|key| key.name == name).map(|key| &key.takes)
+    }
+
+    /// What stands here, in words, for a value of the wrong type.
+    pub(super) fn expected(&self) -> String {
+        match self {
+            Self::Table(_) | Self::Map(_) => "a table".into(),
+            Self::Switch(_) => "a table, true or false".into(),
+            Self::Tagged { variants, optional } => {
+                let or_none = if *optional { ", or false" } else { "" };
+                let kind = variants.first().map_or("…", |variant| variant.kind);
+                format!("a table as in {{ kind = \"{kind}\" }}{or_none}")
+            }
+            Self::Whole { of, .. } => format!("a whole number of {of}"),
+            Self::Number { of, .. } => format!("a number of {of}"),
+            Self::NumberOr { word, of, .. } => format!("a number of {of} or \"{word}\""),
+            Self::Word(words) => one_of(words),
+            Self::Text | Self::AnyText => "text".into(),
+            Self::Flag => "true or false".into(),
+            Self::Texts => "a list of texts".into(),
+            Self::Scalar => "a number, text, true or false".into(),
+        }
+    }
+
+    /// Whether a value without parts is one of those this takes.
+    pub(super) fn verdict(&self, node: &Node) -> Verdict {
+        match (self, &node.value) {
+            (Self::Whole { of, min, max }, Value::Leaf(Leaf::Integer(value))) => {
+                Verdict::within(min <= value && value <= max, || format!("{min} to {max} {of}"))
+            }
+            (Self::Number { of, min, above, max }, Value::Leaf(leaf)) => match leaf.number() {
+                Some(value) => number_verdict(value, of, *min, *above, *max),
+                None => Verdict::WrongType,
+            },
+            (Self::NumberOr { word, of, max }, Value::Leaf(leaf)) => match leaf {
+                Leaf::Text(text) if text == word => Verdict::Fits,
+                leaf => match leaf.number() {
+                    Some(value) => number_verdict(value, of, 0.0, true, *max).or_word(word),
+                    None => Verdict::WrongType,
+                },
+            },
+            (Self::Word(words), Value::Leaf(Leaf::Text(text))) => {
+                Verdict::within(words.contains(&text.as_str()), || one_of(words))
+            }
+            (Self::Text, Value::Leaf(Leaf::Text(text))) => {
+                Verdict::within(!text.trim().is_empty(), || "text that is not empty".into())
+            }
+            (Self::AnyText, Value::Leaf(Leaf::Text(_)))
+            | (Self::Flag | Self::Switch(_), Value::Leaf(Leaf::Bool(_)))
+            | (Self::Tagged { optional: true, .. }, Value::Leaf(Leaf::Bool(false)))
+            | (Self::Scalar, Value::Leaf(Leaf::Bool(_) | Leaf::Integer(_) | Leaf::Text(_))) => Verdict::Fits,
+            (Self::Scalar, Value::Leaf(Leaf::Float(value))) if value.is_finite() => Verdict::Fits,
+            _ => Verdict::WrongType,
+        }
+    }
+}
+
+/// What comes of holding a value against what its key takes.
+#[derive(Debug, PartialEq)]
+pub(super) enum Verdict {
+    Fits,
+    WrongType,
+    /// The right type, but not this.
+    Impossible {
+        expected: String,
+    },
+}
+
+impl Verdict {
+    fn within(fits: bool, expected: impl FnOnce() -> String) -> Self {
+        if fits { Self::Fits } else { Self::Impossible { expected: expected() } }
+    }
+
+    fn or_word(self, word: &str) -> Self {
+        match self {
+            Self::Impossible { expected } => {
+                Self::Impossible { expected: format!("{expected}, or \"{word}\"") }
+            }
+            other => other,
+        }
+    }
+}
+
+fn number_verdict(value: f64, of: &str, min: f64, above: bool, max: f64) -> Verdict {
+    // Written so that a NaN does not fit.
+    let high_enough = if above { value > min } else { value >= min };
+    Verdict::within(high_enough && value <= max, || {
+        if above { format!("more than {min} and at most {max} {of}") } else { format!("{min} to {max} {of}") }
+    })
+}
+
+pub(super) fn one_of(words: &[&str]) -> String {
+    match words {
+        [word] => format!("\"{word}\""),
+        words => format!("one of \"{}\"", words.join("\", \"")),
+    }
+}
+
+impl Leaf {
+    /// The value as a number, if it is one.
+    #[expect(clippy::cast_precision_loss, reason = "no setting is near 2^53")]
+    fn number(&self) -> Option<f64> {
+        match self {
+            Self::Integer(value) => Some(*value as f64),
+            Self::Float(value) => Some(*value),
+            _ => None,
+        }
+    }
+}

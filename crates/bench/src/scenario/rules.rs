@@ -1,0 +1,126 @@
+//! What a resolved case must obey as a whole: settings that only together are right or wrong.
+
+use dunlin_record::{Case, Strategy, Workload};
+use serde_json::{Value as Json, json};
+
+use super::error::{Findings, ProblemKind};
+use super::keys::{SETTINGS, Takes, Variant};
+use super::matrix::{Cell, to_json};
+use super::node::{Leaf, Node, Table, Value};
+
+/// What the guest's kernel and agent need besides a workload's working set.
+const GUEST_OWN_MIB: u32 = 64;
+
+/// The case a cell is; nothing where it breaks a rule. `at` is where its `[[case]]` stands.
+pub(super) fn case(name: &str, at: usize, cell: &Cell, findings: &mut Findings) -> Option<Case> {
+    if !kinds_fit(cell, at, findings) {
+        return None;
+    }
+    let mut case =
+        json!({ "name": name, "dials": cell.dials, "vm": {}, "qemu": {}, "link": {}, "trials": {} });
+    if let (Some(case), Json::Object(settings)) = (case.as_object_mut(), to_json(&cell.settings)) {
+        case.extend(settings);
+    }
+    let case: Case = match serde_path_to_error::deserialize(case) {
+        Ok(case) => case,
+        Err(error) => {
+            let path = error.path().to_string();
+            let message = error.into_inner().to_string();
+            findings.add(place(cell, &path, at), path, ProblemKind::Refused { message });
+            return None;
+        }
+    };
+    let broken = broken_rules(&case);
+    for (path, kind) in &broken {
+        findings.add(place(cell, path, at), *path, kind.clone());
+    }
+    broken.is_empty().then_some(case)
+}
+
+/// The rules a case breaks, each with the setting to blame.
+fn broken_rules(case: &Case) -> Vec<(&'static str, ProblemKind)> {
+    let mut broken = Vec::new();
+    if let Some(Workload::MemoryWrite { working_set_mib, .. }) = &case.workload {
+        let memory_mib = case.vm.memory_mib;
+        let room_mib = memory_mib.saturating_sub(GUEST_OWN_MIB);
+        if *working_set_mib > room_mib {
+            let expected = format!(
+                "at most {room_mib} MiB (vm.memory_mib = {memory_mib}, less {GUEST_OWN_MIB} for the guest itself)"
+            );
+            let found = working_set_mib.to_string();
+            broken.push(("workload.working_set_mib", ProblemKind::Impossible { expected, found }));
+        }
+    }
+    if matches!(case.strategy, Strategy::Hybrid { after_passes: None, after_s: None, .. }) {
+        broken.push(("strategy", missing("after_passes or after_s: when to switch to post-copy")));
+    }
+    match (&case.vm.kernel, &case.vm.modules) {
+        (Some(_), None) => {
+            broken.push(("vm.kernel", missing("vm.modules beside it: the kernel's lib/modules/VERSION")));
+        }
+        (None, Some(_)) => {
+            broken.push(("vm.modules", missing("vm.kernel beside it: the image the modules belong to")));
+        }
+        _ => {}
+    }
+    broken
+}
+
+/// Whether every tagged table has a kind, and only and all of this kind's keys.
+fn kinds_fit(cell: &Cell, at: usize, findings: &mut Findings) -> bool {
+    let mut fit = true;
+    for key in SETTINGS {
+        if let (Takes::Tagged { variants, .. }, Some(node)) = (&key.takes, cell.settings.get(key.name)) {
+            for (path, kind) in wrong_for_kind(node, variants, key.name) {
+                fit = false;
+                findings.add(place(cell, &path, at), path, kind);
+            }
+        }
+    }
+    fit
+}
+
+fn wrong_for_kind(node: &Node, variants: &[Variant], path: &str) -> Vec<(String, ProblemKind)> {
+    let Value::Table(entries) = &node.value else { return Vec::new() };
+    let Some(variant) = variant_of(entries, variants) else {
+        return vec![(path.into(), missing("a kind"))];
+    };
+    let kind = variant.kind;
+    let mut wrong = Vec::new();
+    for name in entries.keys().filter(|name| *name != "kind") {
+        if !variant.keys.iter().any(|key| key.name == name) {
+            let known = variant.keys.iter().map(|key| key.name.to_owned()).collect();
+            wrong.push((format!("{path}.{name}"), ProblemKind::KeyOfOtherKind { kind: kind.into(), known }));
+        }
+    }
+    for name in variant.required.iter().filter(|name| !entries.contains_key(**name)) {
+        wrong.push((path.into(), missing(&format!("{name}, which kind \"{kind}\" needs"))));
+    }
+    wrong
+}
+
+fn variant_of<'a>(entries: &Table, variants: &'a [Variant]) -> Option<&'a Variant> {
+    match &entries.get("kind")?.value {
+        Value::Leaf(Leaf::Text(kind)) => variants.iter().find(|variant| variant.kind == kind),
+        _ => None,
+    }
+}
+
+/// Where a setting stands; for one that does not, the innermost table around it, at last the case itself.
+fn place(cell: &Cell, path: &str, case_at: usize) -> usize {
+    let mut table = &cell.settings;
+    let mut at = case_at;
+    for key in path.split('.') {
+        let Some(node) = table.get(key) else { break };
+        at = node.at;
+        match &node.value {
+            Value::Table(inner) => table = inner,
+            _ => break,
+        }
+    }
+    at
+}
+
+fn missing(expected: &str) -> ProblemKind {
+    ProblemKind::Missing { expected: expected.into() }
+}
