@@ -1,1 +1,30 @@
-//! Placeholder.
+//! A run made readable: terminal table, JSON, CSV and one HTML page. Pure: data in, text out.
+
+mod cases;
+// mod chart;
+mod csv;
+mod format;
+// mod html;
+mod json;
+mod table;
+//mod timeline_data;
+mod words;
+
+use dunlin_analysis::Timeline;
+use dunlin_record::{Outcome, RunInfo};
+
+pub use csv::csv;
+//pub use html::html;
+pub use json::json;
+pub use table::table;
+
+/// A run, as it is rendered.
+#[derive(Debug, Clone, Copy)]
+pub struct Report<'a> {
+    /// What was asked, when, where.
+    pub info: &'a RunInfo,
+    /// What came out, in the order of the trials.
+    pub outcomes: &'a [Outcome],
+    /// What can be drawn of it, matched to the outcomes by the trial's id. Only [`html`] reads them.
+    pub timelines: &'a [Timeline],
+}

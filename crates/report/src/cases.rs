@@ -1,0 +1,115 @@
+//! A run's outcomes by case, and the spread of a figure over a case's trials.
+
+use std::collections::BTreeSet;
+
+use dunlin_record::{Case, Outcome, Status};
+
+use crate::Report;
+
+/// One case of the scenario with what its trials came to: a row of the summary. Where several VMs are moved, one row
+/// for each, for a VM moved first and one moved last are not repetitions of each other.
+pub(crate) struct CaseRow<'a> {
+    /// The case's title; with the VM's name where there are several.
+    pub(crate) title: String,
+    /// The strategy's name.
+    pub(crate) strategy: String,
+    /// What was asked, if `run.json` still says it.
+    pub(crate) case: Option<&'a Case>,
+    /// The outcomes, in the order given.
+    pub(crate) outcomes: Vec<&'a Outcome>,
+}
+
+impl<'a> CaseRow<'a> {
+    /// The outcomes of trials that completed: only they are repetitions of the same thing.
+    pub(crate) fn completed(&self) -> impl Iterator<Item = &'a Outcome> + '_ {
+        self.outcomes.iter().copied().filter(|outcome| outcome.status == Status::Completed)
+    }
+
+    /// The spread of a figure over the completed trials.
+    pub(crate) fn spread(&self, figure: impl Fn(&Outcome) -> Option<f64>) -> Option<Spread> {
+        Spread::of(self.completed().filter_map(figure))
+    }
+}
+
+/// A figure over repetitions.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) min: f64,
+    pub(crate) max: f64,
+}
+
+impl Spread {
+    /// Median (of an even number: the mean of the middle two), least and greatest; absent for no values.
+    pub(crate) fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
+        let mut values: Vec<f64> = values.filter(|value| value.is_finite()).collect();
+        values.sort_by(f64::total_cmp);
+        let (min, max) = (*values.first()?, *values.last()?);
+        let middle = values.len() / 2;
+        let median = if values.len() % 2 == 1 {
+            values[middle]
+        } else {
+            f64::midpoint(values[middle - 1], values[middle])
+        };
+        Some(Self { median, min, max })
+    }
+
+    /// Least and greatest, as in `69–128`, with a decimal below 10; absent where they do not differ.
+    pub(crate) fn range(&self) -> Option<String> {
+        let decimals = if self.max >= 10.0 { 0 } else { 1 };
+        let (min, max) = (format!("{:.decimals$}", self.min), format!("{:.decimals$}", self.max));
+        (min != max).then(|| format!("{min}–{max}"))
+    }
+}
+
+/// The rows of a report: the scenario's cases in its order, run or not, then cases only the outcomes know.
+pub(crate) fn case_rows<'a>(report: &Report<'a>) -> Vec<CaseRow<'a>> {
+    let several_vms = report.outcomes.iter().map(|outcome| &outcome.vm).collect::<BTreeSet<_>>().len() > 1;
+    let mut titles: Vec<String> = report.info.cases.iter().map(Case::title).collect();
+    for outcome in report.outcomes {
+        let title = outcome.case.title();
+        if !titles.contains(&title) {
+            titles.push(title);
+        }
+    }
+    titles.iter().flat_map(|title| rows_of_case(report, title, several_vms)).collect()
+}
+
+fn rows_of_case<'a>(report: &Report<'a>, title: &str, several_vms: bool) -> Vec<CaseRow<'a>> {
+    let case = report.info.cases.iter().find(|case| case.title() == title);
+    let outcomes: Vec<&Outcome> =
+        report.outcomes.iter().filter(|outcome| outcome.case.title() == title).collect();
+    let row = |title: String, outcomes: Vec<&'a Outcome>| CaseRow {
+        title,
+        strategy: case
+            .map(|case| case.strategy.name().to_owned())
+            .or_else(|| outcomes.first().map(|outcome| outcome.strategy.clone()))
+            .unwrap_or_default(),
+        case,
+        outcomes,
+    };
+    if !several_vms || outcomes.is_empty() {
+        return vec![row(title.to_owned(), outcomes)];
+    }
+    let vms: BTreeSet<_> = outcomes.iter().map(|outcome| &outcome.vm).collect();
+    vms.into_iter()
+        .map(|vm| {
+            row(format!("{title} {vm}"), outcomes.iter().copied().filter(|one| &one.vm == vm).collect())
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_spread_has_the_middle_value_or_the_mean_of_the_middle_two() {
+        let spread = |values: &[f64]| Spread::of(values.iter().copied());
+        assert_eq!(spread(&[]), None);
+        assert_eq!(spread(&[f64::NAN]), None);
+        assert_eq!(spread(&[7.0]), Some(Spread { median: 7.0, min: 7.0, max: 7.0 }));
+        assert_eq!(spread(&[9.0, 1.0, 2.0]), Some(Spread { median: 2.0, min: 1.0, max: 9.0 }));
+        assert_eq!(spread(&[4.0, 1.0, 2.0, 9.0]), Some(Spread { median: 3.0, min: 1.0, max: 9.0 }));
+    }
+}

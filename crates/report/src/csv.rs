@@ -1,0 +1,202 @@
+//! The run as CSV (RFC 4180): one flat line a trial, units in the header, nothing where nothing was measured.
+
+use std::collections::BTreeSet;
+
+use dunlin_record::{Outcome, ProbeOutcome};
+
+use crate::Report;
+use crate::words::{Downtime, flag_words};
+
+/// One flat line a trial below a header with units; lines end in CR LF.
+#[must_use]
+pub fn csv(report: &Report) -> String {
+    let columns = columns(report.outcomes);
+    let mut text = line(columns.iter().map(|column| column.name.clone()));
+    for outcome in report.outcomes {
+        text.push_str(&line(columns.iter().map(|column| (column.value)(outcome).unwrap_or_default())));
+    }
+    text
+}
+
+/// A column: its name and how an outcome fills it; absent is an empty field.
+struct Column<'a> {
+    name: String,
+    value: Box<dyn Fn(&Outcome) -> Option<String> + 'a>,
+}
+
+fn column<'a, T: ToString>(
+    name: impl Into<String>,
+    value: impl Fn(&Outcome) -> Option<T> + 'a,
+) -> Column<'a> {
+    Column {
+        name: name.into(),
+        value: Box::new(move |outcome| value(outcome).map(|value| value.to_string())),
+    }
+}
+
+fn columns(outcomes: &[Outcome]) -> Vec<Column<'_>> {
+    let mut columns = identity(outcomes);
+    columns.extend(times());
+    columns.extend(probes(outcomes));
+    columns.extend(amounts());
+    columns
+}
+
+/// Which trial it was and how it ended. A dial that varies in any case has a column of its own.
+fn identity(outcomes: &[Outcome]) -> Vec<Column<'_>> {
+    let mut columns = vec![
+        column("scenario", |outcome| Some(outcome.scenario.clone())),
+        column("case", |outcome| Some(outcome.case.title())),
+        column("case_name", |outcome| Some(outcome.case.name.clone())),
+    ];
+    let dials: BTreeSet<&String> = outcomes.iter().flat_map(|outcome| outcome.case.dials.keys()).collect();
+    columns.extend(dials.into_iter().map(|dial| {
+        column(format!("case_{dial}"), move |outcome| {
+            outcome.case.dials.get(dial).map(|value| match value {
+                serde_json::Value::String(text) => text.clone(),
+                other => other.to_string(),
+            })
+        })
+    }));
+    columns.extend([
+        column("trial", |outcome| Some(outcome.trial)),
+        column("id", |outcome| Some(outcome.id.clone())),
+        column("vm", |outcome| Some(outcome.vm.clone())),
+        column("strategy", |outcome| Some(outcome.strategy.clone())),
+        column("status", |outcome| Some(outcome.status)),
+        column("error", |outcome| outcome.error.clone()),
+        column("flags", |outcome| {
+            let names: Vec<&str> = outcome.flags.iter().map(|&flag| flag_words(flag).name).collect();
+            Some(names.join(" "))
+        }),
+        column("hypervisor", |outcome| outcome.hypervisor.as_ref().map(|label| label.name.clone())),
+        column("hypervisor_version", |outcome| {
+            outcome.hypervisor.as_ref().map(|label| label.version.clone())
+        }),
+        column("hypervisor_destination_version", |outcome| {
+            outcome.hypervisor.as_ref()?.destination_version.clone()
+        }),
+        column("accelerator", |outcome| outcome.hypervisor.as_ref().map(|label| label.accelerator.clone())),
+    ]);
+    columns
+}
+
+fn times<'a>() -> Vec<Column<'a>> {
+    let mut columns = vec![
+        column("total_time_ms", |outcome| outcome.total_time_ms),
+        column("migration_time_ms", |outcome| outcome.migration_time_ms),
+        column("floor_ms", |outcome| outcome.floor_ms),
+        column("downtime_floor_ms", |outcome| outcome.downtime_floor_ms),
+    ];
+    for downtime in Downtime::ALL {
+        let name = downtime.name();
+        columns.push(column(format!("downtime_{name}_ms"), move |outcome| downtime.of(outcome)));
+        columns.push(column(format!("downtime_{name}_error_ms"), move |outcome| downtime.error_of(outcome)));
+    }
+    columns.extend([
+        column("phase_initialize_ms", |outcome| outcome.phases_ms.initialize),
+        column("phase_reserve_ms", |outcome| outcome.phases_ms.reserve),
+        column("phase_pre_copy_ms", |outcome| {
+            let passes = &outcome.phases_ms.pre_copy;
+            (!passes.is_empty()).then(|| passes.iter().sum::<f64>())
+        }),
+        column("phase_stop_and_copy_ms", |outcome| outcome.phases_ms.stop_and_copy),
+        column("phase_commit_ms", |outcome| outcome.phases_ms.commit),
+        column("phase_activate_ms", |outcome| outcome.phases_ms.activate),
+        column("phase_post_copy_ms", |outcome| outcome.phases_ms.post_copy),
+        column("guest_start_ms", |outcome| outcome.guest_start_ms),
+    ]);
+    columns
+}
+
+/// The accounts of every probe that any outcome names.
+fn probes(outcomes: &[Outcome]) -> Vec<Column<'_>> {
+    fn of<'a, T: ToString>(
+        probe: &'a str,
+        what: &str,
+        value: impl Fn(&ProbeOutcome) -> Option<T> + 'a,
+    ) -> Column<'a> {
+        column(format!("{probe}_{what}"), move |outcome| outcome.probes.get(probe).and_then(&value))
+    }
+    let names: BTreeSet<&String> = outcomes.iter().flat_map(|outcome| outcome.probes.keys()).collect();
+    names
+        .into_iter()
+        .flat_map(|name| {
+            [
+                of(name, "interval_ms", |probe| Some(probe.interval_ms)),
+                of(name, "sent", |probe| Some(probe.sent)),
+                of(name, "lost", |probe| Some(probe.lost)),
+                of(name, "late", |probe| Some(probe.late)),
+                of(name, "duplicated", |probe| Some(probe.duplicated)),
+                of(name, "answered_by_source", |probe| probe.answered_by.map(|by| by.source)),
+                of(name, "answered_by_destination", |probe| probe.answered_by.map(|by| by.destination)),
+                of(name, "outages", |probe| Some(probe.outages.len())),
+                of(name, "baseline_gap_ms", |probe| probe.baseline_gap_ms),
+                of(name, "send_lateness_p99_ms", |probe| probe.send_lateness_p99_ms),
+                of(name, "cpu_percent", |probe| probe.cpu_percent),
+            ]
+        })
+        .collect()
+}
+
+fn amounts<'a>() -> Vec<Column<'a>> {
+    vec![
+        column("wire_source_tx_bytes", |outcome| outcome.wire_bytes.map(|wire| wire.source_tx)),
+        column("wire_source_rx_bytes", |outcome| outcome.wire_bytes.map(|wire| wire.source_rx)),
+        column("ram_bytes", |outcome| outcome.ram_bytes),
+        column("passes", |outcome| outcome.iterations.iter().map(|pass| pass.pass).max()),
+        column("memory_configured_mib", |outcome| outcome.memory_mib.configured),
+        column("memory_allocated_mib", |outcome| outcome.memory_mib.allocated),
+        column("memory_used_mib", |outcome| outcome.memory_mib.used),
+        column("memory_requested_mib", |outcome| outcome.memory_mib.requested),
+        column("memory_dirtied_mib", |outcome| outcome.memory_mib.dirtied),
+        column("workload_rate_mib_s", |outcome| {
+            outcome
+                .workload
+                .as_ref()
+                .and_then(|workload| workload.achieved.as_ref())
+                .map(|done| done.rate_mib_s)
+        }),
+        column("workload_corrupt_pages", |outcome| {
+            outcome
+                .workload
+                .as_ref()
+                .and_then(|workload| workload.achieved.as_ref())
+                .map(|done| done.corrupt_pages)
+        }),
+        column("link_rate_mbit", |outcome| outcome.link.rate_mbit),
+        column("link_goodput_mbit", |outcome| outcome.link.goodput_mbit),
+    ]
+}
+
+fn line(fields: impl Iterator<Item = String>) -> String {
+    let fields: Vec<String> = fields.map(|field| quoted(&field)).collect();
+    fields.join(",") + "\r\n"
+}
+
+/// A field as RFC 4180, section 2, rules 5 to 7, writes it.
+fn quoted(field: &str) -> String {
+    if field.contains([',', '"', '\r', '\n']) {
+        format!("\"{}\"", field.replace('"', "\"\""))
+    } else {
+        field.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_fields_that_need_quotes_have_them() {
+        for (field, text) in [
+            ("plain text", "plain text"),
+            ("", ""),
+            ("a,b", "\"a,b\""),
+            ("say \"no\"", "\"say \"\"no\"\"\""),
+            ("two\nlines", "\"two\nlines\""),
+        ] {
+            assert_eq!(quoted(field), text);
+        }
+    }
+}

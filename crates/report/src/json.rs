@@ -1,0 +1,68 @@
+//! The run as JSON: a summary and every outcome as it stands in `trials.jsonl`.
+
+use dunlin_record::{HostFingerprint, Outcome};
+use serde::Serialize;
+
+use crate::Report;
+use crate::cases::case_rows;
+use crate::format::utc;
+
+/// The run as pretty JSON: `{ "run": …, "trials": [Outcome…] }`.
+///
+/// # Panics
+/// Never: nothing in an outcome can fail to serialize into a string.
+#[must_use]
+pub fn json(report: &Report) -> String {
+    let info = report.info;
+    let document = Document {
+        run: Run {
+            format: info.format,
+            dunlin_version: &info.dunlin_version,
+            scenario: &info.scenario,
+            title: &info.title,
+            started_epoch_ms: info.started_epoch_ms,
+            started: utc(info.started_epoch_ms),
+            cases: case_rows(report)
+                .into_iter()
+                .map(|row| RunCase {
+                    strategy: row.strategy.clone(),
+                    trials: row.outcomes.len(),
+                    completed: row.completed().count(),
+                    case: row.title,
+                })
+                .collect(),
+            hosts: &info.hosts,
+        },
+        trials: report.outcomes,
+    };
+    let mut text =
+        serde_json::to_string_pretty(&document).expect("outcomes hold only strings, numbers and lists");
+    text.push('\n');
+    text
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    run: Run<'a>,
+    trials: &'a [Outcome],
+}
+
+#[derive(Serialize)]
+struct Run<'a> {
+    format: u32,
+    dunlin_version: &'a str,
+    scenario: &'a str,
+    title: &'a str,
+    started_epoch_ms: i64,
+    started: String,
+    cases: Vec<RunCase>,
+    hosts: &'a [HostFingerprint],
+}
+
+#[derive(Serialize)]
+struct RunCase {
+    case: String,
+    strategy: String,
+    trials: usize,
+    completed: usize,
+}

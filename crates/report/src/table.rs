@@ -1,0 +1,152 @@
+//! The run as a table for the terminal: a row a case, what the flags mean, and why trials did not complete.
+
+use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
+use dunlin_record::{Outcome, Status};
+
+use crate::Report;
+use crate::cases::{CaseRow, Spread, case_rows};
+use crate::format::{ABSENT, megabytes, number};
+use crate::words::{Downtime, failure_line, flag_words, flags_met, not_completed, share};
+
+/// The terminal table: median over completed trials and, below it, the spread. Wraps at `width` columns; without one
+/// it is as wide as it needs to be.
+#[must_use]
+pub fn table(report: &Report, width: Option<u16>) -> String {
+    let downtimes = Downtime::shown(report.outcomes);
+    let mut text = grid(report, &downtimes, width);
+    text.push_str("\n\n");
+    let legend = "Figures are medians over the completed trials; below them least–greatest where trials differ, then \
+                  ± the error of an estimate. – was not measured.";
+    text.push_str(&wrapped(legend, width, ""));
+    for (flag, amount) in flags_met(report.outcomes) {
+        let words = flag_words(flag);
+        let share = share(amount, report.outcomes.len());
+        text.push_str(&wrapped(
+            &format!("{} {} ({share}): {}", words.letter, words.name, words.meaning),
+            width,
+            "  ",
+        ));
+    }
+    let unfinished = report.outcomes.iter().filter(|outcome| outcome.status != Status::Completed);
+    for (index, outcome) in unfinished.enumerate() {
+        text.push_str(if index == 0 { "\nNot completed:\n" } else { "" });
+        text.push_str(&failure_line(outcome));
+        text.push('\n');
+    }
+    text
+}
+
+/// Below this many columns the figures cannot stand whole; they then wrap as well as they can.
+const LEAST_WIDTH: u16 = 90;
+
+fn grid(report: &Report, downtimes: &[Downtime], width: Option<u16>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    if let Some(width) = width {
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    }
+    table.set_header(header(downtimes).into_iter().map(Cell::new_owned));
+    for row in case_rows(report) {
+        table.add_row(cells(&row, downtimes).into_iter().map(Cell::new_owned));
+    }
+    for (index, column) in table.column_iter_mut().enumerate() {
+        // The style has a blank between columns already: eleven of them have to fit into 100.
+        column.set_padding((0, 0));
+        if index >= FIRST_FIGURE {
+            column.set_cell_alignment(CellAlignment::Right);
+            if width.is_none_or(|width| width >= LEAST_WIDTH) {
+                column.set_constraint(ColumnConstraint::ContentWidth);
+            }
+        }
+    }
+    table.trim_fmt()
+}
+
+/// The first column that holds figures.
+const FIRST_FIGURE: usize = 2;
+
+fn header(downtimes: &[Downtime]) -> Vec<String> {
+    let mut header: Vec<String> =
+        ["case\nstrategy", "trials", "total\nms", "floor\nms", "data\nMB"].map(str::to_owned).into();
+    header.extend(downtimes.iter().map(|downtime| format!("{}\ndown ms", downtime.name())));
+    header.extend(["floor\ndown ms", "flags"].map(str::to_owned));
+    header
+}
+
+fn cells(row: &CaseRow, downtimes: &[Downtime]) -> Vec<String> {
+    let mut cells = vec![
+        format!("{}\n{}", row.title, row.strategy),
+        trials(row),
+        figure(row.spread(|outcome| outcome.total_time_ms), None),
+        figure(row.spread(|outcome| outcome.floor_ms), None),
+        figure(row.spread(|outcome| outcome.wire_bytes.map(|wire| megabytes(wire.source_tx))), None),
+    ];
+    cells.extend(downtimes.iter().map(|downtime| {
+        let error = row.spread(|outcome| downtime.error_of(outcome));
+        figure(row.spread(|outcome| downtime.of(outcome)), error)
+    }));
+    cells.push(figure(row.spread(|outcome| outcome.downtime_floor_ms), None));
+    cells.push(flags(&row.outcomes));
+    cells
+}
+
+/// Completed of all, and how the others ended, a line each.
+fn trials(row: &CaseRow) -> String {
+    if row.outcomes.is_empty() {
+        return "not run".into();
+    }
+    let mut text = format!("{}/{}", row.completed().count(), row.outcomes.len());
+    let others = not_completed(&row.outcomes);
+    if !others.is_empty() {
+        text.push('\n');
+        text.push_str(&others.replace(", ", "\n"));
+    }
+    text
+}
+
+/// Median, below it the spread, below that the error of the estimate.
+fn figure(spread: Option<Spread>, error: Option<Spread>) -> String {
+    let Some(spread) = spread else { return ABSENT.into() };
+    let mut lines = vec![number(spread.median)];
+    lines.extend(spread.range());
+    lines.extend(error.map(|error| format!("±{}", number(error.median))));
+    lines.join("\n")
+}
+
+/// The letters of the flags that any of these outcomes has.
+fn flags(outcomes: &[&Outcome]) -> String {
+    let mut flags: Vec<_> = outcomes.iter().flat_map(|outcome| outcome.flags.iter().copied()).collect();
+    flags.sort();
+    flags.dedup();
+    flags.into_iter().map(|flag| flag_words(flag).letter).collect()
+}
+
+/// The text in lines of at most `width` columns, all but the first indented.
+fn wrapped(text: &str, width: Option<u16>, indent: &str) -> String {
+    let width = width.map_or(usize::MAX, usize::from);
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let line = lines.last_mut().map_or(0, |line| line.chars().count());
+        if line > 0 && line + 1 + word.chars().count() > width {
+            lines.push(indent.to_owned());
+        }
+        let Some(line) = lines.last_mut() else { continue };
+        if !line.trim().is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines.join("\n") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_wraps_between_words_and_indents_what_follows() {
+        assert_eq!(wrapped("one two three", Some(8), "  "), "one two\n  three\n");
+        assert_eq!(wrapped("one two three", None, "  "), "one two three\n");
+        assert_eq!(wrapped("verylongword x", Some(4), ""), "verylongword\nx\n");
+    }
+}

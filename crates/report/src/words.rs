@@ -1,0 +1,216 @@
+//! The words of a report: downtimes, floors, statuses and flags, each explained in a sentence.
+
+use dunlin_record::{DowntimeMs, Flag, Outcome, Status};
+
+use crate::format::count;
+
+/// One of the downtimes, which are never mixed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Downtime {
+    Reported,
+    Paused,
+    Icmp,
+    Udp,
+    Tcp,
+    Http,
+}
+
+impl Downtime {
+    /// All of them, in the order in which they are shown.
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Reported, Self::Paused, Self::Icmp, Self::Udp, Self::Tcp, Self::Http];
+
+    /// The four of every report, and those of other probes where a trial measured them.
+    pub(crate) fn shown(outcomes: &[Outcome]) -> Vec<Self> {
+        let measured = |downtime: &Self| outcomes.iter().any(|outcome| downtime.of(outcome).is_some());
+        Self::ALL
+            .into_iter()
+            .filter(|downtime| !matches!(downtime, Self::Tcp | Self::Http) || measured(downtime))
+            .collect()
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Reported => "reported",
+            Self::Paused => "paused",
+            Self::Icmp => "icmp",
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Http => "http",
+        }
+    }
+
+    pub(crate) fn of(self, outcome: &Outcome) -> Option<f64> {
+        self.field(&outcome.downtime_ms)
+    }
+
+    pub(crate) fn error_of(self, outcome: &Outcome) -> Option<f64> {
+        self.field(&outcome.downtime_error_ms)
+    }
+
+    fn field(self, figures: &DowntimeMs) -> Option<f64> {
+        match self {
+            Self::Reported => figures.reported,
+            Self::Paused => figures.paused,
+            Self::Icmp => figures.icmp,
+            Self::Udp => figures.udp,
+            Self::Tcp => figures.tcp,
+            Self::Http => figures.http,
+        }
+    }
+
+    pub(crate) fn meaning(self) -> &'static str {
+        match self {
+            Self::Reported => "what the hypervisor itself says its downtime was.",
+            Self::Paused => {
+                "the time in which no vCPU ran, from the stop at the source to the start at the destination, by \
+                 events on one clock."
+            }
+            Self::Icmp => {
+                "the longest outage seen by the ICMP probe, an outside observer that sends echo requests at a fixed \
+                 interval: the gap between two answers, less one interval."
+            }
+            Self::Udp => {
+                "the longest outage seen by the UDP probe, whose requests a program inside the guest answers, so \
+                 that the guest's own work must go on too."
+            }
+            Self::Tcp => "the longest outage seen by the TCP probe.",
+            Self::Http => "the longest outage seen by the HTTP probe.",
+        }
+    }
+}
+
+/// What the floor of the total time is.
+pub(crate) const FLOOR_MEANING: &str = "the least total time this link allows: the guest's non-zero pages, sent once at the link's measured goodput.";
+
+/// What the floor of the downtime is.
+pub(crate) const DOWNTIME_FLOOR_MEANING: &str = "the least downtime this link allows: what was left to send when the VM stopped, at that goodput, and one round trip.";
+
+/// Where a flag stands: its letter in the table, its name in the record, and what it means.
+pub(crate) struct FlagWords {
+    pub(crate) letter: char,
+    pub(crate) name: &'static str,
+    pub(crate) meaning: &'static str,
+}
+
+/// The words for a flag.
+pub(crate) fn flag_words(flag: Flag) -> FlagWords {
+    let (letter, name, meaning) = match flag {
+        Flag::HostSaturated => (
+            'S',
+            "host-saturated",
+            "the machine's CPUs were busy nearly all the time, so the machine, not the migration, may have set the pace",
+        ),
+        Flag::ProberLate => (
+            'P',
+            "prober-late",
+            "more than 1 % of a probe's requests left later than one interval after they were due",
+        ),
+        Flag::ProberLost => (
+            'L',
+            "prober-lost",
+            "the kernel refused requests or dropped answers of a probe, so gaps may be the probe's own",
+        ),
+        Flag::EmulatedCpu => {
+            ('E', "emulated-cpu", "the guest's CPU is emulated: times are not those of hardware")
+        }
+        Flag::OutageWithinNoise => (
+            'N',
+            "outage-within-noise",
+            "a probe saw no gap that stands out of those before the migration; its downtime is shown as 0, give or take its error",
+        ),
+        Flag::OutageUnfinished => (
+            'U',
+            "outage-unfinished",
+            "a downtime ended only when the probe did: the figure is a lower bound",
+        ),
+        Flag::PassagesLost => (
+            'T',
+            "passages-lost",
+            "the passive record on a host's tap dropped frames, so who answered is not known for every request",
+        ),
+        Flag::WorkloadBelowRate => {
+            ('W', "workload-below-rate", "the workload reached less than 90 % of the rate asked for")
+        }
+        Flag::CorruptMemory => (
+            'C',
+            "corrupt-memory",
+            "the workload found pages with a content it had not written: the migration damaged the guest's memory",
+        ),
+        Flag::RecordTruncated => {
+            ('R', "record-truncated", "the record breaks off, so figures may be missing")
+        }
+    };
+    FlagWords { letter, name, meaning }
+}
+
+/// The flags that occur, in order, each with the number of outcomes that have it.
+pub(crate) fn flags_met(outcomes: &[Outcome]) -> Vec<(Flag, usize)> {
+    let mut flags: Vec<Flag> = outcomes.iter().flat_map(|outcome| outcome.flags.iter().copied()).collect();
+    flags.sort();
+    flags.dedup();
+    let having = |flag: Flag| outcomes.iter().filter(|outcome| outcome.flags.contains(&flag)).count();
+    flags.into_iter().map(|flag| (flag, having(flag))).collect()
+}
+
+/// A status as text in a sentence.
+pub(crate) fn status_words(status: Status) -> &'static str {
+    match status {
+        Status::Completed => "completed",
+        Status::NotConverged => "not converged",
+        Status::Failed => "failed",
+        Status::Cancelled => "cancelled",
+    }
+}
+
+/// How many outcomes ended in each way but well, as in `2 not converged, 1 failed`; empty if all ended well.
+pub(crate) fn not_completed(outcomes: &[&Outcome]) -> String {
+    let parts: Vec<String> = [Status::NotConverged, Status::Failed, Status::Cancelled]
+        .into_iter()
+        .filter_map(|status| {
+            let amount = outcomes.iter().filter(|outcome| outcome.status == status).count();
+            (amount > 0).then(|| format!("{amount} {}", status_words(status)))
+        })
+        .collect();
+    parts.join(", ")
+}
+
+/// Why a trial did not complete, in a line.
+pub(crate) fn failure_line(outcome: &Outcome) -> String {
+    let reason = outcome.error.as_deref().unwrap_or("no reason recorded");
+    let flat: Vec<&str> = reason.split_whitespace().collect();
+    format!("{} ({}): {}", outcome.id, status_words(outcome.status), flat.join(" "))
+}
+
+/// `of 12 trials`, where a run has that many.
+pub(crate) fn share(amount: usize, all: usize) -> String {
+    format!("{amount} of {}", count(all, "trial"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_flag_has_a_letter_and_a_name_of_its_own_and_the_name_is_the_records() {
+        let flags = [
+            Flag::HostSaturated,
+            Flag::ProberLate,
+            Flag::ProberLost,
+            Flag::EmulatedCpu,
+            Flag::OutageWithinNoise,
+            Flag::OutageUnfinished,
+            Flag::PassagesLost,
+            Flag::WorkloadBelowRate,
+            Flag::CorruptMemory,
+            Flag::RecordTruncated,
+        ];
+        let letters: BTreeSet<char> = flags.into_iter().map(|flag| flag_words(flag).letter).collect();
+        assert_eq!(letters.len(), flags.len());
+        for flag in flags {
+            assert_eq!(serde_json::to_value(flag).unwrap(), flag_words(flag).name);
+        }
+    }
+}
