@@ -1,1 +1,5 @@
-fn main() {}
+//! The `dunlin` program.
+
+fn main() -> std::process::ExitCode {
+    dunlin_cli::run()
+}

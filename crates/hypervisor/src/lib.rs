@@ -1,1 +1,11 @@
-//! Placeholder.
+//! One trait of migration primitives, one folder a driver, each with its own protocol client.
+//!
+//! A driver says what it can do and offers primitives; the sequences that make a strategy of them live in `migrate`.
+//! No two drivers know each other.
+
+mod driver;
+mod error;
+pub mod qemu;
+
+pub use driver::{MigrationNeeds, MigrationSettings, Progress, RunState, Vm};
+pub use error::{HypervisorError, Result};

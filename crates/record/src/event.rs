@@ -302,7 +302,12 @@ mod tests {
             },
         };
         let text = serde_json::to_string(&event).unwrap();
-        assert!(text.starts_with(r#"{"t_ns":5,"host":"host-a","vm":"vm0","event":"memory-held","moment":"before""#), "{text}");
+        assert!(
+            text.starts_with(
+                r#"{"t_ns":5,"host":"host-a","vm":"vm0","event":"memory-held","moment":"before""#
+            ),
+            "{text}"
+        );
         assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), event);
     }
 

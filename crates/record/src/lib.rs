@@ -8,12 +8,14 @@ mod error;
 mod event;
 mod event_file;
 mod ids;
+mod journal;
 mod outcome;
 mod run_folder;
 mod series;
 
 pub use case::{
-    Accelerator, Case, HypervisorSettings, Link, Links, Probe, Probes, Rate, Strategy, Trials, VmSettings, Workload,
+    Accelerator, Case, HypervisorSettings, Link, Links, Probe, Probes, Rate, Strategy, Trials, VmSettings,
+    Workload,
 };
 pub use error::{RecordError, Result};
 pub use event::{
@@ -21,11 +23,12 @@ pub use event::{
 };
 pub use event_file::{EventReader, EventWriter, read_events};
 pub use ids::{HostId, TrialId, VmId};
+pub use journal::{EventSink, Journal};
 pub use outcome::{
-    AnsweredBy, CaseLabel, DowntimeMs, Flag, HypervisorLabel, Iteration, LinkOutcome, MemoryMib, Outage, Outcome,
-    PhasesMs, ProbeOutcome, WireBytes, WorkloadOutcome, outcome_schema,
+    AnsweredBy, CaseLabel, DowntimeMs, Flag, HypervisorLabel, Iteration, LinkOutcome, MemoryMib, Outage,
+    Outcome, PhasesMs, ProbeOutcome, WireBytes, WorkloadOutcome, outcome_schema,
 };
-pub use run_folder::{HostFingerprint, RunFolder, RunInfo, TrialRecord};
+pub use run_folder::{HostFingerprint, RunFolder, RunInfo, SkippedCase, TrialRecord};
 pub use series::{ABSENT, Column, Series, SeriesWriter, read_series, shapes};
 
 /// The version of the run folder's format. Raised when a reader of the old one would misread the new one.

@@ -24,8 +24,20 @@ pub struct RunInfo {
     pub started_epoch_ms: i64,
     /// The scenario as resolved: its cells, in order.
     pub cases: Vec<Case>,
+    /// Cells that could not be run here.
+    #[serde(default)]
+    pub skipped: Vec<SkippedCase>,
     /// The machines it ran on.
     pub hosts: Vec<HostFingerprint>,
+}
+
+/// A cell that could not be run here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SkippedCase {
+    /// The case's title.
+    pub title: String,
+    /// What is missing.
+    pub because: String,
 }
 
 /// What a machine was when a run began.
@@ -111,8 +123,12 @@ impl RunFolder {
             return Err(RecordError::NotARun { path: self.path.clone() });
         }
         let text = fs::read_to_string(&path).map_err(RecordError::io("read", &path))?;
-        let info: RunInfo = serde_json::from_str(&text)
-            .map_err(|source| RecordError::Json { what: "run", line: source.line(), path: path.clone(), source })?;
+        let info: RunInfo = serde_json::from_str(&text).map_err(|source| RecordError::Json {
+            what: "run",
+            line: source.line(),
+            path: path.clone(),
+            source,
+        })?;
         if info.format > FORMAT {
             return Err(RecordError::Format { path, found: info.format, known: FORMAT });
         }
@@ -125,8 +141,12 @@ impl RunFolder {
     /// Where it cannot be written.
     pub fn write_info(&self, info: &RunInfo) -> Result<()> {
         let path = self.path.join("run.json");
-        let text = serde_json::to_string_pretty(info)
-            .map_err(|source| RecordError::Json { what: "run", path: path.clone(), line: 0, source })?;
+        let text = serde_json::to_string_pretty(info).map_err(|source| RecordError::Json {
+            what: "run",
+            path: path.clone(),
+            line: 0,
+            source,
+        })?;
         replace(&path, text.as_bytes())
     }
 
@@ -243,9 +263,12 @@ impl RunFolder {
 }
 
 fn outcome_line(outcome: &Outcome, path: &Path) -> Result<String> {
-    serde_json::to_string(outcome)
-        .map(|line| line + "\n")
-        .map_err(|source| RecordError::Json { what: "outcome", path: path.to_owned(), line: 0, source })
+    serde_json::to_string(outcome).map(|line| line + "\n").map_err(|source| RecordError::Json {
+        what: "outcome",
+        path: path.to_owned(),
+        line: 0,
+        source,
+    })
 }
 
 /// Replaces a file in one step, so that no reader sees half of it.

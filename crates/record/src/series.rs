@@ -94,7 +94,10 @@ impl SeriesWriter {
         let header = Header {
             format: FORMAT,
             name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-            columns: shape.iter().map(|(name, unit)| Column { name: (*name).into(), unit: (*unit).into() }).collect(),
+            columns: shape
+                .iter()
+                .map(|(name, unit)| Column { name: (*name).into(), unit: (*unit).into() })
+                .collect(),
         };
         let line = serde_json::to_string(&header).unwrap_or_default() + "\n";
         encoder.write_all(line.as_bytes()).map_err(RecordError::io("write", path))?;
@@ -156,7 +159,10 @@ impl Series {
     pub fn from_rows<const N: usize>(shape: shapes::Shape, rows: &[[i64; N]]) -> Self {
         assert_eq!(shape.len(), N, "the rows must have one value a column");
         Self {
-            columns: shape.iter().map(|(name, unit)| Column { name: (*name).into(), unit: (*unit).into() }).collect(),
+            columns: shape
+                .iter()
+                .map(|(name, unit)| Column { name: (*name).into(), unit: (*unit).into() })
+                .collect(),
             values: rows.iter().flatten().copied().collect(),
             truncated: false,
         }
@@ -194,10 +200,10 @@ pub fn read_series(path: &Path) -> Result<Series> {
     let wrong = |why: String| RecordError::Series { path: path.to_owned(), why };
     let mut reader = BufReader::new(zstd::Decoder::new(file).map_err(RecordError::io("read", path))?);
     let mut line = String::new();
-    if let Err(error) = reader.read_line(&mut line) {
-        if !is_break(&error) {
-            return Err(RecordError::io("read", path)(error));
-        }
+    if let Err(error) = reader.read_line(&mut line)
+        && !is_break(&error)
+    {
+        return Err(RecordError::io("read", path)(error));
     }
     let header: Header =
         serde_json::from_str(&line).map_err(|error| wrong(format!("its header cannot be read: {error}")))?;

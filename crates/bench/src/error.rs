@@ -1,0 +1,100 @@
+//! What can go wrong with a run as a whole, or with one trial of it.
+
+use std::path::PathBuf;
+
+use dunlin_guest::GuestError;
+use dunlin_hypervisor::HypervisorError;
+use dunlin_migrate::MigrateError;
+use dunlin_probe::ProbeError;
+use dunlin_record::RecordError;
+use dunlin_testbed::TestbedError;
+
+use crate::ScenarioError;
+
+/// A result of a run.
+pub type Result<T, E = BenchError> = std::result::Result<T, E>;
+
+/// What can go wrong with a run as a whole, or with one trial of it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BenchError {
+    /// The scenario cannot be used.
+    #[error(transparent)]
+    Scenario(#[from] ScenarioError),
+    /// The testbed failed.
+    #[error(transparent)]
+    Testbed(#[from] TestbedError),
+    /// A hypervisor failed.
+    #[error(transparent)]
+    Hypervisor(#[from] HypervisorError),
+    /// A migration left the VM in a state nobody wants.
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
+    /// The record cannot be written or read.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The guest's kernel or its agent failed.
+    #[error(transparent)]
+    Guest(#[from] GuestError),
+    /// A probe could not be started.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    /// A trial's record makes no sense.
+    #[error(transparent)]
+    Analysis(#[from] dunlin_analysis::AnalysisError),
+    /// The guest did not come up.
+    #[error("{vm} did not come up on {host}: {why}{}", last_lines(console))]
+    GuestDown {
+        /// Which VM.
+        vm: String,
+        /// On which host.
+        host: String,
+        /// What was waited for.
+        why: String,
+        /// The end of its console.
+        console: String,
+    },
+    /// The guest refused what it was asked.
+    #[error("the agent of {vm} could not {doing}: {why}")]
+    Agent {
+        /// Which VM.
+        vm: String,
+        /// What it was asked to do.
+        doing: String,
+        /// Its words.
+        why: String,
+    },
+    /// No cell of the scenario can be run here.
+    #[error("no case of the scenario can be run here; the first: {title}: {because}")]
+    NothingToRun {
+        /// A case.
+        title: String,
+        /// What is missing.
+        because: String,
+    },
+    /// The folder to resume holds another scenario.
+    #[error("{} holds a run of another scenario; start a new run for this one", folder.display())]
+    OtherScenario {
+        /// Which folder.
+        folder: PathBuf,
+    },
+    /// The user ended it.
+    #[error("ended by the user")]
+    Cancelled,
+    /// A file could not be read or written.
+    #[error("cannot {doing}")]
+    Io {
+        /// What was being done to what.
+        doing: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+fn last_lines(console: &str) -> String {
+    if console.is_empty() {
+        "; its console is empty".into()
+    } else {
+        format!("; the last lines of its console:\n{console}")
+    }
+}

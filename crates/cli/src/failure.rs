@@ -1,0 +1,85 @@
+//! Errors for people: what went wrong, why, what to do about it, and an exit code that scripts can rely on.
+
+use std::error::Error;
+use std::fmt::Write as _;
+
+/// A result of a subcommand.
+pub(crate) type Result<T = (), E = Failure> = std::result::Result<T, E>;
+
+/// Exit codes, as documented in `dunlin --help`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Something went wrong that has no code of its own.
+    Failed = 1,
+    /// The scenario, folder or argument given cannot be used.
+    BadInput = 3,
+    /// This machine lacks something; the hint says what mends it.
+    Machine = 4,
+    /// The run ended, but a trial of it failed.
+    TrialsFailed = 5,
+    /// `calibrate` measured, and the figures are not true enough.
+    NotCalibrated = 6,
+    /// `calibrate` could not tell: the machine was too noisy.
+    Inconclusive = 7,
+    /// The user ended it.
+    Interrupted = 130,
+}
+
+/// An error for people.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) exit: Exit,
+    message: String,
+    hint: Option<String>,
+}
+
+impl Failure {
+    /// An error with all its causes.
+    pub(crate) fn new(exit: Exit, error: &dyn Error) -> Self {
+        let mut message = error.to_string();
+        let mut cause = error.source();
+        while let Some(inner) = cause {
+            let text = inner.to_string();
+            // Errors that pass on their cause's words would say everything twice.
+            if !message.ends_with(&text) {
+                let _ = write!(message, "\n  because: {text}");
+            }
+            cause = inner.source();
+        }
+        Self { exit, message, hint: None }
+    }
+
+    /// An error that is nothing but words.
+    pub(crate) fn says(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into(), hint: None }
+    }
+
+    /// Adds what to do about it.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// As printed on standard error.
+    pub(crate) fn text(&self) -> String {
+        match &self.hint {
+            Some(hint) => format!("error: {}\n hint: {hint}\n", self.message),
+            None => format!("error: {}\n", self.message),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot boil the kettle")]
+    struct Outer(#[source] std::io::Error);
+
+    #[test]
+    fn an_error_is_printed_with_its_causes_and_a_hint() {
+        let failure = Failure::new(Exit::Machine, &Outer(std::io::Error::other("no water"))).hint("fill it");
+        assert_eq!(failure.text(), "error: cannot boil the kettle\n  because: no water\n hint: fill it\n");
+    }
+}

@@ -1,0 +1,160 @@
+//! What every hypervisor's driver offers: primitives, and what it can do.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use dunlin_record::{HostId, HypervisorIdentity, HypervisorReport, VmId};
+
+use crate::Result;
+
+/// A VM (or the place prepared for one) on a host, as its hypervisor lets us drive it.
+///
+/// Changes of state reach the trial's journal by themselves, each with the hypervisor's own time stamp.
+pub trait Vm: Send {
+    /// Which VM.
+    fn id(&self) -> &VmId;
+
+    /// On which host.
+    fn host(&self) -> &HostId;
+
+    /// What its hypervisor says it is.
+    fn identity(&self) -> &HypervisorIdentity;
+
+    /// Prepares this side for the next migration: what the sequence needs, then the user's own settings.
+    ///
+    /// # Errors
+    /// Where the hypervisor cannot do what is needed, or refuses a setting.
+    fn prepare(&mut self, needs: &MigrationNeeds) -> Result<()>;
+
+    /// Prepares this side to receive; says the address a source must be told.
+    ///
+    /// # Errors
+    /// Where it cannot listen.
+    fn listen(&mut self) -> Result<String>;
+
+    /// Begins to migrate this VM to an address that [`Vm::listen`] gave. Returns at once.
+    ///
+    /// # Errors
+    /// Where the hypervisor refuses to begin.
+    fn start(&mut self, address: &str) -> Result<()>;
+
+    /// Asks a running migration to switch to post-copy.
+    ///
+    /// # Errors
+    /// Where it refuses.
+    fn switch_to_post_copy(&mut self) -> Result<()>;
+
+    /// Lets a migration go on that waits before its switch-over because it was told to.
+    ///
+    /// # Errors
+    /// Where it refuses.
+    fn continue_switchover(&mut self) -> Result<()>;
+
+    /// Asks a running migration to end, the VM staying at the source.
+    ///
+    /// # Errors
+    /// Where it refuses.
+    fn cancel(&mut self) -> Result<()>;
+
+    /// Breaks a migration's connections by force: for a cancel that does not take effect.
+    ///
+    /// # Errors
+    /// Where it refuses or cannot.
+    fn break_connections(&mut self) -> Result<()>;
+
+    /// Stops the vCPUs.
+    ///
+    /// # Errors
+    /// Where it refuses.
+    fn stop(&mut self) -> Result<()>;
+
+    /// Lets the vCPUs run.
+    ///
+    /// # Errors
+    /// Where it refuses.
+    fn resume(&mut self) -> Result<()>;
+
+    /// How far the migration is, by the hypervisor's own counters.
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    fn progress(&mut self) -> Result<Progress>;
+
+    /// What the VM is doing here.
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    fn run_state(&mut self) -> Result<RunState>;
+
+    /// The hypervisor's own account of the migration that ended.
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    fn report(&mut self) -> Result<HypervisorReport>;
+
+    /// Fails if the hypervisor's process has ended.
+    ///
+    /// # Errors
+    /// Where it has.
+    fn check_alive(&mut self) -> Result<()>;
+
+    /// Resident bytes of the guest RAM's mapping on the host; absent if they cannot be told.
+    fn allocated_bytes(&self) -> Option<i64>;
+
+    /// Ends the hypervisor's process and waits for its end.
+    ///
+    /// # Errors
+    /// Where it will not end.
+    fn quit(&mut self, limit: Duration) -> Result<()>;
+}
+
+/// What a migration's sequence needs of both sides.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct MigrationNeeds {
+    /// Whether it may switch to post-copy; if so, whether with requested pages on a channel of their own where the
+    /// hypervisor can.
+    pub post_copy: Option<bool>,
+    /// The user's own settings; they win.
+    pub own: MigrationSettings,
+}
+
+/// Capabilities and parameters of a migration, by the hypervisor's own names.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct MigrationSettings {
+    /// On or off.
+    pub capabilities: BTreeMap<String, bool>,
+    /// Values.
+    pub parameters: BTreeMap<String, serde_json::Value>,
+}
+
+/// How far a migration is, by the hypervisor's own counters; absent = it did not say.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Progress {
+    /// Sent so far.
+    pub transferred_bytes: Option<i64>,
+    /// Left to send.
+    pub remaining_bytes: Option<i64>,
+    /// The VM's memory.
+    pub total_bytes: Option<i64>,
+    /// Pages sent whole.
+    pub normal_pages: Option<i64>,
+    /// Pages sent as "all zero".
+    pub zero_pages: Option<i64>,
+    /// Estimated rate of dirtying.
+    pub dirty_rate_pages_s: Option<i64>,
+    /// Which pass over the memory.
+    pub pass: Option<i64>,
+    /// By how much vCPUs are slowed.
+    pub throttle_percent: Option<i64>,
+    /// Pages the destination asked for.
+    pub postcopy_requests: Option<i64>,
+}
+
+/// What a VM is doing on a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunState {
+    /// Whether its vCPUs run here.
+    pub running: bool,
+    /// The hypervisor's own word.
+    pub word: String,
+}

@@ -1,0 +1,102 @@
+//! What can go wrong with a hypervisor.
+
+use std::io;
+
+use dunlin_record::{HostId, VmId};
+use dunlin_testbed::TestbedError;
+
+/// A result of driving a hypervisor.
+pub type Result<T, E = HypervisorError> = std::result::Result<T, E>;
+
+/// What can go wrong with a hypervisor.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HypervisorError {
+    /// Its program cannot be started.
+    #[error("cannot start {program} on {host}")]
+    Start {
+        /// Which program.
+        program: String,
+        /// On which host.
+        host: HostId,
+        /// Why not.
+        source: TestbedError,
+    },
+    /// Its process ended when it should run.
+    #[error("the hypervisor of {vm} on {host} ended ({how}){}", last_words(words))]
+    Ended {
+        /// Of which VM.
+        vm: VmId,
+        /// On which host.
+        host: HostId,
+        /// As in "exit status 1".
+        how: String,
+        /// The end of its standard error.
+        words: String,
+    },
+    /// Its monitor did what it should not.
+    #[error("the monitor of {vm} on {host} failed while {doing}")]
+    Monitor {
+        /// Of which VM.
+        vm: VmId,
+        /// On which host.
+        host: HostId,
+        /// What was being done.
+        doing: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// It refused a command.
+    #[error("{host} refused {command}: {description}")]
+    Refused {
+        /// On which host.
+        host: HostId,
+        /// Which command.
+        command: String,
+        /// Its words.
+        description: String,
+    },
+    /// It did not answer or get there in time.
+    #[error("{host}: gave up after {after_s} s waiting for {waiting_for}")]
+    Timeout {
+        /// On which host.
+        host: HostId,
+        /// For what.
+        waiting_for: String,
+        /// How long.
+        after_s: f64,
+    },
+    /// It answered something that cannot be understood.
+    #[error("{host} answered {command} with something that is not {expected}")]
+    Answer {
+        /// On which host.
+        host: HostId,
+        /// To which command.
+        command: String,
+        /// What was expected.
+        expected: &'static str,
+    },
+    /// It cannot do what was asked.
+    #[error("{what} is not supported: {because}")]
+    Unsupported {
+        /// What was asked.
+        what: String,
+        /// Why it cannot be had.
+        because: String,
+    },
+    /// The host could not do its part.
+    #[error(transparent)]
+    Testbed(#[from] TestbedError),
+    /// A file could not be read or written.
+    #[error("cannot {doing}")]
+    Io {
+        /// What was being done to what.
+        doing: String,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+fn last_words(words: &str) -> String {
+    if words.is_empty() { String::new() } else { format!("; its last words: {words}") }
+}

@@ -1,0 +1,19 @@
+//! The QEMU driver: own QMP client, launch, primitives, templates.
+
+mod accelerator;
+mod checkpoints;
+mod events;
+mod features;
+mod launch;
+mod progress;
+mod qmp;
+mod template;
+mod vm;
+
+pub use accelerator::{TrialBoot, detect_accelerator};
+pub use checkpoints::parse_checkpoints;
+pub use features::QemuFeatures;
+pub use launch::{QemuBinary, QemuVmSpec, Start};
+pub use qmp::Qmp;
+pub use template::{TemplateKey, restore_template, save_template};
+pub use vm::{Birth, QemuVm};

@@ -1,0 +1,115 @@
+//! Which accelerator really runs a guest here.
+//!
+//! `/dev/kvm` can open, create a VM and still never run a stock kernel, so only booting one tells. The answer is kept
+//! in the cache: it holds for this kernel, this QEMU and this guest.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dunlin_clock::Deadline;
+use dunlin_record::Accelerator;
+use dunlin_testbed::{Host, Launch};
+
+use super::features::QemuFeatures;
+use super::launch::QemuBinary;
+use crate::{HypervisorError, Result};
+
+/// A guest under KVM boots in a second or two; under one that hangs it never does.
+const BOOT_LIMIT: Duration = Duration::from_secs(15);
+
+/// What boots to see whether it does.
+#[derive(Debug, Clone, Copy)]
+pub struct TrialBoot<'a> {
+    /// Kernel image.
+    pub kernel: &'a Path,
+    /// Initial file system.
+    pub initrd: &'a Path,
+    /// Kernel command line; the console must be on the first serial port.
+    pub kernel_args: &'a str,
+    /// What the console shows once the guest runs.
+    pub marker: &'a str,
+}
+
+/// What to use on a host, and why; the answer is kept at `memo`.
+///
+/// # Errors
+/// Where QEMU cannot even be started.
+pub fn detect_accelerator(
+    host: &Arc<dyn Host>,
+    binary: &QemuBinary,
+    features: &QemuFeatures,
+    boot: TrialBoot<'_>,
+    memo: &Path,
+) -> Result<(Accelerator, String)> {
+    if !Path::new("/dev/kvm").exists() {
+        return Ok((Accelerator::Tcg, "/dev/kvm is not there".into()));
+    }
+    if let Err(error) = fs::File::options().read(true).write(true).open("/dev/kvm") {
+        return Ok((Accelerator::Tcg, format!("/dev/kvm cannot be opened: {error}")));
+    }
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let subject =
+        format!("{} {} {} {}", kernel.trim(), features.version, features.package, boot.kernel.display());
+    if let Some(known) = recall(memo, &subject) {
+        return Ok(known);
+    }
+    let booted = boots_under_kvm(host, binary, boot)?;
+    let known = if booted {
+        (Accelerator::Kvm, "a guest booted under KVM".to_owned())
+    } else {
+        (Accelerator::Tcg, format!("no guest booted under KVM within {} s", BOOT_LIMIT.as_secs()))
+    };
+    // Asked again next time where the cache cannot be written.
+    let _ = fs::write(memo, format!("{subject}\n{}\n{}\n", if booted { "kvm" } else { "tcg" }, known.1));
+    Ok(known)
+}
+
+fn recall(memo: &Path, subject: &str) -> Option<(Accelerator, String)> {
+    let text = fs::read_to_string(memo).ok()?;
+    let mut lines = text.lines();
+    if lines.next()? != subject {
+        return None;
+    }
+    let accelerator = if lines.next()? == "kvm" { Accelerator::Kvm } else { Accelerator::Tcg };
+    Some((accelerator, lines.next()?.to_owned()))
+}
+
+fn boots_under_kvm(host: &Arc<dyn Host>, binary: &QemuBinary, boot: TrialBoot<'_>) -> Result<bool> {
+    let console = host.scratch().join(format!("kvm-trial-{}", dunlin_clock::now_ns()));
+    let mut args: Vec<std::ffi::OsString> = Vec::new();
+    if let Some(firmware) = &binary.firmware {
+        args.extend(["-L".into(), firmware.into()]);
+    }
+    args.extend(
+        "-nodefaults -no-user-config -display none -machine q35 -accel kvm -m 256M -no-reboot"
+            .split(' ')
+            .map(Into::into),
+    );
+    for (name, value) in [("-kernel", boot.kernel.as_os_str()), ("-initrd", boot.initrd.as_os_str())] {
+        args.extend([name.into(), value.to_owned()]);
+    }
+    args.extend(["-append".into(), boot.kernel_args.into()]);
+    args.extend(["-serial".into(), format!("file:{}", console.display()).into()]);
+    let launch = Launch {
+        program: binary.program.clone(),
+        args,
+        stdout: "/dev/null".into(),
+        stderr: "/dev/null".into(),
+    };
+    let mut process = host.launch(launch).map_err(|source| HypervisorError::Start {
+        program: binary.program.display().to_string(),
+        host: host.id().clone(),
+        source,
+    })?;
+    let deadline = Deadline::after(BOOT_LIMIT);
+    let mut booted = false;
+    while !booted && !deadline.passed() && process.try_wait()?.is_none() {
+        std::thread::sleep(Duration::from_millis(100));
+        booted = fs::read(&console).is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains(boot.marker));
+    }
+    process.kill();
+    let _ = fs::remove_file(&console);
+    Ok(booted)
+}

@@ -1,0 +1,64 @@
+//! QEMU's trace point `vmstate_downtime_checkpoint` (>= 8.2), read from its standard error.
+//!
+//! With `-msg timestamp=on` the log backend writes `PID@SECONDS.MICROSECONDS:vmstate_downtime_checkpoint NAME`.
+
+use dunlin_clock::Mapping;
+use dunlin_record::{Event, EventKind, HostId, VmId};
+
+/// The trace point's name, as `-trace` wants it.
+pub(super) const TRACE_POINT: &str = "vmstate_downtime_checkpoint";
+
+/// The checkpoints in a QEMU's standard error; other lines are passed over.
+#[must_use]
+pub fn parse_checkpoints(text: &str, mapping: Mapping, host: &HostId, vm: &VmId) -> Vec<Event> {
+    text.lines()
+        .filter_map(parse_line)
+        .map(|(epoch_ns, name)| Event {
+            t_ns: mapping.to_monotonic(epoch_ns),
+            host: Some(host.clone()),
+            vm: Some(vm.clone()),
+            kind: EventKind::Checkpoint { name: name.to_owned() },
+        })
+        .collect()
+}
+
+fn parse_line(line: &str) -> Option<(i64, &str)> {
+    let (stamp, rest) = line.split_once(':')?;
+    let name = rest.strip_prefix(TRACE_POINT)?.trim();
+    let (seconds, microseconds) = stamp.split_once('@')?.1.split_once('.')?;
+    let seconds: i64 = seconds.parse().ok()?;
+    let microseconds: i64 = microseconds.parse().ok().filter(|_| microseconds.len() == 6)?;
+    Some((seconds.checked_mul(1_000_000_000)?.checked_add(microseconds * 1_000)?, name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checkpoints_are_found_among_other_lines() {
+        let text = "2026-11-21T01:05:13.1Z qemu-system-x86_64: warning: x\n\
+                    9609@1795223113.090419:vmstate_downtime_checkpoint src-iterable-saved\n\
+                    9609@1795223113.09:vmstate_downtime_checkpoint cut-stamp\n\
+                    9609@1795223113.134600:vmstate_downtime_checkpoint src-downtime-end\n";
+        let mapping = Mapping { offset_ns: -1_795_223_113_000_000_000, error_ns: 0 };
+        let found: Vec<_> = parse_checkpoints(text, mapping, &HostId::new("host-a"), &VmId::new("vm0"))
+            .into_iter()
+            .map(|event| (event.t_ns, event.kind))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                (90_419_000, EventKind::Checkpoint { name: "src-iterable-saved".into() }),
+                (134_600_000, EventKind::Checkpoint { name: "src-downtime-end".into() }),
+            ]
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_without_panic(text in ".{0,200}") {
+            let _ = parse_checkpoints(&text, Mapping { offset_ns: 0, error_ns: 0 }, &HostId::new("a"), &VmId::new("v"));
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! From QEMU's events to the record's.
+
+use dunlin_clock::Mapping;
+use dunlin_record::{Event, EventKind, HostId, VmId};
+use serde_json::Value;
+
+use super::qmp::QmpEvent;
+
+/// What a QMP event means in the record; its time is QEMU's own stamp, mapped to the bench's clock.
+pub(super) fn translate(event: QmpEvent, mapping: Mapping, host: &HostId, vm: &VmId) -> Event {
+    let t_ns = event.epoch_ns.map_or(event.received_ns, |epoch_ns| mapping.to_monotonic(epoch_ns));
+    let status = event.data.get("status").and_then(Value::as_str);
+    let pass = event.data.get("pass").and_then(Value::as_u64).and_then(|pass| u32::try_from(pass).ok());
+    let kind = match (event.name.as_str(), status, pass) {
+        ("MIGRATION", Some(status), _) => EventKind::MigrationStatus { status: status.to_owned() },
+        ("MIGRATION_PASS", _, Some(pass)) => EventKind::MigrationPass { pass },
+        ("STOP", ..) => EventKind::VcpusStopped,
+        ("RESUME", ..) => EventKind::VcpusRunning,
+        _ => EventKind::HypervisorEvent { name: event.name, data: event.data },
+    };
+    Event { t_ns, host: Some(host.clone()), vm: Some(vm.clone()), kind }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn kind(name: &str, data: Value) -> EventKind {
+        let event = QmpEvent { name: name.into(), data, epoch_ns: None, received_ns: 7 };
+        translate(event, Mapping { offset_ns: 0, error_ns: 0 }, &HostId::new("host-a"), &VmId::new("vm0"))
+            .kind
+    }
+
+    #[test]
+    fn known_events_get_their_type_and_others_are_kept_as_they_are() {
+        assert_eq!(
+            kind("MIGRATION", json!({"status": "wait-unplug"})),
+            EventKind::MigrationStatus { status: "wait-unplug".into() }
+        );
+        assert_eq!(kind("MIGRATION_PASS", json!({"pass": 3})), EventKind::MigrationPass { pass: 3 });
+        assert_eq!(kind("STOP", Value::Null), EventKind::VcpusStopped);
+        let odd = json!({"pass": "three"});
+        assert_eq!(
+            kind("MIGRATION_PASS", odd.clone()),
+            EventKind::HypervisorEvent { name: "MIGRATION_PASS".into(), data: odd }
+        );
+        assert_eq!(kind("NEW", json!(1)), EventKind::HypervisorEvent { name: "NEW".into(), data: json!(1) });
+    }
+
+    #[test]
+    fn the_hypervisors_stamp_is_mapped() {
+        let event = QmpEvent { name: "STOP".into(), data: Value::Null, epoch_ns: Some(100), received_ns: 7 };
+        let mapping = Mapping { offset_ns: -40, error_ns: 1 };
+        assert_eq!(translate(event, mapping, &HostId::new("a"), &VmId::new("v")).t_ns, 60);
+    }
+}

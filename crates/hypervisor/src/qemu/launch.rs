@@ -1,0 +1,164 @@
+//! QEMU's command line.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use dunlin_record::{Accelerator, VmId};
+
+use super::checkpoints::TRACE_POINT;
+
+/// A QEMU program.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct QemuBinary {
+    /// The program, by name or path.
+    pub program: PathBuf,
+    /// Its firmware's folder, where it is not installed (`-L`).
+    pub firmware: Option<PathBuf>,
+}
+
+/// A VM as QEMU is to build it: equal on both sides of a migration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QemuVmSpec {
+    /// Its name.
+    pub id: VmId,
+    /// Configured memory.
+    pub memory_mib: u32,
+    /// Virtual CPUs.
+    pub vcpus: u32,
+    /// Machine type.
+    pub machine: String,
+    /// CPU model; QEMU's own default if absent.
+    pub cpu: Option<String>,
+    /// `Kvm` or `Tcg`; never `Auto`.
+    pub accelerator: Accelerator,
+    /// Kernel image.
+    pub kernel: PathBuf,
+    /// Initial file system.
+    pub initrd: PathBuf,
+    /// Kernel command line.
+    pub kernel_args: String,
+    /// The tap on the host that its network card is behind.
+    pub tap: String,
+    /// Its network card's address.
+    pub mac: String,
+    /// More arguments.
+    pub extra_args: Vec<String>,
+}
+
+/// In which state a QEMU begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// It boots the guest.
+    Boot,
+    /// It waits for a guest's state.
+    Incoming,
+}
+
+/// Where a QEMU's sockets and console are on its host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Endpoints {
+    pub(super) qmp: PathBuf,
+    pub(super) agent: PathBuf,
+    pub(super) console: PathBuf,
+}
+
+/// The name of the virtio-serial port that the guest's agent looks for.
+const AGENT_PORT: &str = "dunlin.agent";
+
+/// The words after the program's name.
+pub(super) fn arguments(
+    binary: &QemuBinary,
+    spec: &QemuVmSpec,
+    endpoints: &Endpoints,
+    start: Start,
+    trace: bool,
+) -> Vec<OsString> {
+    let mut args = Arguments::default();
+    if let Some(firmware) = &binary.firmware {
+        args.option("-L", firmware);
+    }
+    args.option("-name", format!("{},debug-threads=on", spec.id));
+    args.words(&["-nodefaults", "-no-user-config", "-display", "none"]);
+    args.option("-machine", &spec.machine);
+    args.option("-accel", if spec.accelerator == Accelerator::Kvm { "kvm" } else { "tcg" });
+    if let Some(cpu) = &spec.cpu {
+        args.option("-cpu", cpu);
+    }
+    args.option("-smp", spec.vcpus.to_string());
+    args.option("-m", format!("{}M", spec.memory_mib));
+    args.option("-kernel", &spec.kernel);
+    args.option("-initrd", &spec.initrd);
+    args.option("-append", &spec.kernel_args);
+    args.chardev("file,id=console,append=on", &endpoints.console);
+    args.option("-serial", "chardev:console");
+    args.chardev("socket,id=qmp,server=on,wait=off", &endpoints.qmp);
+    args.option("-mon", "chardev=qmp,mode=control");
+    args.chardev("socket,id=agent,server=on,wait=off", &endpoints.agent);
+    args.option("-device", "virtio-serial-pci");
+    args.option("-device", format!("virtserialport,chardev=agent,name={AGENT_PORT}"));
+    args.option("-netdev", format!("tap,id=net0,ifname={},script=no,downscript=no", spec.tap));
+    args.option("-device", format!("virtio-net-pci,netdev=net0,mac={},romfile=", spec.mac));
+    args.option("-msg", "timestamp=on");
+    if trace {
+        args.option("-trace", TRACE_POINT);
+    }
+    if start == Start::Incoming {
+        args.option("-incoming", "defer");
+    }
+    args.0.extend(spec.extra_args.iter().map(OsString::from));
+    args.0
+}
+
+#[derive(Default)]
+struct Arguments(Vec<OsString>);
+
+impl Arguments {
+    fn words(&mut self, words: &[&str]) {
+        self.0.extend(words.iter().map(OsString::from));
+    }
+
+    fn option(&mut self, name: &str, value: impl Into<OsString>) {
+        self.0.push(name.into());
+        self.0.push(value.into());
+    }
+
+    /// A character device with a path; QEMU wants a comma in a value doubled.
+    fn chardev(&mut self, options: &str, path: &Path) {
+        let path = path.to_string_lossy().replace(',', ",,");
+        self.option("-chardev", format!("{options},path={path}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_incoming_vm_gets_the_same_machine_and_waits() {
+        let binary = QemuBinary { program: "qemu".into(), firmware: Some("fw".into()) };
+        let spec = QemuVmSpec {
+            id: VmId::new("vm0"),
+            memory_mib: 512,
+            vcpus: 1,
+            machine: "q35".into(),
+            cpu: None,
+            accelerator: Accelerator::Tcg,
+            kernel: "vmlinuz".into(),
+            initrd: "initrd".into(),
+            kernel_args: "quiet".into(),
+            tap: "tap-vm0".into(),
+            mac: "52:54:00:00:00:01".into(),
+            extra_args: vec!["-device".into(), "virtio-balloon-pci".into()],
+        };
+        let endpoints = Endpoints { qmp: "a,b/qmp".into(), agent: "agent".into(), console: "console".into() };
+        let line = |start| {
+            let words = arguments(&binary, &spec, &endpoints, start, true);
+            words.iter().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+        };
+        let boot = line(Start::Boot);
+        assert!(boot.starts_with("-L fw -name vm0,debug-threads=on -nodefaults"), "{boot}");
+        assert!(boot.contains("path=a,,b/qmp"), "{boot}");
+        assert!(boot.ends_with("-trace vmstate_downtime_checkpoint -device virtio-balloon-pci"), "{boot}");
+        assert_eq!(line(Start::Incoming).replace(" -incoming defer", ""), boot);
+    }
+}

@@ -1,0 +1,167 @@
+//! Templates: a booted guest's state, saved once and restored for each trial.
+//!
+//! A `mapped-ram` file where QEMU has it (>= 9.0), a stream through `exec:` before. The key is all that shaped the
+//! guest, so that a template never fits a VM it was not made for.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::features::QemuFeatures;
+use super::launch::{QemuBinary, QemuVmSpec};
+use super::vm::{QemuVm, UNLIMITED_BANDWIDTH};
+use crate::{HypervisorError, MigrationSettings, Result, Vm};
+
+/// Limit of saving or loading a template.
+const TEMPLATE_LIMIT: Duration = Duration::from_secs(120);
+/// Templates kept in a cache; the longest unused go first.
+const TEMPLATES_KEPT: usize = 8;
+
+/// Names a template by all that shaped it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TemplateKey(String);
+
+impl TemplateKey {
+    /// The key of a VM under a QEMU with these kernel and initial file system contents.
+    ///
+    /// # Errors
+    /// Where the kernel or the initial file system cannot be read.
+    pub fn of(binary: &QemuBinary, features: &QemuFeatures, spec: &QemuVmSpec) -> Result<Self> {
+        let mut hasher = blake3::Hasher::new();
+        let mut part = |text: &str| {
+            hasher.update(&(text.len() as u64).to_le_bytes());
+            hasher.update(text.as_bytes());
+        };
+        part(&binary.program.to_string_lossy());
+        part(&build_stamp(&binary.program));
+        part(&features.version);
+        part(&features.package);
+        // The tap's name does not reach the guest; everything else in the specification does.
+        part(&format!(
+            "{:?}",
+            QemuVmSpec { tap: String::new(), kernel: PathBuf::new(), initrd: PathBuf::new(), ..spec.clone() }
+        ));
+        for path in [&spec.kernel, &spec.initrd] {
+            let bytes = fs::read(path).map_err(|source| HypervisorError::Io {
+                doing: format!("read {}", path.display()),
+                source,
+            })?;
+            hasher.update(&(bytes.len() as u64).to_le_bytes());
+            hasher.update(&bytes);
+        }
+        Ok(Self(hasher.finalize().to_hex()[..32].to_owned()))
+    }
+
+    /// Where the template is, whether it is there or not.
+    #[must_use]
+    pub fn path(&self, cache: &Path) -> PathBuf {
+        cache.join(format!("{}.template", self.0))
+    }
+}
+
+/// Saves a running guest as a template; the VM is stopped afterwards and only good to be ended.
+///
+/// # Errors
+/// Where QEMU or the disk refuses; no half template remains.
+pub fn save_template(vm: &mut QemuVm, features: &QemuFeatures, path: &Path) -> Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(|source| io_error("create", folder, source))?;
+        forget_oldest(folder);
+    }
+    let part = path.with_extension(format!("part-{}", std::process::id()));
+    vm.stop()?;
+    let saved = (|| {
+        vm.configure(&file_settings(features))?;
+        vm.save(&address(features, &part, Direction::Save)?, TEMPLATE_LIMIT)?;
+        fs::rename(&part, path).map_err(|source| io_error("rename", &part, source))
+    })();
+    if saved.is_err() {
+        let _ = fs::remove_file(&part);
+    }
+    saved
+}
+
+/// Loads a template into a VM launched as incoming, and lets it run.
+///
+/// # Errors
+/// Where QEMU refuses it: the template is then of no use and should be removed.
+pub fn restore_template(vm: &mut QemuVm, features: &QemuFeatures, path: &Path) -> Result<()> {
+    vm.configure(&file_settings(features))?;
+    vm.load(&address(features, path, Direction::Restore)?, TEMPLATE_LIMIT)?;
+    // It was saved stopped.
+    vm.resume()?;
+    let mut off = file_settings(features);
+    off.capabilities.values_mut().for_each(|state| *state = false);
+    vm.configure(&off)?;
+    // Marks the template as used, for `forget_oldest`.
+    let _ = fs::File::open(path).and_then(|file| {
+        file.set_modified(
+            std::time::SystemTime::UNIX_EPOCH
+                + Duration::from_nanos(u64::try_from(dunlin_clock::epoch_ns()).unwrap_or(0)),
+        )
+    });
+    Ok(())
+}
+
+#[derive(Clone, Copy)]
+enum Direction {
+    Save,
+    Restore,
+}
+
+fn file_settings(features: &QemuFeatures) -> MigrationSettings {
+    let mut settings = MigrationSettings::default();
+    if features.has("mapped-ram") {
+        settings.capabilities.insert("mapped-ram".into(), true);
+    }
+    // The disk's speed, not the default 128 MiB/s.
+    settings.parameters.insert("max-bandwidth".into(), UNLIMITED_BANDWIDTH.into());
+    settings
+}
+
+fn address(features: &QemuFeatures, path: &Path, direction: Direction) -> Result<String> {
+    let text = path.to_str().filter(|text| !text.contains(['\'', ','])).ok_or_else(|| {
+        HypervisorError::Unsupported {
+            what: format!("a template at {}", path.display()),
+            because: "QEMU's address syntax cannot carry this path; set DUNLIN_CACHE to a plain one".into(),
+        }
+    })?;
+    Ok(match (features.has("mapped-ram"), direction) {
+        (true, _) => format!("file:{text}"),
+        (false, Direction::Save) => format!("exec:cat > '{text}'"),
+        (false, Direction::Restore) => format!("exec:cat '{text}'"),
+    })
+}
+
+/// Tells builds of the same version apart: a developer rebuilds QEMU in place.
+fn build_stamp(program: &Path) -> String {
+    let found = if program.components().count() > 1 {
+        Some(program.to_owned())
+    } else {
+        std::env::var_os("PATH").and_then(|paths| {
+            std::env::split_paths(&paths).map(|dir| dir.join(program)).find(|file| file.is_file())
+        })
+    };
+    let metadata = found.and_then(|file| fs::metadata(file).ok());
+    metadata.map(|data| format!("{} {:?}", data.len(), data.modified().ok())).unwrap_or_default()
+}
+
+/// Makes room: a cache must not grow without end.
+fn forget_oldest(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    let mut templates: Vec<_> = entries
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "template"))
+        .filter_map(|path| Some((fs::metadata(&path).ok()?.modified().ok()?, path)))
+        .collect();
+    templates.sort();
+    let surplus = (templates.len() + 1).saturating_sub(TEMPLATES_KEPT);
+    for (_, path) in templates.into_iter().take(surplus) {
+        let _ = fs::remove_file(path);
+    }
+}
+
+fn io_error(doing: &str, path: &Path, source: std::io::Error) -> HypervisorError {
+    HypervisorError::Io { doing: format!("{doing} {}", path.display()), source }
+}

@@ -1,0 +1,427 @@
+//! A QEMU process on a host, and the primitives on it.
+
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use dunlin_clock::{Deadline, Mapping};
+use dunlin_record::{Accelerator, Event, EventKind, HostId, HypervisorIdentity, HypervisorReport, VmId};
+use dunlin_testbed::{Host, Launch, Network, Process};
+use serde_json::{Value, json};
+
+use super::checkpoints::parse_checkpoints;
+use super::events::translate;
+use super::features::{QemuFeatures, append};
+use super::launch::{Endpoints, QemuBinary, QemuVmSpec, Start, arguments};
+use super::progress;
+use super::qmp::{Qmp, QmpError};
+use crate::{HypervisorError, MigrationNeeds, MigrationSettings, Progress, Result, RunState, Vm};
+
+/// Limit of a command that QEMU's main loop answers between two pieces of work.
+const COMMAND_LIMIT: Duration = Duration::from_secs(20);
+/// Limit of a QEMU's start to its monitor's greeting.
+const START_LIMIT: Duration = Duration::from_secs(30);
+/// More than any link carries, in bytes a second; 0 does not mean "unlimited" in every version.
+pub(super) const UNLIMITED_BANDWIDTH: u64 = 1 << 40;
+/// How much of a QEMU's last words an error repeats.
+const WORDS_BYTES: usize = 400;
+
+/// A QEMU process.
+pub struct QemuVm {
+    spec: QemuVmSpec,
+    host: Arc<dyn Host>,
+    identity: HypervisorIdentity,
+    features: QemuFeatures,
+    process: Process,
+    qmp: Qmp,
+    endpoints: Endpoints,
+    stderr: PathBuf,
+    events: Sender<Event>,
+    expected_end: bool,
+}
+
+/// What it takes to start a [`QemuVm`].
+pub struct Birth<'a> {
+    /// On which host.
+    pub host: &'a Arc<dyn Host>,
+    /// Which program.
+    pub binary: &'a QemuBinary,
+    /// What it can do.
+    pub features: &'a QemuFeatures,
+    /// What it builds.
+    pub spec: &'a QemuVmSpec,
+    /// How it begins.
+    pub start: Start,
+    /// Where its logs go: console, standard error, QMP transcript.
+    pub logs: &'a Path,
+    /// Where its changes of state go.
+    pub events: Sender<Event>,
+}
+
+impl QemuVm {
+    /// Starts the process and opens its monitor.
+    ///
+    /// # Errors
+    /// Where it cannot be started, ends at once, or its monitor does not answer.
+    pub fn launch(birth: Birth<'_>) -> Result<Self> {
+        let Birth { host, binary, features, spec, start, logs, events } = birth;
+        let name = format!("{}-{}", spec.id, host.id());
+        let in_scratch =
+            |kind: &str| host.scratch().join(format!("{name}-{kind}-{}", dunlin_clock::now_ns()));
+        let endpoints = Endpoints {
+            qmp: in_scratch("qmp"),
+            agent: in_scratch("agent"),
+            console: logs.join(format!("{name}-console.log")),
+        };
+        let stderr = logs.join(format!("{name}-stderr.log"));
+        let transcript = append(&logs.join(format!("{name}-qmp.log")))?;
+        let args = arguments(binary, spec, &endpoints, start, features.checkpoints);
+        let launch = Launch {
+            program: binary.program.clone(),
+            args,
+            stdout: logs.join(format!("{name}-stdout.log")),
+            stderr: stderr.clone(),
+        };
+        let mut process = host.launch(launch).map_err(|source| HypervisorError::Start {
+            program: binary.program.display().to_string(),
+            host: host.id().clone(),
+            source,
+        })?;
+        let connected = connect_while_alive(host, &endpoints.qmp, &mut process);
+        let stream = connected.map_err(|error| ended_or(error, &mut process, spec, host, &stderr))?;
+        let handler = {
+            let (events, host, vm) = (events.clone(), host.id().clone(), spec.id.clone());
+            let mapping = Mapping::read();
+            Box::new(move |event| {
+                // Nobody listens any more where the trial has ended.
+                let _ = events.send(translate(event, mapping, &host, &vm));
+            })
+        };
+        let qmp = Qmp::negotiate(stream, handler, Box::new(transcript), START_LIMIT)
+            .map_err(|source| monitor_error(spec, host, "negotiating", source))
+            .map_err(|error| ended_or(error, &mut process, spec, host, &stderr))?;
+        let identity = HypervisorIdentity {
+            name: "qemu".into(),
+            version: features.version.clone(),
+            accelerator: if spec.accelerator == Accelerator::Kvm { "kvm" } else { "tcg" }.into(),
+        };
+        let vm = Self {
+            spec: spec.clone(),
+            host: Arc::clone(host),
+            identity,
+            features: features.clone(),
+            process,
+            qmp,
+            endpoints,
+            stderr,
+            events,
+            expected_end: false,
+        };
+        vm.tell(EventKind::HypervisorIdentified(vm.identity.clone()));
+        Ok(vm)
+    }
+
+    /// Opens a stream to the guest's agent.
+    ///
+    /// # Errors
+    /// Where QEMU's end of it cannot be reached.
+    pub fn agent_stream(&self) -> Result<UnixStream> {
+        Ok(self.host.connect(&self.endpoints.agent, START_LIMIT)?)
+    }
+
+    /// The last lines of the guest's console.
+    #[must_use]
+    pub fn console_tail(&self) -> String {
+        tail(&self.endpoints.console)
+    }
+
+    /// The process id on its host.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Kills the process, as a fault would.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Sets capabilities and parameters.
+    pub(super) fn configure(&mut self, settings: &MigrationSettings) -> Result<()> {
+        let capabilities: Vec<Value> = settings
+            .capabilities
+            .iter()
+            .map(|(name, state)| json!({ "capability": name, "state": state }))
+            .collect();
+        self.execute("migrate-set-capabilities", json!({ "capabilities": capabilities }))?;
+        if !settings.parameters.is_empty() {
+            self.execute("migrate-set-parameters", json!(settings.parameters))?;
+        }
+        Ok(())
+    }
+
+    /// Switches to the state in a file or command (`file:` or `exec:` address) and waits until it is loaded.
+    pub(super) fn load(&mut self, address: &str, limit: Duration) -> Result<()> {
+        self.execute("migrate-incoming", json!({ "uri": address }))?;
+        self.await_migration("the template to be loaded", limit)
+    }
+
+    /// Saves the stopped VM's state to a file or command and waits until it is written.
+    pub(super) fn save(&mut self, address: &str, limit: Duration) -> Result<()> {
+        self.execute("migrate", json!({ "uri": address }))?;
+        self.await_migration("the template to be saved", limit)
+    }
+
+    fn await_migration(&mut self, what: &str, limit: Duration) -> Result<()> {
+        let deadline = Deadline::after(limit);
+        while !deadline.passed() {
+            let answer = self.execute("query-migrate", json!({}))?;
+            match answer["status"].as_str() {
+                Some("completed") => return Ok(()),
+                Some("failed") => {
+                    return Err(HypervisorError::Refused {
+                        host: self.host.id().clone(),
+                        command: what.to_owned(),
+                        description: answer["error-desc"].as_str().unwrap_or("it failed").to_owned(),
+                    });
+                }
+                _ => std::thread::sleep(Duration::from_millis(10)),
+            }
+        }
+        Err(self.timeout(what, limit))
+    }
+
+    pub(super) fn execute(&self, command: &str, arguments: Value) -> Result<Value> {
+        self.qmp
+            .execute(command, arguments, COMMAND_LIMIT)
+            .map_err(|error| self.command_error(command, error))
+    }
+
+    fn command_error(&self, command: &str, error: QmpError) -> HypervisorError {
+        match error {
+            QmpError::Refused { description, .. } => HypervisorError::Refused {
+                host: self.host.id().clone(),
+                command: command.to_owned(),
+                description,
+            },
+            QmpError::Timeout { after_s } => HypervisorError::Timeout {
+                host: self.host.id().clone(),
+                waiting_for: format!("an answer to {command}"),
+                after_s,
+            },
+            other => monitor_error(&self.spec, &self.host, command, other),
+        }
+    }
+
+    fn timeout(&self, waiting_for: &str, limit: Duration) -> HypervisorError {
+        HypervisorError::Timeout {
+            host: self.host.id().clone(),
+            waiting_for: waiting_for.to_owned(),
+            after_s: limit.as_secs_f64(),
+        }
+    }
+
+    fn tell(&self, kind: EventKind) {
+        // Nobody listens any more where the trial has ended.
+        let _ = self.events.send(Event {
+            t_ns: dunlin_clock::now_ns(),
+            host: Some(self.host.id().clone()),
+            vm: Some(self.spec.id.clone()),
+            kind,
+        });
+    }
+}
+
+impl Vm for QemuVm {
+    fn id(&self) -> &VmId {
+        &self.spec.id
+    }
+
+    fn host(&self) -> &HostId {
+        self.host.id()
+    }
+
+    fn identity(&self) -> &HypervisorIdentity {
+        &self.identity
+    }
+
+    fn prepare(&mut self, needs: &MigrationNeeds) -> Result<()> {
+        self.configure(&settings_for(needs, &self.features))
+    }
+
+    fn listen(&mut self) -> Result<String> {
+        let address = self.host.address(Network::Migration);
+        self.execute("migrate-incoming", json!({ "uri": format!("tcp:{address}:0") }))?;
+        let answer = self.execute("query-migrate", json!({}))?;
+        let port = answer["socket-address"][0]["port"].as_str().ok_or_else(|| HypervisorError::Answer {
+            host: self.host.id().clone(),
+            command: "query-migrate".into(),
+            expected: "a listening socket's address",
+        })?;
+        Ok(format!("tcp:{address}:{port}"))
+    }
+
+    fn start(&mut self, address: &str) -> Result<()> {
+        self.execute("migrate", json!({ "uri": address })).map(drop)
+    }
+
+    fn switch_to_post_copy(&mut self) -> Result<()> {
+        self.execute("migrate-start-postcopy", json!({})).map(drop)
+    }
+
+    fn continue_switchover(&mut self) -> Result<()> {
+        self.execute("migrate-continue", json!({ "state": "pre-switchover" })).map(drop)
+    }
+
+    fn cancel(&mut self) -> Result<()> {
+        self.execute("migrate_cancel", json!({})).map(drop)
+    }
+
+    fn break_connections(&mut self) -> Result<()> {
+        let instances = json!({ "instances": [{ "type": "migration" }] });
+        self.qmp
+            .execute_out_of_band("yank", instances, COMMAND_LIMIT)
+            .map(drop)
+            .map_err(|error| self.command_error("yank", error))
+    }
+
+    fn stop(&mut self) -> Result<()> {
+        self.execute("stop", json!({})).map(drop)
+    }
+
+    fn resume(&mut self) -> Result<()> {
+        self.execute("cont", json!({})).map(drop)
+    }
+
+    fn progress(&mut self) -> Result<Progress> {
+        Ok(progress::progress(&self.execute("query-migrate", json!({}))?))
+    }
+
+    fn run_state(&mut self) -> Result<RunState> {
+        let answer = self.execute("query-status", json!({}))?;
+        match (answer["running"].as_bool(), answer["status"].as_str()) {
+            (Some(running), Some(word)) => Ok(RunState { running, word: word.to_owned() }),
+            _ => Err(HypervisorError::Answer {
+                host: self.host.id().clone(),
+                command: "query-status".into(),
+                expected: "a run state",
+            }),
+        }
+    }
+
+    fn report(&mut self) -> Result<HypervisorReport> {
+        Ok(progress::report(&self.execute("query-migrate", json!({}))?))
+    }
+
+    fn check_alive(&mut self) -> Result<()> {
+        match self.process.try_wait()? {
+            None => Ok(()),
+            Some(how) => Err(ended(how, &self.spec, &self.host, &self.stderr)),
+        }
+    }
+
+    fn allocated_bytes(&self) -> Option<i64> {
+        let mapping_bytes = u64::from(self.spec.memory_mib) << 20;
+        self.host.resident_bytes(self.process.pid(), mapping_bytes).ok().flatten()
+    }
+
+    fn quit(&mut self, limit: Duration) -> Result<()> {
+        self.expected_end = true;
+        // A QEMU that is stuck or gone does not answer; its process is ended below all the same.
+        let _ = self.qmp.execute("quit", json!({}), limit.min(Duration::from_secs(2)));
+        if self.process.wait(Deadline::after(limit))?.is_none() {
+            self.process.kill();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for QemuVm {
+    fn drop(&mut self) {
+        let ended_by_itself = self.process.try_wait().ok().flatten();
+        self.process.kill();
+        let text = std::fs::read_to_string(&self.stderr).unwrap_or_default();
+        for event in parse_checkpoints(&text, Mapping::read(), self.host.id(), &self.spec.id) {
+            let _ = self.events.send(event);
+        }
+        if let Some(how) = ended_by_itself {
+            self.tell(EventKind::ProcessEnded { how, expected: self.expected_end });
+        }
+        for path in [&self.endpoints.qmp, &self.endpoints.agent] {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// The settings of a migration by QEMU's names.
+///
+/// `return-path` is not optional: without it a source can complete while its destination is dead. The default cap of
+/// 128 MiB/s is lifted: the link's rate is the testbed's to set.
+fn settings_for(needs: &MigrationNeeds, features: &QemuFeatures) -> MigrationSettings {
+    let mut settings = MigrationSettings::default();
+    settings.parameters.insert("max-bandwidth".into(), UNLIMITED_BANDWIDTH.into());
+    if let Some(preempt) = needs.post_copy {
+        settings.capabilities.insert("postcopy-ram".into(), true);
+        if preempt && features.has("postcopy-preempt") {
+            settings.capabilities.insert("postcopy-preempt".into(), true);
+        }
+    }
+    settings.capabilities.extend(needs.own.capabilities.clone());
+    settings.parameters.extend(needs.own.parameters.clone());
+    for name in ["events", "return-path"] {
+        settings.capabilities.insert(name.into(), true);
+    }
+    settings
+}
+
+/// Connects to the monitor, but does not wait for one whose process has ended.
+fn connect_while_alive(host: &Arc<dyn Host>, socket: &Path, process: &mut Process) -> Result<UnixStream> {
+    let deadline = Deadline::after(START_LIMIT);
+    loop {
+        match host.connect(socket, deadline.step(Duration::from_millis(500))) {
+            Ok(stream) => return Ok(stream),
+            Err(error) if deadline.passed() || process.try_wait()?.is_some() => return Err(error.into()),
+            Err(_) => {}
+        }
+    }
+}
+
+/// The end of the process, if that is why `error` came.
+fn ended_or(
+    error: HypervisorError,
+    process: &mut Process,
+    spec: &QemuVmSpec,
+    host: &Arc<dyn Host>,
+    stderr: &Path,
+) -> HypervisorError {
+    match process.wait(Deadline::after(Duration::from_millis(200))) {
+        Ok(Some(how)) => ended(how, spec, host, stderr),
+        _ => error,
+    }
+}
+
+fn ended(how: String, spec: &QemuVmSpec, host: &Arc<dyn Host>, stderr: &Path) -> HypervisorError {
+    HypervisorError::Ended { vm: spec.id.clone(), host: host.id().clone(), how, words: tail(stderr) }
+}
+
+fn monitor_error(spec: &QemuVmSpec, host: &Arc<dyn Host>, doing: &str, source: QmpError) -> HypervisorError {
+    HypervisorError::Monitor {
+        vm: spec.id.clone(),
+        host: host.id().clone(),
+        doing: doing.to_owned(),
+        source: std::io::Error::other(source),
+    }
+}
+
+/// The end of a log, without trace lines; empty if there is none.
+fn tail(path: &Path) -> String {
+    let bytes = std::fs::read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> =
+        text.lines().filter(|line| !line.contains(super::checkpoints::TRACE_POINT)).collect();
+    let text = lines.join("\n");
+    let start = text.char_indices().rev().nth(WORDS_BYTES).map_or(0, |(index, _)| index);
+    text[start..].trim().to_owned()
+}

@@ -1,0 +1,259 @@
+//! The sequence of one migration: prepare, start, decide again and again, end.
+
+use std::time::Duration;
+
+use dunlin_clock::{Cancel, Deadline, MILLISECOND_NS, now_ns};
+use dunlin_hypervisor::{HypervisorError, MigrationNeeds, MigrationSettings, Progress, Vm};
+use dunlin_policy::{Action, Limits, decide};
+use dunlin_record::{Event, EventKind, Journal, Status, Strategy};
+
+use crate::rescue::{cancel, note, secure};
+use crate::watch::Watch;
+use crate::{MigrateError, Result};
+
+/// How often the source's counters are read.
+const PROGRESS_EVERY_NS: i64 = 50 * MILLISECOND_NS;
+/// How long the other end may take to complete after the first has.
+const OTHER_END_LIMIT: Duration = Duration::from_secs(10);
+
+/// A migration to be done.
+pub struct Job<'a> {
+    /// Where the VM runs.
+    pub source: &'a mut dyn Vm,
+    /// Where it shall run: launched, waiting.
+    pub destination: &'a mut dyn Vm,
+    /// Where the destination listens, as [`reserve`] said.
+    pub address: &'a str,
+    /// How.
+    pub strategy: &'a Strategy,
+    /// How long it may take.
+    pub limits: Limits,
+    /// The user's wish to end it.
+    pub cancel: &'a Cancel,
+    /// Takes the source's counters each time they are read.
+    pub on_progress: &'a mut dyn FnMut(i64, &Progress) -> dunlin_record::Result<()>,
+}
+
+/// Where the one running copy of a VM is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// At the source.
+    Source,
+    /// At the destination.
+    Destination,
+}
+
+/// How a migration ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// How.
+    pub status: Status,
+    /// Why not well.
+    pub error: Option<String>,
+    /// Where the VM runs now, as checked.
+    pub place: Place,
+}
+
+/// Why the loop was left.
+enum Outcome {
+    Completed,
+    GaveUp(Status, String),
+}
+
+/// Prepares both sides and lets the destination listen; says where.
+///
+/// # Errors
+/// Where a hypervisor cannot do what the strategy needs, refuses a setting, or cannot listen.
+pub fn reserve(
+    source: &mut dyn Vm,
+    destination: &mut dyn Vm,
+    strategy: &Strategy,
+    own: &MigrationSettings,
+    journal: &mut Journal,
+) -> Result<String> {
+    let needs = MigrationNeeds { post_copy: strategy.post_copy(), own: own.clone() };
+    destination.prepare(&needs)?;
+    source.prepare(&needs)?;
+    let address = destination.listen()?;
+    keep(journal, destination, EventKind::DestinationListening)?;
+    Ok(address)
+}
+
+/// Does one migration. Whatever happens, exactly one copy of the VM runs afterwards, or the error says that none does.
+///
+/// # Errors
+/// Where a hypervisor fails in a way that leaves nothing to say, the record cannot be kept, or the VM is lost.
+pub fn migrate(mut job: Job<'_>, journal: &mut Journal) -> Result<Ended> {
+    let mut watch = Watch::new(job.source.host().clone(), now_ns());
+    let outcome = match run(&mut job, &mut watch, journal) {
+        Ok(outcome) => outcome,
+        // A dead hypervisor or a full disk ends the migration, not the VM.
+        Err(error) => Outcome::GaveUp(Status::Failed, error_text(&error)),
+    };
+    match outcome {
+        Outcome::Completed => completed(&mut job, &watch, journal),
+        Outcome::GaveUp(status, reason) => give_up(&mut job, &mut watch, journal, status, reason),
+    }
+}
+
+fn run(job: &mut Job<'_>, watch: &mut Watch, journal: &mut Journal) -> Result<Outcome> {
+    keep(journal, &*job.source, EventKind::MigrateCommand)?;
+    if *job.strategy == Strategy::Suspend {
+        job.source.stop()?;
+    }
+    job.source.start(job.address)?;
+    let mut progress_due_ns = now_ns();
+    loop {
+        let step = Duration::from_nanos(u64::try_from(progress_due_ns - now_ns()).unwrap_or(0));
+        if let Some(event) = journal.next(step)? {
+            watch.see(&event);
+        }
+        if watch.source_completed_ns.is_some() {
+            return wait_for_destination(job, watch, journal);
+        }
+        if let Some(why) = &watch.failure {
+            return Ok(Outcome::GaveUp(Status::Failed, failure_text(job, why)));
+        }
+        if now_ns() >= progress_due_ns {
+            job.source.check_alive()?;
+            job.destination.check_alive()?;
+            let progress = job.source.progress()?;
+            let read_ns = now_ns();
+            watch.count(&progress, read_ns);
+            (job.on_progress)(read_ns, &progress)?;
+            progress_due_ns = read_ns + PROGRESS_EVERY_NS;
+        }
+        if let Some(outcome) = act(job, watch, journal)? {
+            return Ok(outcome);
+        }
+    }
+}
+
+/// Does what has to be done next; an outcome if the migration is to be given up.
+fn act(job: &mut Job<'_>, watch: &mut Watch, journal: &mut Journal) -> Result<Option<Outcome>> {
+    if job.cancel.is_cancelled() {
+        return Ok(Some(Outcome::GaveUp(Status::Cancelled, "ended by the user".into())));
+    }
+    if watch.waits_for_switchover {
+        watch.waits_for_switchover = false;
+        job.source.continue_switchover()?;
+    }
+    match decide(job.strategy, job.limits, &watch.telemetry(now_ns())) {
+        Action::Wait => Ok(None),
+        Action::SwitchToPostCopy { reason } => {
+            watch.switch_asked = true;
+            note(journal, &*job.source, "switch-to-post-copy", &reason)?;
+            job.source.switch_to_post_copy()?;
+            Ok(None)
+        }
+        Action::GiveUp { reason } => Ok(Some(Outcome::GaveUp(Status::NotConverged, reason))),
+        Action::Fail { reason } => Ok(Some(Outcome::GaveUp(Status::Failed, reason))),
+    }
+}
+
+/// With a return path the source completes on the destination's word; the destination's own event may come after.
+fn wait_for_destination(job: &mut Job<'_>, watch: &mut Watch, journal: &mut Journal) -> Result<Outcome> {
+    let deadline = Deadline::after(OTHER_END_LIMIT);
+    while watch.destination_completed_ns.is_none() {
+        if let Some(why) = &watch.failure {
+            return Ok(Outcome::GaveUp(Status::Failed, failure_text(job, why)));
+        }
+        if deadline.passed() {
+            return Ok(Outcome::GaveUp(
+                Status::Failed,
+                "the destination did not complete after the source had".into(),
+            ));
+        }
+        job.destination.check_alive()?;
+        if let Some(event) = journal.next(deadline.step(Duration::from_millis(100)))? {
+            watch.see(&event);
+        }
+    }
+    Ok(Outcome::Completed)
+}
+
+fn completed(job: &mut Job<'_>, watch: &Watch, journal: &mut Journal) -> Result<Ended> {
+    if *job.strategy == Strategy::Suspend {
+        job.destination.resume()?;
+    }
+    let resumed_ns = (*job.strategy == Strategy::Suspend).then(now_ns);
+    let ends = [watch.source_completed_ns, watch.destination_completed_ns, resumed_ns];
+    let t_ns = ends.into_iter().flatten().max().unwrap_or_else(now_ns);
+    let (host, vm) = (Some(job.destination.host().clone()), Some(job.destination.id().clone()));
+    journal.keep(&Event { t_ns, host, vm, kind: EventKind::MigrationCompleted })?;
+    let report = job.source.report()?;
+    keep(journal, &*job.source, EventKind::HypervisorReport(report))?;
+    let state = job.destination.run_state()?;
+    if state.running {
+        return Ok(Ended { status: Status::Completed, error: None, place: Place::Destination });
+    }
+    Err(MigrateError::Lost { state: state.word })
+}
+
+fn give_up(
+    job: &mut Job<'_>,
+    watch: &mut Watch,
+    journal: &mut Journal,
+    status: Status,
+    reason: String,
+) -> Result<Ended> {
+    // The disk may be full: what follows must be done all the same, so its notes are not worth an error.
+    let _ = note(journal, &*job.source, "cancel", &reason);
+    if let Err(error) = job.source.check_alive() {
+        return source_died(job, error);
+    }
+    let left = cancel(job.source, watch, journal);
+    if matches!(left, Ok(false)) && status != Status::Failed {
+        // It completed while we asked it not to.
+        if let Ok(Outcome::Completed) = wait_for_destination(job, watch, journal) {
+            return completed(job, watch, journal);
+        }
+    }
+    let place = match secure(job.source, job.destination, watch.post_copy_began, journal) {
+        Err(MigrateError::Record(_)) => Place::Source,
+        other => other?,
+    };
+    Ok(Ended { status, error: Some(reason), place })
+}
+
+/// Without its source a migration that had not reached the destination is the end of the VM.
+fn source_died(job: &mut Job<'_>, error: HypervisorError) -> Result<Ended> {
+    match job.destination.run_state() {
+        Ok(state) if state.running => Ok(Ended {
+            status: Status::Failed,
+            error: Some(error_text(&error.into())),
+            place: Place::Destination,
+        }),
+        _ => Err(error.into()),
+    }
+}
+
+/// The failure in the hypervisors' own words, where they have some.
+fn failure_text(job: &mut Job<'_>, why: &str) -> String {
+    if let Err(error) = job.destination.check_alive() {
+        return error_text(&error.into());
+    }
+    let words =
+        job.source.report().ok().and_then(|report| report.raw.get("error-desc")?.as_str().map(str::to_owned));
+    match words {
+        Some(words) => format!("{why}: {words}"),
+        None => why.to_owned(),
+    }
+}
+
+/// An error with all its causes in one line.
+fn error_text(error: &MigrateError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}
+
+fn keep(journal: &mut Journal, vm: &dyn Vm, kind: EventKind) -> Result<()> {
+    let event = Event { t_ns: now_ns(), host: Some(vm.host().clone()), vm: Some(vm.id().clone()), kind };
+    Ok(journal.keep(&event)?)
+}

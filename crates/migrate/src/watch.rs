@@ -1,0 +1,146 @@
+//! What a running migration's events and counters say about it.
+
+use dunlin_hypervisor::Progress;
+use dunlin_policy::{Stage, Telemetry};
+use dunlin_record::{Event, EventKind, HostId};
+
+/// What is known of a running migration; fed with events and counters, asked for telemetry.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    source: HostId,
+    started_ns: i64,
+    stage: Stage,
+    pass: u32,
+    pub(crate) switch_asked: bool,
+    pub(crate) source_completed_ns: Option<i64>,
+    pub(crate) destination_completed_ns: Option<i64>,
+    /// The source waits for a word before its switch-over.
+    pub(crate) waits_for_switchover: bool,
+    /// Why it has failed, if it has.
+    pub(crate) failure: Option<String>,
+    pub(crate) cancelled: bool,
+    pub(crate) post_copy_began: bool,
+    moved_bytes: i64,
+    moved_ns: i64,
+}
+
+impl Watch {
+    pub(crate) fn new(source: HostId, now_ns: i64) -> Self {
+        Self {
+            source,
+            started_ns: now_ns,
+            stage: Stage::Setup,
+            pass: 0,
+            switch_asked: false,
+            source_completed_ns: None,
+            destination_completed_ns: None,
+            waits_for_switchover: false,
+            failure: None,
+            cancelled: false,
+            post_copy_began: false,
+            moved_bytes: 0,
+            moved_ns: now_ns,
+        }
+    }
+
+    /// Takes note of an event of either side.
+    pub(crate) fn see(&mut self, event: &Event) {
+        let at_source = event.host.as_ref() == Some(&self.source);
+        match &event.kind {
+            EventKind::MigrationStatus { status } if at_source => self.source_status(status, event.t_ns),
+            EventKind::MigrationStatus { status } => self.destination_status(status, event.t_ns),
+            EventKind::MigrationPass { pass } if at_source => self.pass = self.pass.max(*pass),
+            _ => {}
+        }
+    }
+
+    /// Takes note of the source's counters.
+    pub(crate) fn count(&mut self, progress: &Progress, now_ns: i64) {
+        let moved = progress.transferred_bytes.unwrap_or(0);
+        if moved != self.moved_bytes {
+            self.moved_bytes = moved;
+            self.moved_ns = now_ns;
+        }
+    }
+
+    pub(crate) fn telemetry(&self, now_ns: i64) -> Telemetry {
+        // While the destination loads device state nothing moves, and that is no stall; nor is the set-up.
+        let may_stall = matches!(self.stage, Stage::PreCopy | Stage::PostCopy);
+        Telemetry {
+            elapsed_ms: (now_ns - self.started_ns) as f64 / 1e6,
+            stage: self.stage,
+            passes_ended: self.pass.saturating_sub(1),
+            switch_asked: self.switch_asked,
+            stalled_ms: if may_stall { (now_ns - self.moved_ns) as f64 / 1e6 } else { 0.0 },
+        }
+    }
+
+    fn source_status(&mut self, status: &str, t_ns: i64) {
+        self.waits_for_switchover = status == "pre-switchover";
+        match status {
+            "active" => {
+                self.stage = Stage::PreCopy;
+                self.moved_ns = t_ns;
+            }
+            "pre-switchover" | "device" => self.stage = Stage::SwitchOver,
+            "postcopy-active" => {
+                self.stage = Stage::PostCopy;
+                self.post_copy_began = true;
+                self.moved_ns = t_ns;
+            }
+            "completed" => self.source_completed_ns = Some(t_ns),
+            "cancelled" => self.cancelled = true,
+            "failed" => self.fail("the source says that the migration failed"),
+            "postcopy-paused" => self.fail("post-copy lost its connection; the memory is on both hosts"),
+            _ => {}
+        }
+    }
+
+    fn destination_status(&mut self, status: &str, t_ns: i64) {
+        match status {
+            "completed" => self.destination_completed_ns = Some(t_ns),
+            "postcopy-active" => self.post_copy_began = true,
+            "failed" => self.fail("the destination says that the migration failed"),
+            _ => {}
+        }
+    }
+
+    pub(crate) fn fail(&mut self, why: &str) {
+        self.failure.get_or_insert_with(|| why.to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(host: &str, status: &str, t_ns: i64) -> Event {
+        Event {
+            t_ns,
+            host: Some(HostId::new(host)),
+            vm: None,
+            kind: EventKind::MigrationStatus { status: status.into() },
+        }
+    }
+
+    #[test]
+    fn a_stall_is_counted_from_the_last_byte_and_only_while_bytes_should_move() {
+        let mut watch = Watch::new(HostId::new("a"), 0);
+        assert!(watch.telemetry(9_000_000_000).stalled_ms.abs() < f64::EPSILON);
+        watch.see(&status("a", "active", 1_000_000));
+        watch.count(&Progress { transferred_bytes: Some(5), ..Progress::default() }, 2_000_000);
+        watch.count(&Progress { transferred_bytes: Some(5), ..Progress::default() }, 4_000_000);
+        assert!((watch.telemetry(5_000_000).stalled_ms - 3.0).abs() < 1e-9);
+        watch.see(&status("a", "device", 6_000_000));
+        assert!(watch.telemetry(99_000_000).stalled_ms.abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn both_ends_must_complete() {
+        let mut watch = Watch::new(HostId::new("a"), 0);
+        watch.see(&status("a", "completed", 5));
+        assert_eq!((watch.source_completed_ns, watch.destination_completed_ns), (Some(5), None));
+        watch.see(&status("b", "completed", 4));
+        assert_eq!(watch.destination_completed_ns, Some(4));
+    }
+}
