@@ -1,5 +1,4 @@
 //! The hot paths of a probe: what is done once for every request and once for every answer.
-#![expect(missing_docs, reason = "criterion's macros write undocumented functions")]
 
 use std::hint::black_box;
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use dunlin_clock::Cancel;
 
 use crate::error::{ProbeError, Result};
+use crate::socket::enlarge_receive_buffer;
 
 /// How long the server waits for a request before it looks whether it should end.
 const WAIT: Duration = Duration::from_millis(50);
@@ -21,6 +22,8 @@ const MAX_REQUEST_BYTES: usize = 2048;
 pub fn serve_echo(socket: &UdpSocket, stop: &Cancel) -> Result<u64> {
     let failed = |doing| move |source| ProbeError::Echo { doing, source };
     socket.set_read_timeout(Some(WAIT)).map_err(failed("set a time limit on"))?;
+    // Else a stall of this thread would lose requests, and look like an outage of the network.
+    enlarge_receive_buffer(socket).map_err(failed("enlarge the receive buffer of"))?;
     let mut bytes = [0; MAX_REQUEST_BYTES];
     let mut answered = 0;
     while !stop.is_cancelled() {

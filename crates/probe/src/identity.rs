@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use crate::payload::{PREFIX_BYTES, Payload};
+use crate::payload::{PAYLOAD_BYTES, PREFIX_BYTES, Payload};
 use crate::spec::ProbeKind;
 
 /// Bytes of an ICMP echo header (RFC 792).
@@ -83,7 +83,7 @@ impl RequestFrame {
             ProbeKind::Icmp => ICMP_HEADER_BYTES,
             ProbeKind::Udp { .. } => 0,
         };
-        Self { identity, bytes: vec![0; header_bytes + payload_bytes.max(crate::PAYLOAD_BYTES)] }
+        Self { identity, bytes: vec![0; header_bytes + payload_bytes.max(PAYLOAD_BYTES)] }
     }
 
     /// The request with this sequence number.

@@ -1,5 +1,6 @@
 //! The receiving half: takes, at a steady cadence, what waits in the socket's two queues, and makes rows of it.
 
+use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -137,32 +138,20 @@ impl Receiver {
 
     fn take_departures(&mut self) {
         let (identity, departures) = (self.identity, &mut self.departures);
-        let mut take = |frame: &[u8], stamp_ns: Option<i64>| {
+        let taken = take_all(&mut self.batch, &self.socket, Queue::Departed, |frame, stamp_ns| {
             departures.extend(identity.request_seq(frame).zip(stamp_ns));
-        };
-        for _ in 0..MAX_BATCHES {
-            match self.batch.receive(self.socket.as_fd(), Queue::Departed, &mut take) {
-                Ok(BATCH) => {}
-                Ok(_) => return,
-                Err(_) => self.received.errors += 1,
-            }
-        }
+        });
+        self.received.errors += u64::from(taken.is_err());
     }
 
     fn take_answers(&mut self) {
         let (identity, answers) = (self.identity, &mut self.answers);
-        let mut take = |message: &[u8], stamp_ns: Option<i64>| {
+        let taken = take_all(&mut self.batch, &self.socket, Queue::Received, |message, stamp_ns| {
             answers.extend(
                 identity.answer_seq(message).map(|seq| [seq.cast_signed(), stamp_ns.unwrap_or(ABSENT)]),
             );
-        };
-        for _ in 0..MAX_BATCHES {
-            match self.batch.receive(self.socket.as_fd(), Queue::Received, &mut take) {
-                Ok(BATCH) => {}
-                Ok(_) => return,
-                Err(_) => self.received.errors += 1,
-            }
-        }
+        });
+        self.received.errors += u64::from(taken.is_err());
     }
 
     fn take_notes(&mut self) {
@@ -191,4 +180,19 @@ impl Receiver {
             self.answers.clear();
         }
     }
+}
+
+/// Takes what waits in one queue. What an error leaves there is read the next time.
+fn take_all(
+    batch: &mut Batch,
+    socket: &Socket,
+    queue: Queue,
+    mut take: impl FnMut(&[u8], Option<i64>),
+) -> io::Result<()> {
+    for _ in 0..MAX_BATCHES {
+        if batch.receive(socket.as_fd(), queue, &mut take)? < BATCH {
+            break;
+        }
+    }
+    Ok(())
 }

@@ -158,7 +158,6 @@ impl RunningProbe {
         }
     }
 
-    #[expect(clippy::type_complexity, reason = "two results of joining, named nowhere else")]
     fn end(
         &mut self,
         receive_until_ns: i64,

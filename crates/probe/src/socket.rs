@@ -5,7 +5,7 @@ use std::net::SocketAddrV4;
 use std::os::fd::AsFd;
 
 use nix::sys::socket::{TimestampingFlag, setsockopt, sockopt};
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use crate::error::{ProbeError, Result};
 use crate::spec::{ProbeKind, ProbeSpec};
@@ -52,9 +52,9 @@ pub(crate) fn address(spec: &ProbeSpec) -> SockAddr {
 }
 
 /// Beyond the system's limit where that is permitted, else up to it.
-fn enlarge_receive_buffer(socket: &Socket) -> io::Result<()> {
+pub(crate) fn enlarge_receive_buffer(socket: &impl AsFd) -> io::Result<()> {
     match setsockopt(socket, sockopt::RcvBufForce, &RECEIVE_BUFFER_BYTES) {
         Ok(()) => Ok(()),
-        Err(_not_permitted) => socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES),
+        Err(_not_permitted) => SockRef::from(socket).set_recv_buffer_size(RECEIVE_BUFFER_BYTES),
     }
 }

@@ -1,4 +1,5 @@
 //! Probes against real sockets on the loopback interface.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests are not in test functions")]
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, UdpSocket};
@@ -11,7 +12,6 @@ use dunlin_probe::{
     INTERVAL_RANGE_NS, PAYLOAD_BYTES, ProbeError, ProbeKind, ProbeRows, ProbeSpec, ProbeSummary, serve_echo,
     start,
 };
-use dunlin_record::ABSENT;
 
 const LATE_ANSWERS: Duration = Duration::from_millis(300);
 
@@ -143,12 +143,12 @@ fn the_shortest_interval_is_kept() {
     let interval_ns = *INTERVAL_RANGE_NS.start();
     let observed = observe(ProbeKind::Icmp, interval_ns, PAYLOAD_BYTES, || pause(300 * MILLISECOND_NS));
     assert_complete_and_ordered(&observed, interval_ns);
-    // A request an interval from the first to the last, whatever held the sender up in between.
+    // A request an interval from the first to the last, which may itself have left up to 50 intervals late.
     let first_due_ns = observed.sent[0][1];
     let last_sent_ns = observed.sent.iter().map(|row| row[2]).max().unwrap();
     let expected = (last_sent_ns - first_due_ns) / interval_ns;
     let numbers = i64::try_from(observed.sent.len()).unwrap();
-    assert!(numbers >= expected && numbers >= 1000, "{numbers} requests where {expected} were due");
+    assert!(numbers >= expected - 51 && numbers >= 1000, "{numbers} requests where {expected} were due");
 }
 
 #[test]
@@ -185,12 +185,13 @@ fn sending_goes_on_while_nobody_answers_or_even_listens() {
     let in_silence: Vec<_> =
         observed.sent.iter().filter(|[_, due_ns, _]| (silent_ns.0..silent_ns.1).contains(due_ns)).collect();
     assert!((290..=301).contains(&in_silence.len()), "{} requests were due in 300 ms", in_silence.len());
-    let left = in_silence.iter().filter(|[_, _, sent_ns]| *sent_ns != ABSENT).count();
-    assert!(left >= 200, "only {left} requests left in the silence: {:?}", observed.summary);
-    let answered_early = in_silence.iter().filter(|[seq, _, _]| answered.contains(seq)).count();
+    let left: Vec<_> =
+        observed.sent.iter().filter(|[_, _, sent_ns]| (silent_ns.0..silent_ns.1).contains(sent_ns)).collect();
+    assert!(left.len() >= 200, "only {} requests left in the silence: {:?}", left.len(), observed.summary);
+    let answered_early = left.iter().filter(|[seq, _, _]| answered.contains(seq)).count();
     assert!(answered_early <= 2, "{answered_early} requests were answered while nobody listened");
-    let (first, last) = (observed.sent[0][0], in_silence[in_silence.len() - 1][0]);
-    assert!(answered.contains(&first) || answered.iter().any(|seq| *seq < in_silence[0][0]));
+    let (first, last) = (in_silence[0][0], in_silence[in_silence.len() - 1][0]);
+    assert!(answered.iter().any(|seq| *seq < first), "no request was answered before the silence");
     assert!(answered.iter().any(|seq| *seq > last), "no request was answered after the silence");
     assert_eq!(observed.summary.send_errors, 0);
 }
