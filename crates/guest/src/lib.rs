@@ -1,1 +1,22 @@
-//! Placeholder.
+//! The guest: its kernel, the image it boots from, and the client of the agent inside it.
+
+mod cache;
+mod client;
+mod command;
+mod cpio;
+mod error;
+mod image;
+mod kernel;
+mod modules;
+mod stream;
+mod work;
+
+pub use cache::default_cache_dir;
+pub use client::AgentClient;
+pub use dunlin_agent_proto::{
+    Ask, GuestMemory, Neighbour, Network, PORT_NAME, READY_LINE, Ready, Reply, UDP_ECHO_PORT,
+};
+pub use error::{GuestError, Result};
+pub use image::{AGENT, Image, build_image, build_initramfs, kernel_args};
+pub use kernel::{Kernel, fetch_kernel, find_kernel};
+pub use stream::Stream;

@@ -1,0 +1,307 @@
+//! Answers the client's requests over the port, through every break of the way to it.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+
+use dunlin_agent_proto::{Ask, Link, MemoryWrite, Ready, Reply, Request, Response};
+use dunlin_clock::{MILLISECOND_NS, now_ns};
+
+use crate::console::{Troubles, say};
+use crate::port::Port;
+use crate::workload::{self, Report};
+use crate::{memory, network, sys};
+
+/// How often the port is looked at while no client is connected: it cannot be waited for then.
+const AWAY_MS: i32 = 10;
+
+/// The agent's side of the conversation.
+pub(crate) struct Service {
+    port: Port,
+    link: Link<Response, Request>,
+    /// What the port has not taken yet.
+    output: Vec<u8>,
+    /// Whether a client is connected.
+    connected: bool,
+    troubles: Troubles,
+    job: Option<Job>,
+    reports: Reports,
+}
+
+/// The workload that runs, and who waits for word of it.
+struct Job {
+    stop: Arc<AtomicBool>,
+    start: Option<Asker>,
+    end: Option<Asker>,
+}
+
+/// Whom a reply is for. The client that asked may be gone by then (a template restored in between).
+#[derive(Debug, Clone, Copy)]
+struct Asker {
+    session: Option<u64>,
+    id: u64,
+}
+
+impl Service {
+    pub(crate) fn new(port: Port, mut troubles: Troubles) -> Self {
+        let reports = Reports::new().unwrap_or_else(|error| {
+            troubles.note(Err(format!("make the channel workloads report by: {error}")));
+            sys::power_off()
+        });
+        Self {
+            port,
+            link: Link::listener(),
+            output: Vec::new(),
+            connected: true,
+            troubles,
+            job: None,
+            reports,
+        }
+    }
+
+    /// Serves for ever.
+    pub(crate) fn serve(mut self) -> ! {
+        loop {
+            self.read_port();
+            self.answer_requests();
+            self.pass_on_reports();
+            self.write_port();
+            self.wait();
+        }
+    }
+
+    fn read_port(&mut self) {
+        let mut buffer = [0; 4096];
+        loop {
+            match self.port.read(&mut buffer) {
+                Ok(Some([])) => return,
+                Ok(Some(bytes)) => {
+                    self.connected = true;
+                    if let Err(error) = self.link.receive_bytes(bytes) {
+                        say(&format!("dunlin-agent: {error}"));
+                    }
+                }
+                Ok(None) => {
+                    self.connected = false;
+                    return;
+                }
+                Err(error) => {
+                    say(&format!("dunlin-agent: read from the port: {error}"));
+                    self.connected = false;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn write_port(&mut self) {
+        loop {
+            if self.output.is_empty() {
+                match self.link.take_output(now_ns()) {
+                    Ok(output) => self.output = output,
+                    Err(error) => say(&format!("dunlin-agent: {error}")),
+                }
+            }
+            if self.output.is_empty() {
+                return;
+            }
+            match self.port.write(&self.output) {
+                Ok(0) => return,
+                Ok(bytes) => drop(self.output.drain(..bytes)),
+                Err(error) => {
+                    // The link sends it again.
+                    say(&format!("dunlin-agent: write to the port: {error}"));
+                    self.output.clear();
+                    self.connected = false;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Waits until there is something to do.
+    fn wait(&mut self) {
+        let events = if self.output.is_empty() { libc::POLLIN } else { libc::POLLIN | libc::POLLOUT };
+        let report = libc::pollfd { fd: self.reports.wake.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let port = libc::pollfd { fd: self.port.descriptor(), events, revents: 0 };
+        // A port without a client is always "ready", with nothing to read.
+        let limit_ms = if self.connected { self.due_ms() } else { Some(AWAY_MS) };
+        let mut waits = [report, port];
+        let count = if self.connected { 2 } else { 1 };
+        let outcome = sys::poll(&mut waits[..count], limit_ms);
+        if let Err(error) = outcome
+            && error.kind() != std::io::ErrorKind::Interrupted
+        {
+            say(&format!("dunlin-agent: wait for the port: {error}"));
+        }
+        self.connected = waits[1].revents & libc::POLLHUP == 0;
+    }
+
+    /// How long the link can wait, in whole milliseconds and not less.
+    fn due_ms(&self) -> Option<i32> {
+        // What the port has not taken comes first.
+        let due_ns = if self.output.is_empty() { self.link.due_ns()? } else { return None };
+        let left_ms = due_ns.saturating_sub(now_ns()).max(0) / MILLISECOND_NS + 1;
+        Some(i32::try_from(left_ms).unwrap_or(i32::MAX))
+    }
+
+    fn answer_requests(&mut self) {
+        loop {
+            match self.link.next_message() {
+                Ok(Some(Request { id, ask })) => {
+                    let asker = Asker { session: self.link.session(), id };
+                    if let Some(reply) = self.answer(asker, ask) {
+                        self.reply(asker, reply);
+                    }
+                }
+                Ok(None) => return,
+                Err(error) => say(&format!("dunlin-agent: {error}")),
+            }
+        }
+    }
+
+    /// The answer to a request; `None` if it is given later.
+    fn answer(&mut self, asker: Asker, ask: Ask) -> Option<Reply> {
+        let done = |outcome: Result<(), String>| Some(outcome.map_or_else(failed, |()| Reply::Done));
+        match ask {
+            Ask::Identify => Some(self.identify().map_or_else(failed, Reply::Ready)),
+            Ask::Ping(number) => Some(Reply::Pong(number)),
+            Ask::SetClock { epoch_ns } => {
+                done(sys::set_clock(epoch_ns).map_err(|error| format!("set the clock: {error}")))
+            }
+            Ask::AddEntropy(bytes) => {
+                done(sys::add_entropy(&bytes).map_err(|error| format!("add entropy: {error}")))
+            }
+            Ask::ConfigureNetwork(settings) => done(network::configure(&settings)),
+            Ask::QueryMemory => Some(memory::read().map_or_else(failed, Reply::Memory)),
+            Ask::StartMemoryWrite(settings) => self.start_workload(asker, settings),
+            Ask::StopWorkload => self.stop_workload(asker),
+        }
+    }
+
+    fn identify(&self) -> Result<Ready, String> {
+        let release = "/proc/sys/kernel/osrelease";
+        let kernel = fs::read_to_string(release).map_err(|error| format!("read {release}: {error}"))?;
+        Ok(Ready {
+            agent: env!("CARGO_PKG_VERSION").into(),
+            kernel: kernel.trim_end().into(),
+            memory_total_bytes: memory::read()?.total_bytes,
+            troubles: self.troubles.list().to_vec(),
+        })
+    }
+
+    fn start_workload(&mut self, asker: Asker, settings: MemoryWrite) -> Option<Reply> {
+        if self.job.is_some() {
+            return Some(failed("start a workload: one runs already".into()));
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        let report = match self.reports.reporter() {
+            Ok(report) => report,
+            Err(error) => return Some(failed(format!("start a workload: {error}"))),
+        };
+        let thread = std::thread::Builder::new().name("workload".into()).spawn({
+            let stop = Arc::clone(&stop);
+            move || workload::run(&settings, &stop, report)
+        });
+        match thread {
+            Ok(_) => {
+                self.job = Some(Job { stop, start: Some(asker), end: None });
+                None
+            }
+            Err(error) => Some(failed(format!("start a workload: {error}"))),
+        }
+    }
+
+    fn stop_workload(&mut self, asker: Asker) -> Option<Reply> {
+        let Some(job) = &mut self.job else {
+            return Some(failed("stop the workload: none runs".into()));
+        };
+        job.stop.store(true, Ordering::Relaxed);
+        // Of two that ask, the later is the one that still listens.
+        let earlier = job.end.replace(asker);
+        if let Some(earlier) = earlier {
+            self.reply(earlier, failed("stop the workload: asked again".into()));
+        }
+        None
+    }
+
+    fn pass_on_reports(&mut self) {
+        self.reports.quiet();
+        while let Some(report) = self.reports.next() {
+            match report {
+                Report::Started => {
+                    let start = self.job.as_mut().and_then(|job| job.start.take());
+                    self.reply_if_asked(start, Reply::WorkloadStarted);
+                }
+                Report::Achieved(achieved) => {
+                    let end = self.job.take().and_then(|job| job.end);
+                    self.reply_if_asked(end, Reply::WorkloadAchieved(achieved));
+                }
+                Report::Failed(what) => {
+                    let (start, end) = self.job.take().map_or((None, None), |job| (job.start, job.end));
+                    self.reply_if_asked(start, failed(what.clone()));
+                    self.reply_if_asked(end, failed(what));
+                }
+            }
+        }
+    }
+
+    fn reply_if_asked(&mut self, asker: Option<Asker>, reply: Reply) {
+        if let Some(asker) = asker {
+            self.reply(asker, reply);
+        }
+    }
+
+    fn reply(&mut self, asker: Asker, reply: Reply) {
+        if asker.session != self.link.session() {
+            return;
+        }
+        if let Err(error) = self.link.send(&Response { id: asker.id, reply }) {
+            say(&format!("dunlin-agent: reply to request {}: {error}", asker.id));
+        }
+    }
+}
+
+fn failed(what: String) -> Reply {
+    Reply::Failed { what }
+}
+
+/// The way reports come from a workload's thread: a channel, and a byte that ends the wait.
+struct Reports {
+    sender: Sender<Report>,
+    receiver: Receiver<Report>,
+    waker: UnixStream,
+    wake: UnixStream,
+}
+
+impl Reports {
+    fn new() -> std::io::Result<Self> {
+        let (sender, receiver) = mpsc::channel();
+        let (waker, wake) = UnixStream::pair()?;
+        wake.set_nonblocking(true)?;
+        Ok(Self { sender, receiver, waker, wake })
+    }
+
+    /// What a workload reports by.
+    fn reporter(&self) -> std::io::Result<impl Fn(Report) + Send + 'static> {
+        let (sender, waker) = (self.sender.clone(), self.waker.try_clone()?);
+        Ok(move |report| {
+            // Neither fails: the service holds the other ends for ever.
+            let _ = sender.send(report);
+            let _ = (&waker).write_all(&[1]);
+        })
+    }
+
+    /// Takes the bytes that ended the wait. A report comes before its byte, so those of all bytes taken are there.
+    fn quiet(&mut self) {
+        while self.wake.read(&mut [0; 16]).is_ok_and(|bytes| bytes > 0) {}
+    }
+
+    fn next(&mut self) -> Option<Report> {
+        self.receiver.try_recv().ok()
+    }
+}

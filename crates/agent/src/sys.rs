@@ -1,0 +1,104 @@
+//! The kernel's calls that std does not wrap.
+#![expect(unsafe_code, reason = "system calls without a safe wrapper in std")]
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use dunlin_clock::SECOND_NS;
+
+/// Bytes of entropy that can be added at once.
+const ENTROPY_LIMIT: usize = 512;
+/// `RNDADDENTROPY` and `RNDRESEEDCRNG` of `linux/random.h`.
+const RNDADDENTROPY: libc::Ioctl = 0x4008_5203;
+const RNDRESEEDCRNG: libc::Ioctl = 0x5207;
+
+/// What a system call without a result returned.
+pub(crate) fn check(code: impl Into<i64>) -> io::Result<()> {
+    if code.into() < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Mounts a file system of the kernel's own that has no device.
+pub(crate) fn mount(kind: &str, target: &str) -> io::Result<()> {
+    let (kind, target) = (CString::new(kind)?, CString::new(target)?);
+    // SAFETY: all three strings are NUL-terminated and live across the call; the data may be null.
+    check(unsafe { libc::mount(kind.as_ptr(), target.as_ptr(), kind.as_ptr(), 0, std::ptr::null()) })
+}
+
+/// Loads a kernel module that is not compressed; well if it is loaded already.
+pub(crate) fn load_module(file: &File) -> io::Result<()> {
+    // SAFETY: the descriptor is open and the parameters are an empty NUL-terminated string.
+    match check(unsafe { libc::syscall(libc::SYS_finit_module, file.as_raw_fd(), c"".as_ptr(), 0) }) {
+        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// Sets the wall clock.
+pub(crate) fn set_clock(epoch_ns: i64) -> io::Result<()> {
+    let time =
+        libc::timespec { tv_sec: epoch_ns.div_euclid(SECOND_NS), tv_nsec: epoch_ns.rem_euclid(SECOND_NS) };
+    // SAFETY: `time` is a valid timespec that lives across the call.
+    check(unsafe { libc::clock_settime(libc::CLOCK_REALTIME, &raw const time) })
+}
+
+/// Adds bytes to the random pool, credits them, and has the generator use them at once.
+pub(crate) fn add_entropy(bytes: &[u8]) -> io::Result<()> {
+    /// `struct rand_pool_info` with a buffer of a fixed size.
+    #[repr(C)]
+    struct Pool {
+        entropy_bits: libc::c_int,
+        bytes: libc::c_int,
+        buffer: [u8; ENTROPY_LIMIT],
+    }
+    let mut pool = Pool { entropy_bits: 0, bytes: 0, buffer: [0; ENTROPY_LIMIT] };
+    let Some(buffer) = pool.buffer.get_mut(..bytes.len()) else {
+        return Err(io::Error::other(format!(
+            "{} bytes are above the limit of {ENTROPY_LIMIT}",
+            bytes.len()
+        )));
+    };
+    buffer.copy_from_slice(bytes);
+    pool.bytes = libc::c_int::try_from(bytes.len()).map_err(io::Error::other)?;
+    pool.entropy_bits = pool.bytes * 8;
+    let device = File::options().write(true).open("/dev/urandom")?;
+    // SAFETY: the pool is laid out as the kernel expects and says how much of its buffer is filled.
+    check(unsafe { libc::ioctl(device.as_raw_fd(), RNDADDENTROPY, &raw const pool) })?;
+    // SAFETY: this request has no argument.
+    check(unsafe { libc::ioctl(device.as_raw_fd(), RNDRESEEDCRNG) })
+}
+
+/// Makes a socket's buffers at least this large, past the system's limits.
+pub(crate) fn set_buffers(socket: BorrowedFd<'_>, bytes: libc::c_int) -> io::Result<()> {
+    for option in [libc::SO_RCVBUFFORCE, libc::SO_SNDBUFFORCE] {
+        // SAFETY: the value is an int that lives across the call, and its size is given.
+        check(unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                option,
+                (&raw const bytes).cast(),
+                size_of::<libc::c_int>() as libc::socklen_t,
+            )
+        })?;
+    }
+    Ok(())
+}
+
+/// Waits until one of the descriptors is ready or the time is over (never, if none is given).
+pub(crate) fn poll(waits: &mut [libc::pollfd], limit_ms: Option<i32>) -> io::Result<()> {
+    // SAFETY: the slice is valid for writes and its length is given.
+    check(unsafe { libc::poll(waits.as_mut_ptr(), waits.len() as libc::nfds_t, limit_ms.unwrap_or(-1)) })
+}
+
+/// Ends the guest.
+pub(crate) fn power_off() -> ! {
+    // SAFETY: no arguments that could be wrong; the call does not return if it can be done.
+    unsafe {
+        libc::sync();
+        libc::reboot(libc::RB_POWER_OFF);
+    }
+    // The kernel panics at the end of process 1, which ends the guest as well.
+    std::process::abort()
+}

@@ -1,0 +1,78 @@
+//! Where fetched and built things are kept between runs.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::{GuestError, Result};
+
+/// The cache folder: `$DUNLIN_CACHE`, else `$XDG_CACHE_HOME/dunlin`, else `~/.cache/dunlin`.
+///
+/// # Errors
+/// Where no such variable is set.
+pub fn default_cache_dir() -> Result<PathBuf> {
+    let variable = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    variable("DUNLIN_CACHE")
+        .or_else(|| variable("XDG_CACHE_HOME").map(|cache| cache.join("dunlin")))
+        .or_else(|| variable("HOME").map(|home| home.join(".cache/dunlin")))
+        .ok_or(GuestError::NoCache)
+}
+
+/// A folder beside things of the cache in which the next is made. It is gone when this is, or, after a kill, when the
+/// next one is made.
+#[derive(Debug)]
+pub(crate) struct Workshop(PathBuf);
+
+impl Workshop {
+    const PREFIX: &str = ".making-";
+
+    pub(crate) fn open(parent: &Path) -> Result<Self> {
+        fs::create_dir_all(parent).map_err(GuestError::io("make the folder", parent))?;
+        remove_abandoned(parent);
+        let path = parent.join(format!("{}{}", Self::PREFIX, std::process::id()));
+        fs::create_dir_all(&path).map_err(GuestError::io("make the folder", &path))?;
+        Ok(Self(path))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Workshop {
+    fn drop(&mut self) {
+        // What cannot be removed now is tried again by the next.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Removes the workshops of processes that are no more.
+fn remove_abandoned(parent: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_prefix(Workshop::PREFIX));
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_workshop_leaves_nothing_and_tidies_up_after_the_killed() {
+        let dir = tempfile::tempdir().unwrap();
+        let abandoned = dir.path().join(".making-4194999");
+        let precious = dir.path().join("6.12");
+        fs::create_dir_all(&abandoned).unwrap();
+        fs::create_dir_all(&precious).unwrap();
+        let workshop = Workshop::open(dir.path()).unwrap();
+        fs::write(workshop.path().join("half"), "x").unwrap();
+        assert!(!abandoned.exists());
+        let path = workshop.path().to_owned();
+        drop(workshop);
+        assert!(!path.exists() && precious.exists());
+    }
+}
