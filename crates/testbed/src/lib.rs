@@ -1,19 +1,38 @@
 //! Hosts, the links between them, and what has to be done there: today the lab, a testbed made of namespaces.
 
+mod bootstrap;
+mod capabilities;
 mod device;
 mod error;
 mod fingerprint;
+mod goodput;
+mod helper;
 mod host;
+mod lab;
 mod lab_host;
 mod mac_address;
 mod memory_map;
+mod mend;
 mod namespace;
 mod netlink;
 mod process;
+mod realtime;
+mod relay;
+mod shell;
 mod sysctl;
 
+pub use bootstrap::{Inside, enter};
+pub use capabilities::{Capability, Lack, capabilities};
 pub use error::{Result, TestbedError};
+pub use goodput::{Goodput, measure_goodput};
+pub use helper::{Helper, HelperTask, serve_helper};
 pub use host::{Host, Launch, Network};
+pub use lab::{Lab, LabSpec};
 pub use lab_host::LabHost;
 pub use mac_address::MacAddress;
 pub use process::Process;
+pub use relay::{
+    Crossing, DEFAULT_QUEUE_FRAMES, DirectionCounts, Fault, Injection, PendingInjection, Relay, RelayCounts, RelayEnd,
+    RelaySpec,
+};
+pub use shell::shell;

@@ -5,7 +5,6 @@
 
 mod engine;
 mod fault;
-mod realtime;
 mod tap;
 
 use std::io::{PipeWriter, Write, pipe};
@@ -14,10 +13,10 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
-use crate::{Result, TestbedError};
+use crate::{Result, TestbedError, realtime};
 use engine::Engine;
-pub use fault::{Crossing, Fault, Injection, PendingInjection};
 use fault::Plan;
+pub use fault::{Crossing, Fault, Injection, PendingInjection};
 
 /// Frames that may wait in each direction unless said otherwise: 50 ms of full frames at 10 Gbit/s, or three seconds
 /// of five probes at 100 us.
@@ -123,7 +122,8 @@ impl Relay {
     /// Where the relay has ended.
     pub fn inject(&self, fault: Fault, at_ns: i64, for_ns: i64) -> Result<PendingInjection> {
         let (plan, pending) = fault::plan(fault, at_ns, for_ns);
-        let ended = || TestbedError::io("plan a fault: the relay has ended")(std::io::ErrorKind::BrokenPipe.into());
+        let ended =
+            || TestbedError::io("plan a fault: the relay has ended")(std::io::ErrorKind::BrokenPipe.into());
         self.commands.send(plan).map_err(|_| ended())?;
         let mut wake = self.wake.as_ref().ok_or_else(ended)?;
         wake.write_all(&[1]).map_err(|_| ended())?;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{ErrorKind, PipeReader, Read, Write};
 use std::os::fd::AsFd;
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
 
 use dunlin_clock::{SECOND_NS, now_ns};
@@ -90,7 +90,8 @@ impl Engine {
 
     /// Waits for frames, a plan or the next thing due; false when the relay is to end.
     fn wait(&mut self, more: bool) -> Result<bool> {
-        let left_ns = if more { 0 } else { self.next_due_ns().map_or(SECOND_NS, |due| (due - now_ns()).max(0)) };
+        let left_ns =
+            if more { 0 } else { self.next_due_ns().map_or(SECOND_NS, |due| (due - now_ns()).max(0)) };
         let [a, b] = [&self.taps[0], &self.taps[1]];
         let mut polled = [
             PollFd::new(a.as_fd(), PollFlags::POLLIN),
@@ -111,18 +112,14 @@ impl Engine {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(TestbedError::io("read the relay's wake-up pipe")(error)),
             }
-            loop {
-                match self.planning.try_recv() {
-                    Ok(plan) => self.planned.push_back(plan),
-                    Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
-                }
-            }
+            self.planned.extend(self.planning.try_iter());
         }
         Ok(true)
     }
 
     fn next_due_ns(&self) -> Option<i64> {
-        let frames = self.directions.iter().filter_map(|one| Some(one.queue.front()?.taken_ns + self.delay_ns));
+        let frames =
+            self.directions.iter().filter_map(|one| Some(one.queue.front()?.taken_ns + self.delay_ns));
         let outage = self.outage.iter().map(Outage::due_ns);
         let waiting_for_outage = self.outage.as_ref().is_some_and(|outage| outage.fault().is_some());
         let plan = self.planned.front().filter(|_| !waiting_for_outage).map(|plan| plan.start_ns);
@@ -169,19 +166,19 @@ impl Engine {
     /// Begins and ends faults whose time has come.
     fn turn_faults(&mut self) {
         let now = now_ns();
-        if let Some(outage) = &mut self.outage {
-            if outage.fault().is_some() && now >= outage.due_ns() {
-                outage.end(now);
-                for one in &mut self.directions {
-                    // They came after all that is queued, so the queue's order holds.
-                    one.queue.append(&mut one.held);
-                }
+        if let Some(outage) = &mut self.outage
+            && outage.fault().is_some()
+            && now >= outage.due_ns()
+        {
+            outage.end(now);
+            for one in &mut self.directions {
+                // They came after all that is queued, so the queue's order holds.
+                one.queue.append(&mut one.held);
             }
         }
         let next_begins = self.planned.front().is_some_and(|plan| now >= plan.start_ns);
-        let may_report = |outage: &mut Outage| {
-            outage.is_over(now) || (outage.fault().is_none() && next_begins)
-        };
+        let may_report =
+            |outage: &mut Outage| outage.is_over(now) || (outage.fault().is_none() && next_begins);
         if let Some(outage) = self.outage.take_if(may_report) {
             outage.report(now);
         }
@@ -193,7 +190,8 @@ impl Engine {
 
     fn send_due(&mut self, direction: usize) {
         let one = &mut self.directions[direction];
-        while let Some(waiting) = one.queue.pop_front_if(|waiting| waiting.taken_ns + self.delay_ns <= now_ns()) {
+        while one.queue.front().is_some_and(|next| next.taken_ns + self.delay_ns <= now_ns()) {
+            let Some(waiting) = one.queue.pop_front() else { break };
             let outage = self.outage.as_mut();
             one.send(&self.taps[1 - direction], &waiting.frame, waiting.taken_ns, direction, outage);
         }
@@ -208,7 +206,14 @@ impl Engine {
 }
 
 impl Direction {
-    fn send(&mut self, mut to: &File, frame: &[u8], taken_ns: i64, direction: usize, outage: Option<&mut Outage>) {
+    fn send(
+        &mut self,
+        mut to: &File,
+        frame: &[u8],
+        taken_ns: i64,
+        direction: usize,
+        outage: Option<&mut Outage>,
+    ) {
         if to.write(frame).is_err() {
             self.counts.refused += 1;
             return;

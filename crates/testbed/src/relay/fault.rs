@@ -83,7 +83,10 @@ pub(super) struct Plan {
 pub(super) fn plan(fault: Fault, at_ns: i64, for_ns: i64) -> (Plan, PendingInjection) {
     let (sender, result) = channel();
     let end_ns = at_ns.saturating_add(for_ns.max(0));
-    (Plan { fault, start_ns: at_ns, end_ns, result: sender }, PendingInjection { asked_end_ns: end_ns, result })
+    (
+        Plan { fault, start_ns: at_ns, end_ns, result: sender },
+        PendingInjection { asked_end_ns: end_ns, result },
+    )
 }
 
 /// An outage that has begun.

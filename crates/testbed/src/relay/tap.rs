@@ -1,5 +1,5 @@
 //! TAP devices in other network namespaces: the kernel's Documentation/networking/tuntap.rst.
-#![expect(unsafe_code, reason = "TAP devices are made and sized by ioctl")]
+#![expect(unsafe_code, reason = "TAP devices are made by ioctl")]
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -11,16 +11,18 @@ use std::thread;
 
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
+use crate::device::TUN;
+use crate::netlink::Netlink;
 use crate::{Result, TestbedError};
 
 /// Frames the kernel keeps for us while our thread is kept from the CPU: 40 ms at 1 Gbit/s.
-const KERNEL_QUEUE_FRAMES: libc::c_int = 4096;
+const KERNEL_QUEUE_FRAMES: u32 = 4096;
 
 /// Makes a TAP device that lives as long as the file; reads and writes of it are whole Ethernet frames and never wait.
 pub(super) fn open(netns: &Path, device: &str) -> Result<File> {
-    let namespace = File::open(netns).map_err(TestbedError::io(format!("open the namespace {}", netns.display())))?;
+    let namespace =
+        File::open(netns).map_err(TestbedError::io(format!("open the namespace {}", netns.display())))?;
     // A thread that has been in another namespace is not used for anything else.
     thread::scope(|scope| {
         let opening = scope.spawn(|| {
@@ -28,35 +30,29 @@ pub(super) fn open(netns: &Path, device: &str) -> Result<File> {
                 .map_err(TestbedError::errno(format!("enter the namespace {}", netns.display())))?;
             open_here(device)
         });
-        opening.join().unwrap_or_else(|_| Err(TestbedError::io("open a tap")(io::Error::other("its thread panicked"))))
+        opening
+            .join()
+            .unwrap_or_else(|_| Err(TestbedError::io("open a tap")(io::Error::other("its thread panicked"))))
     })
 }
 
 fn open_here(device: &str) -> Result<File> {
-    let file =
-        OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open("/dev/net/tun").map_err(
-            |source| match source.kind() {
-                io::ErrorKind::PermissionDenied => TestbedError::NotPermitted {
-                    what: "opening /dev/net/tun".into(),
-                    mend: "chmod 0666 /dev/net/tun".into(),
-                },
-                _ => TestbedError::io("open /dev/net/tun")(source),
+    let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(TUN).map_err(
+        |source| match source.kind() {
+            io::ErrorKind::PermissionDenied => TestbedError::NotPermitted {
+                what: format!("opening {TUN}"),
+                mend: format!("chmod 0666 {TUN}"),
             },
-        )?;
+            _ => TestbedError::io(format!("open {TUN}"))(source),
+        },
+    )?;
     let mut request = named_request(device)?;
     request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_TUN_EXCL) as libc::c_short;
     // SAFETY: the kernel reads and writes only `request`, which lives across the call.
     let code = unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
     Errno::result(code).map_err(TestbedError::errno(format!("make the tap {device}")))?;
 
-    let control = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)
-        .map_err(TestbedError::errno("open a socket"))?;
-    let mut request = named_request(device)?;
-    request.ifr_ifru.ifru_metric = KERNEL_QUEUE_FRAMES;
-    // SAFETY: the kernel reads only `request`, which lives across the call; its queue length is an integer at the same
-    // place as the metric.
-    let code = unsafe { libc::ioctl(control.as_raw_fd(), libc::SIOCSIFTXQLEN, &raw const request) };
-    Errno::result(code).map_err(TestbedError::errno(format!("size the queue of the tap {device}")))?;
+    Netlink::open_here(device)?.set_queue(device, KERNEL_QUEUE_FRAMES)?;
     Ok(file)
 }
 

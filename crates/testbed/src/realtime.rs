@@ -5,7 +5,7 @@
 const PRIORITY: libc::c_int = 5;
 
 /// Gives the calling thread real-time priority and exact timers; says whether it may have the priority.
-pub(super) fn enter() -> bool {
+pub(crate) fn enter() -> bool {
     let parameters = libc::sched_param { sched_priority: PRIORITY };
     // SAFETY: thread 0 is the calling one; `parameters` lives across the call.
     let code = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameters) };

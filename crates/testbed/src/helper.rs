@@ -1,0 +1,332 @@
+//! The bench's side of a helper: our own binary run again on a host, which does there what has to be done there and
+//! streams what it sees back.
+
+mod echo;
+mod protocol;
+mod serve;
+
+use std::collections::HashMap;
+use std::io::BufReader;
+use std::net::SocketAddrV4;
+use std::process::{Child, ChildStdin, ChildStdout};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use dunlin_clock::Deadline;
+use dunlin_record::HostId;
+use dunlin_wire::{RowSink, Summary};
+
+use crate::goodput::Arrived;
+use crate::{Result, TestbedError};
+use protocol::{Ask, Report, Request, Tell, read_frame, write_frame};
+pub use serve::serve as serve_helper;
+
+/// How long a helper may take to begin what it is asked, on a machine that is busy with other things.
+const START_LIMIT: Duration = Duration::from_secs(10);
+/// How long a helper may take to end once its input has ended.
+const END_LIMIT: Duration = Duration::from_secs(2);
+
+/// A helper on a host. Dropping it ends it and all it does.
+#[derive(Debug)]
+pub struct Helper {
+    host: HostId,
+    child: Child,
+    requests: Mutex<Option<ChildStdin>>,
+    routes: Routes,
+    reader: Option<JoinHandle<()>>,
+    next_id: AtomicU32,
+}
+
+/// Something a helper does until [`Helper::stop`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct HelperTask(u32);
+
+impl Helper {
+    /// Takes over a freshly spawned `dunlin helper` whose standard input and output are pipes, and waits until it
+    /// answers.
+    ///
+    /// # Errors
+    /// Where the child has no pipes, or does not answer as a helper does.
+    pub fn start(host: HostId, mut child: Child) -> Result<Self> {
+        let pipes = child.stdin.take().zip(child.stdout.take());
+        let routes = Routes::default();
+        let mut helper = Self {
+            host,
+            child,
+            requests: Mutex::new(None),
+            routes: routes.clone(),
+            reader: None,
+            next_id: AtomicU32::new(0),
+        };
+        let Some((requests, reports)) = pipes else {
+            return Err(helper.failed("its standard input and output are not pipes"));
+        };
+        helper.requests = Mutex::new(Some(requests));
+        let reader = Builder::new().name(format!("helper-{}", helper.host));
+        let reader = reader.spawn(move || read_reports(reports, &routes));
+        helper.reader =
+            Some(reader.map_err(TestbedError::io("start the thread that reads a helper's reports"))?);
+        let answer = helper.ask(Ask::Ping, None)?.next("an answer", START_LIMIT)?;
+        match answer {
+            Tell::Pong => Ok(helper),
+            other => Err(helper.unexpected(&other)),
+        }
+    }
+
+    /// The host it is on.
+    #[must_use]
+    pub fn host(&self) -> &HostId {
+        &self.host
+    }
+
+    /// Records our probes' frames on a VM's tap as rows of `dunlin_record::shapes::PASSAGES`: see
+    /// [`dunlin_wire::watch_passages`]. The sink runs on the thread that reads all the helper says, so it must neither
+    /// wait nor call the helper; it is dropped after its last row.
+    ///
+    /// # Errors
+    /// Where the helper cannot.
+    pub fn watch_passages(&self, interface: &str, sink: RowSink) -> Result<HelperTask> {
+        self.record(Ask::WatchPassages { interface: interface.to_owned() }, sink)
+    }
+
+    /// Records an interface's counters as rows of `dunlin_record::shapes::WIRE`, to a sink as in
+    /// [`Self::watch_passages`].
+    ///
+    /// # Errors
+    /// Where the helper cannot.
+    pub fn count(&self, interface: &str, sink: RowSink) -> Result<HelperTask> {
+        self.record(Ask::CountInterface { interface: interface.to_owned() }, sink)
+    }
+
+    /// Records the CPU time of the host as rows of `dunlin_record::shapes::CPU`, to a sink as in
+    /// [`Self::watch_passages`].
+    ///
+    /// # Errors
+    /// Where the helper cannot.
+    pub fn count_cpu(&self, sink: RowSink) -> Result<HelperTask> {
+        self.record(Ask::CountCpu, sink)
+    }
+
+    /// Answers UDP datagrams on the host with themselves; says at which address. Port 0 takes a free one.
+    ///
+    /// # Errors
+    /// Where the helper cannot.
+    pub fn echo_udp(&self, bind: SocketAddrV4) -> Result<(HelperTask, SocketAddrV4)> {
+        let pending = self.ask(Ask::UdpEcho { bind }, None)?;
+        match pending.next("an echo server", START_LIMIT)? {
+            Tell::Listening { at } => Ok((pending.keep(), at)),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    /// Ends a task. When this returns, its sink has had its last row and is gone.
+    ///
+    /// # Errors
+    /// Where the task had broken off before, or does not end within `limit`.
+    pub fn stop(&self, task: HelperTask, limit: Duration) -> Result<Summary> {
+        let stopped = self.ask(Ask::Stop { task: task.0 }, None)?.next("the end of a task", limit);
+        self.routes.close(task.0);
+        match stopped? {
+            Tell::Stopped { dropped, clock_error_ns } => Ok(Summary { dropped, clock_error_ns }),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    pub(crate) fn start_goodput_sink(
+        &self,
+        bind: SocketAddrV4,
+        limit: Duration,
+    ) -> Result<(GoodputSink<'_>, SocketAddrV4)> {
+        let pending = self.ask(Ask::GoodputSink { bind, limit_ms: millis(limit) }, None)?;
+        match pending.next("a goodput sink", START_LIMIT.min(limit))? {
+            Tell::Listening { at } => Ok((GoodputSink(pending), at)),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    /// Sends a stream; returns the shortest round trip in nanoseconds.
+    pub(crate) fn run_goodput_source(&self, to: SocketAddrV4, limit: Duration) -> Result<i64> {
+        match self
+            .ask(Ask::GoodputSource { to, limit_ms: millis(limit) }, None)?
+            .next("the sending of a stream", limit)?
+        {
+            Tell::Sent { rtt_ns } => Ok(rtt_ns),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    fn record(&self, ask: Ask, sink: RowSink) -> Result<HelperTask> {
+        let pending = self.ask(ask, Some(sink))?;
+        match pending.next("the start of a record", START_LIMIT)? {
+            Tell::Started => Ok(pending.keep()),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    fn ask(&self, ask: Ask, sink: Option<RowSink>) -> Result<Pending<'_>> {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let reports = self.routes.open(id, sink).map_err(|why| self.failed(why))?;
+        let pending = Pending { helper: self, id, reports, keep: false };
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(requests) = requests.as_mut() else { return Err(self.failed("it was ended")) };
+        write_frame(requests, &Request { id, ask })
+            .map_err(|error| self.failed(format!("it takes no requests: {error}")))?;
+        Ok(pending)
+    }
+
+    fn failed(&self, why: impl Into<String>) -> TestbedError {
+        TestbedError::Helper { host: self.host.to_string(), why: why.into() }
+    }
+
+    fn unexpected(&self, tell: &Tell) -> TestbedError {
+        self.failed(format!("it gave an answer to another question: {tell:?}"))
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        // The end of its input ends a helper that is well; any other is killed.
+        *self.requests.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let deadline = Deadline::after(END_LIMIT);
+        while matches!(self.child.try_wait(), Ok(None)) && !deadline.passed() {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        // Both fail only where it has ended and been waited for already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+    }
+}
+
+/// A request whose answers are waited for. Unless kept, its route is closed with it.
+struct Pending<'a> {
+    helper: &'a Helper,
+    id: u32,
+    reports: Receiver<Tell>,
+    keep: bool,
+}
+
+impl Pending<'_> {
+    fn next(&self, what: &str, limit: Duration) -> Result<Tell> {
+        match self.reports.recv_timeout(limit) {
+            Ok(Tell::Failed { why }) => Err(self.helper.failed(why)),
+            Ok(tell) => Ok(tell),
+            Err(RecvTimeoutError::Timeout) => Err(TestbedError::Timeout {
+                waiting_for: format!("{what} by the helper on {}", self.helper.host),
+                after_s: limit.as_secs_f64(),
+            }),
+            Err(RecvTimeoutError::Disconnected) => Err(self.helper.failed(self.helper.routes.why_ended())),
+        }
+    }
+
+    /// The request became a task, whose rows go on coming.
+    fn keep(mut self) -> HelperTask {
+        self.keep = true;
+        HelperTask(self.id)
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        if !self.keep {
+            self.helper.routes.close(self.id);
+        }
+    }
+}
+
+/// A goodput sink that waits for its stream.
+pub(crate) struct GoodputSink<'a>(Pending<'a>);
+
+impl GoodputSink<'_> {
+    /// What arrived.
+    pub(crate) fn arrived(&self, limit: Duration) -> Result<Arrived> {
+        match self.0.next("the arrival of a stream", limit)? {
+            Tell::Arrived { bytes, during_ns } => Ok(Arrived { bytes, during_ns }),
+            other => Err(self.0.helper.unexpected(&other)),
+        }
+    }
+}
+
+/// Who is told what the helper reports about a request.
+#[derive(Clone, Default)]
+struct Routes(Arc<Mutex<RouteTable>>);
+
+#[derive(Default)]
+struct RouteTable {
+    open: HashMap<u32, Route>,
+    ended: Option<String>,
+}
+
+struct Route {
+    replies: Sender<Tell>,
+    sink: Option<RowSink>,
+}
+
+impl Routes {
+    fn table(&self) -> MutexGuard<'_, RouteTable> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens a route for a request; fails with the reason if no more reports will come.
+    fn open(&self, id: u32, sink: Option<RowSink>) -> Result<Receiver<Tell>, String> {
+        let mut table = self.table();
+        if let Some(why) = &table.ended {
+            return Err(why.clone());
+        }
+        let (replies, reports) = channel();
+        table.open.insert(id, Route { replies, sink });
+        Ok(reports)
+    }
+
+    fn close(&self, id: u32) {
+        self.table().open.remove(&id);
+    }
+
+    fn pass_on(&self, Report { id, tell }: Report) {
+        // A report about a closed route came too late for whoever gave up waiting.
+        let mut table = self.table();
+        let Some(route) = table.open.get_mut(&id) else { return };
+        match (tell, &mut route.sink) {
+            (Tell::Rows(rows), Some(sink)) => sink(&rows),
+            (tell, _) => drop(route.replies.send(tell)),
+        }
+    }
+
+    /// No more reports will come: whoever waits for one learns why.
+    fn end(&self, why: String) {
+        let mut table = self.table();
+        table.ended = Some(why);
+        table.open.clear();
+    }
+
+    fn why_ended(&self) -> String {
+        self.table().ended.clone().unwrap_or_else(|| "it ended".into())
+    }
+}
+
+impl std::fmt::Debug for Routes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Routes").finish_non_exhaustive()
+    }
+}
+
+fn read_reports(reports: ChildStdout, routes: &Routes) {
+    let mut reports = BufReader::new(reports);
+    let why = loop {
+        match read_frame(&mut reports) {
+            Ok(Some(report)) => routes.pass_on(report),
+            Ok(None) => break "it ended".to_owned(),
+            Err(error) => break format!("what it says cannot be read: {error}"),
+        }
+    };
+    routes.end(why);
+}
+
+fn millis(limit: Duration) -> u64 {
+    u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)
+}

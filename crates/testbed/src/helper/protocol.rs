@@ -1,0 +1,189 @@
+//! What the bench and a helper say to each other: frames of a little-endian `u32` length and so many bytes of postcard.
+//!
+//! Both ends are the same binary, so there is no version to agree on. Still, what comes in may be anything.
+
+use std::io::{self, Read, Write};
+use std::net::SocketAddrV4;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// The longest frame: far more than the rows of a flood of probes in one batch.
+pub(super) const FRAME_BYTES: u32 = 16 << 20;
+
+/// From the bench to the helper.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Request {
+    /// Names the request in all that is told about it.
+    pub(super) id: u32,
+    pub(super) ask: Ask,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Ask {
+    Ping,
+    /// A task: rows until stopped.
+    WatchPassages {
+        interface: String,
+    },
+    /// A task: rows until stopped.
+    CountInterface {
+        interface: String,
+    },
+    /// A task: rows until stopped.
+    CountCpu,
+    /// A task: answers datagrams until stopped.
+    UdpEcho {
+        bind: SocketAddrV4,
+    },
+    GoodputSink {
+        bind: SocketAddrV4,
+        limit_ms: u64,
+    },
+    GoodputSource {
+        to: SocketAddrV4,
+        limit_ms: u64,
+    },
+    /// Ends the task that the request of this id began.
+    Stop {
+        task: u32,
+    },
+}
+
+/// From the helper to the bench.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Report {
+    /// The request it is about.
+    pub(super) id: u32,
+    pub(super) tell: Tell,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Tell {
+    Pong,
+    Started,
+    /// Whole rows, laid end to end.
+    Rows(Vec<i64>),
+    Listening {
+        at: SocketAddrV4,
+    },
+    Arrived {
+        bytes: u64,
+        during_ns: i64,
+    },
+    Sent {
+        rtt_ns: i64,
+    },
+    /// A task has ended; all its rows were told before.
+    Stopped {
+        dropped: Option<u64>,
+        clock_error_ns: Option<i64>,
+    },
+    Failed {
+        why: String,
+    },
+}
+
+/// Why a frame could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FrameError {
+    #[error("the stream broke")]
+    Io(#[from] io::Error),
+    #[error("a frame of {bytes} bytes is longer than any should be")]
+    TooLong { bytes: u64 },
+    #[error("a frame is no message")]
+    Malformed(#[from] postcard::Error),
+}
+
+/// Writes one frame in one piece.
+pub(super) fn write_frame(
+    to: &mut (impl Write + ?Sized),
+    message: &impl Serialize,
+) -> Result<(), FrameError> {
+    let mut frame = postcard::to_extend(message, vec![0; 4])?;
+    let bytes = frame.len() - 4;
+    match u32::try_from(bytes) {
+        Ok(length) if length <= FRAME_BYTES => frame[..4].copy_from_slice(&length.to_le_bytes()),
+        _ => return Err(FrameError::TooLong { bytes: bytes as u64 }),
+    }
+    to.write_all(&frame)?;
+    to.flush()?;
+    Ok(())
+}
+
+/// Reads one frame; `None` where the stream ends between two.
+pub(super) fn read_frame<T: DeserializeOwned>(from: &mut impl Read) -> Result<Option<T>, FrameError> {
+    let mut start = Vec::with_capacity(4);
+    from.by_ref().take(4).read_to_end(&mut start)?;
+    if start.is_empty() {
+        return Ok(None);
+    }
+    let broken = || FrameError::Io(io::ErrorKind::UnexpectedEof.into());
+    let length = u32::from_le_bytes(start.try_into().map_err(|_| broken())?);
+    if length > FRAME_BYTES {
+        return Err(FrameError::TooLong { bytes: length.into() });
+    }
+    // Grows with what really comes, so a wrong length costs no memory.
+    let mut frame = Vec::new();
+    from.by_ref().take(length.into()).read_to_end(&mut frame)?;
+    if frame.len() < length as usize {
+        return Err(broken());
+    }
+    Ok(Some(postcard::from_bytes(&frame)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read_all(mut bytes: &[u8]) -> Result<Vec<Report>, FrameError> {
+        let mut reports = Vec::new();
+        while let Some(report) = read_frame(&mut bytes)? {
+            reports.push(report);
+        }
+        Ok(reports)
+    }
+
+    #[test]
+    fn a_frame_longer_than_any_should_be_is_refused_unread() {
+        assert!(matches!(read_all(&u32::MAX.to_le_bytes()), Err(FrameError::TooLong { bytes: 0xffff_ffff })));
+        let rows = Report { id: 1, tell: Tell::Rows(vec![i64::MIN; FRAME_BYTES as usize / 8]) };
+        let mut written = Vec::new();
+        assert!(matches!(write_frame(&mut written, &rows), Err(FrameError::TooLong { .. })));
+        assert!(written.is_empty());
+    }
+
+    #[test]
+    fn a_stream_that_breaks_inside_a_frame_is_an_error() {
+        let mut bytes = Vec::new();
+        write_frame(&mut bytes, &Report { id: 7, tell: Tell::Failed { why: "tired".into() } }).unwrap();
+        assert_eq!(read_all(&bytes).unwrap().len(), 1);
+        for cut in 1..bytes.len() {
+            assert!(matches!(read_all(&bytes[..cut]), Err(FrameError::Io(_))), "cut at {cut}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(id: u32, values: Vec<i64>, why: String) {
+            let told = [Tell::Rows(values), Tell::Failed { why }, Tell::Pong];
+            let reports: Vec<_> = told.into_iter().map(|tell| Report { id, tell }).collect();
+            let mut bytes = Vec::new();
+            for report in &reports {
+                write_frame(&mut bytes, report).unwrap();
+            }
+            prop_assert_eq!(read_all(&bytes).unwrap(), reports);
+        }
+
+        #[test]
+        fn foreign_bytes_never_panic(bytes: Vec<u8>, frame: Vec<u8>) {
+            let _ = read_all(&bytes);
+            // The same as a frame of the right length, to reach the decoder.
+            let length = u32::try_from(frame.len()).unwrap().to_le_bytes();
+            let _ = read_all(&[&length[..], &frame].concat());
+            let _ = read_frame::<Request>(&mut &[&length[..], &frame].concat()[..]);
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! The helper's own side: does on its host what the bench asks for, until the bench is gone.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, SocketAddrV4, TcpListener};
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use dunlin_wire::{Recording, RowSink, Summary, count_cpu, count_interface, watch_passages};
+
+use super::echo::Echo;
+use super::protocol::{Ask, FrameError, Report, Request, Tell, read_frame, write_frame};
+use crate::goodput;
+
+/// What a helper asked for something returns.
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// Serves the bench on standard input and output until the input ends; returns the exit code. This is what the
+/// binary's hidden subcommand `helper` runs.
+#[must_use]
+pub fn serve() -> i32 {
+    // Standard output as a plain file: a line buffer would cut binary frames at every line feed.
+    let output = match io::stdout().as_fd().try_clone_to_owned() {
+        Ok(output) => File::from(output),
+        Err(error) => return fail(&error),
+    };
+    match serve_on(&mut io::stdin().lock(), output) {
+        Ok(()) => 0,
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &dyn Error) -> i32 {
+    // Where standard error is closed, there is nobody to tell.
+    let _ = writeln!(io::stderr(), "dunlin helper: {}", explain(error));
+    1
+}
+
+fn serve_on(input: &mut impl Read, output: impl Write + Send + 'static) -> Result<(), FrameError> {
+    let mut helper = Server { output: Output(Arc::new(Mutex::new(output))), tasks: HashMap::new() };
+    while let Some(Request { id, ask }) = read_frame(input)? {
+        let told =
+            helper.answer(id, ask).unwrap_or_else(|error| Some(Tell::Failed { why: explain(&*error) }));
+        if let Some(tell) = told {
+            helper.output.tell(id, tell)?;
+        }
+    }
+    Ok(())
+}
+
+struct Server {
+    output: Output,
+    tasks: HashMap<u32, Task>,
+}
+
+/// What goes on until stopped. Dropping it ends it.
+enum Task {
+    Recording(Recording),
+    Echo(Echo),
+}
+
+impl Server {
+    /// Does what was asked; `None` where the answer comes later, from a thread.
+    fn answer(&mut self, id: u32, ask: Ask) -> Outcome<Option<Tell>> {
+        let (task, tell) = match ask {
+            Ask::Ping => return Ok(Some(Tell::Pong)),
+            Ask::Stop { task } => return self.stop(task).map(Some),
+            Ask::GoodputSink { bind, limit_ms } => return self.goodput_sink(id, bind, limit_ms).map(Some),
+            Ask::GoodputSource { to, limit_ms } => {
+                self.goodput_source(id, to, limit_ms)?;
+                return Ok(None);
+            }
+            Ask::UdpEcho { bind } => {
+                let (echo, at) = Echo::start(bind)?;
+                (Task::Echo(echo), Tell::Listening { at })
+            }
+            Ask::WatchPassages { interface } => {
+                (Task::Recording(watch_passages(&interface, self.output.rows(id))?), Tell::Started)
+            }
+            Ask::CountInterface { interface } => {
+                (Task::Recording(count_interface(&interface, self.output.rows(id))?), Tell::Started)
+            }
+            Ask::CountCpu => (Task::Recording(count_cpu(self.output.rows(id))?), Tell::Started),
+        };
+        self.tasks.insert(id, task);
+        Ok(Some(tell))
+    }
+
+    fn stop(&mut self, task: u32) -> Outcome<Tell> {
+        let summary = match self.tasks.remove(&task) {
+            Some(Task::Recording(recording)) => recording.stop()?,
+            Some(Task::Echo(echo)) => {
+                drop(echo);
+                Summary::default()
+            }
+            None => return Err(format!("there is no task {task} to stop").into()),
+        };
+        Ok(Tell::Stopped { dropped: summary.dropped, clock_error_ns: summary.clock_error_ns })
+    }
+
+    fn goodput_sink(&self, id: u32, bind: SocketAddrV4, limit_ms: u64) -> Outcome<Tell> {
+        let listener = TcpListener::bind(bind)?;
+        let SocketAddr::V4(at) = listener.local_addr()? else {
+            return Err("bound to no IPv4 address".into());
+        };
+        self.output.tell_later(id, move || {
+            let arrived = goodput::sink(&listener, Duration::from_millis(limit_ms))?;
+            Ok(Tell::Arrived { bytes: arrived.bytes, during_ns: arrived.during_ns })
+        })?;
+        Ok(Tell::Listening { at })
+    }
+
+    fn goodput_source(&self, id: u32, to: SocketAddrV4, limit_ms: u64) -> io::Result<()> {
+        self.output.tell_later(id, move || {
+            let rtt_ns = goodput::source(to, Duration::from_millis(limit_ms))?;
+            Ok(Tell::Sent { rtt_ns })
+        })
+    }
+}
+
+/// Where reports go, from any thread.
+struct Output(Arc<Mutex<dyn Write + Send>>);
+
+impl Output {
+    fn tell(&self, id: u32, tell: Tell) -> Result<(), FrameError> {
+        let mut output = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        write_frame(&mut *output, &Report { id, tell })
+    }
+
+    /// A sink that tells rows. Where the bench is gone they are lost, and the end of the input ends us.
+    fn rows(&self, id: u32) -> RowSink {
+        let output = Self(Arc::clone(&self.0));
+        Box::new(move |rows| {
+            let _ = output.tell(id, Tell::Rows(rows.to_vec()));
+        })
+    }
+
+    /// Does something that takes long on a thread of its own, and tells what came of it.
+    fn tell_later(
+        &self,
+        id: u32,
+        work: impl FnOnce() -> io::Result<Tell> + Send + 'static,
+    ) -> io::Result<()> {
+        let output = Self(Arc::clone(&self.0));
+        let thread = std::thread::Builder::new().name(format!("request-{id}"));
+        thread.spawn(move || {
+            let tell = work().unwrap_or_else(|error| Tell::Failed { why: explain(&error) });
+            let _ = output.tell(id, tell);
+        })?;
+        Ok(())
+    }
+}
+
+/// An error and all that led to it, in one line.
+fn explain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(next) = source {
+        text.push_str(": ");
+        text.push_str(&next.to_string());
+        source = next.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The reports to some requests, when all is over.
+    fn serve_requests(asks: &[Ask]) -> Vec<Report> {
+        let mut input = Vec::new();
+        for (id, ask) in asks.iter().enumerate() {
+            let id = u32::try_from(id).unwrap();
+            write_frame(&mut input, &Request { id, ask: ask.clone() }).unwrap();
+        }
+        let (mut reader, writer) = io::pipe().unwrap();
+        serve_on(&mut &input[..], writer).unwrap();
+        std::iter::from_fn(|| read_frame(&mut reader).unwrap()).collect()
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_told_with_its_reason() {
+        let reports = serve_requests(&[
+            Ask::CountInterface { interface: "dunlin-none".into() },
+            Ask::Stop { task: 0 },
+            Ask::Ping,
+        ]);
+        let why = |report: &Report| match &report.tell {
+            Tell::Failed { why } => why.clone(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(why(&reports[0]), "cannot find interface dunlin-none: No such device (os error 19)");
+        assert_eq!(why(&reports[1]), "there is no task 0 to stop");
+        assert_eq!(reports[2], Report { id: 2, tell: Tell::Pong });
+    }
+
+    #[test]
+    fn all_rows_of_a_task_come_before_it_is_told_as_stopped() {
+        let reports = serve_requests(&[Ask::CountCpu, Ask::Stop { task: 0 }]);
+        let rows: Vec<_> = reports.iter().filter(|report| matches!(report.tell, Tell::Rows(_))).collect();
+        assert!(!rows.is_empty() && rows.iter().all(|report| report.id == 0), "{reports:?}");
+        let last = reports.last().unwrap();
+        assert!(matches!(last, Report { id: 1, tell: Tell::Stopped { dropped: None, .. } }), "{last:?}");
+    }
+
+    #[test]
+    fn the_end_of_the_input_ends_what_was_started() {
+        // `serve_requests` only returns once every task has let go of the output.
+        let bind = "127.0.0.1:0".parse().unwrap();
+        let reports = serve_requests(&[Ask::CountCpu, Ask::UdpEcho { bind }]);
+        assert!(reports.iter().any(|report| matches!(report.tell, Tell::Listening { .. })), "{reports:?}");
+    }
+}
