@@ -12,6 +12,7 @@ use super::keys::{SETTINGS, Takes};
 use super::*;
 
 const DEMO: &str = include_str!("../../../../scenarios/demo.toml");
+const DOCS: &str = include_str!("../../../../docs/scenario.md");
 
 fn parse(text: &str) -> Scenario {
     Scenario::parse(text, "s.toml").unwrap_or_else(|error| panic!("{error}\nin\n{text}"))
@@ -251,6 +252,41 @@ fn same_variants(records: &[Json], takes: &Takes) {
         })
         .collect();
     assert_eq!(of_record, of_scenario);
+}
+
+#[test]
+fn the_documentation_describes_every_key_and_its_examples_parse() {
+    for key in SETTINGS {
+        documented(key.name, &key.takes);
+    }
+    let examples: Vec<&str> =
+        DOCS.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(!examples.is_empty());
+    for example in examples {
+        parse(example);
+    }
+}
+
+/// Asserts that a key and all below it stand in the documentation, as code.
+fn documented(name: &str, takes: &Takes) {
+    let has = |word: &str| {
+        [format!("`{word}`"), format!("`[{word}]`"), format!("`[{word}."), format!("`\"{word}\"`")]
+            .iter()
+            .any(|form| DOCS.contains(form.as_str()))
+    };
+    assert!(has(name) || DOCS.contains(&format!(".{name}]`")), "{name} is not in docs/scenario.md");
+    match takes {
+        Takes::Table(keys) | Takes::Switch(keys) => {
+            keys.iter().for_each(|key| documented(key.name, &key.takes));
+        }
+        Takes::Tagged { variants, .. } => {
+            for variant in *variants {
+                assert!(has(variant.kind), "{} is not in docs/scenario.md", variant.kind);
+                variant.keys.iter().for_each(|key| documented(key.name, &key.takes));
+            }
+        }
+        _ => {}
+    }
 }
 
 #[test]
