@@ -29,7 +29,8 @@ const MAX_HEADERS_BYTES: usize = 22 + 60 + 8;
 /// What a probe hands to its sink, about every 10 ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProbeRows<'a> {
-    /// Requests in order of their numbers, none left out (`dunlin_record::shapes::PROBE_SENT`). `sent_ns` is absent for
+    /// Requests in order of their numbers, none left out (`dunlin_record::shapes::PROBE_SENT`), once their stamps came;
+    /// one whose stamp does not come holds those behind it up for 4 s at most. `sent_ns` is absent for
     /// a request that was not sent (refused by the kernel, or left out because far too late), and for one that has no
     /// stamp: most often it never left the host.
     Sent(&'a [[i64; 3]]),
@@ -38,7 +39,7 @@ pub enum ProbeRows<'a> {
     Answers(&'a [[i64; 2]]),
 }
 
-/// Takes a probe's rows, on the probe's receiving thread. It may be slow now and then, but should not block for seconds.
+/// Takes a probe's rows, on the probe's receiving thread. It may be slow now and then, but must not block: [`crate::RunningProbe::stop`] waits for it.
 pub type Sink = Box<dyn for<'a> FnMut(ProbeRows<'a>) + Send>;
 
 /// What a receiver did.

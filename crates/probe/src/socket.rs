@@ -31,6 +31,8 @@ pub(crate) fn open(spec: &ProbeSpec) -> Result<Socket> {
         sys::accept_only_echo_replies(socket.as_fd()).map_err(failed("filter what arrives at"))?;
     }
     enlarge_receive_buffer(&socket).map_err(failed("enlarge the receive buffer of"))?;
+    // The receiver reads this count again and again; where it cannot be had, that is said now.
+    sys::drops(socket.as_fd()).map_err(failed("count the drops of"))?;
     // Without OPT_TSONLY the request itself comes back with its stamp and is known by its own number. The counter
     // that OPT_ID gives instead is not: kernels differ in whether a refused request counts.
     let stamps = TimestampingFlag::SOF_TIMESTAMPING_SOFTWARE

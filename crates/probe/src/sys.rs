@@ -151,3 +151,75 @@ pub(crate) fn make_realtime(priority: u8) -> io::Result<()> {
     let code = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameters) };
     if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::os::fd::AsFd;
+
+    use nix::sys::socket::{TimestampingFlag, setsockopt, sockopt};
+    use socket2::SockRef;
+
+    use super::*;
+
+    fn socket_pair() -> (UdpSocket, UdpSocket) {
+        let (from, to) = (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+        from.connect(to.local_addr().unwrap()).unwrap();
+        (from, to)
+    }
+
+    fn receive_all(batch: &mut Batch, socket: &UdpSocket) -> Vec<(Vec<u8>, Option<i64>)> {
+        let mut messages = Vec::new();
+        while batch
+            .receive(socket.as_fd(), Queue::Received, |bytes, stamp_ns| {
+                messages.push((bytes.to_vec(), stamp_ns));
+            })
+            .unwrap()
+            > 0
+        {}
+        messages
+    }
+
+    #[test]
+    fn more_messages_than_a_batch_holds_come_in_order_and_long_ones_are_cut() {
+        let (from, to) = socket_pair();
+        let sent: Vec<_> = (0..100).map(|index| vec![index; usize::from(index)]).collect();
+        for message in &sent {
+            from.send(message).unwrap();
+        }
+        let received = receive_all(&mut Batch::new(40), &to);
+        let expected: Vec<_> =
+            sent.iter().map(|message| (message[..message.len().min(40)].to_vec(), None)).collect();
+        assert_eq!(received, expected);
+    }
+
+    #[test]
+    fn messages_have_a_stamp_if_it_was_asked_for() {
+        let (from, to) = socket_pair();
+        let flags =
+            TimestampingFlag::SOF_TIMESTAMPING_SOFTWARE | TimestampingFlag::SOF_TIMESTAMPING_RX_SOFTWARE;
+        setsockopt(&to, sockopt::Timestamping, &flags).unwrap();
+        let mut batch = Batch::new(40);
+        // The kernel begins to stamp some time after it was asked to.
+        let stamped = (0..1000).find_map(|_| {
+            from.send(b"x").unwrap();
+            dunlin_clock::sleep_until(dunlin_clock::now_ns() + dunlin_clock::MILLISECOND_NS);
+            receive_all(&mut batch, &to).into_iter().find_map(|(_, stamp_ns)| stamp_ns)
+        });
+        let age_ns = dunlin_clock::epoch_ns() - stamped.unwrap();
+        assert!((0..60 * SECOND_NS).contains(&age_ns), "{age_ns}");
+    }
+
+    #[test]
+    fn what_a_full_buffer_cannot_take_is_counted() {
+        let (from, to) = socket_pair();
+        SockRef::from(&to).set_recv_buffer_size(4096).unwrap();
+        assert_eq!(drops(to.as_fd()).unwrap(), 0);
+        for _ in 0..100 {
+            from.send(b"x").unwrap();
+        }
+        let taken = receive_all(&mut Batch::new(40), &to).len() as u64;
+        assert!(taken < 100);
+        assert_eq!(drops(to.as_fd()).unwrap(), 100 - taken);
+    }
+}
