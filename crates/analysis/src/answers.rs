@@ -67,3 +67,50 @@ impl Passages {
         counts
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use dunlin_record::shapes;
+
+    use super::*;
+    use crate::fixture::{Fixture, ns};
+
+    /// Answers seen on the two taps, as (ms, direction, probe's code); their sequence number is that of the request.
+    fn counted(source: &[(i64, i64, i64)], destination: &[(i64, i64, i64)]) -> AnsweredBy {
+        let series = |seen: &[(i64, i64, i64)]| {
+            let row = |(at, direction, code): &(i64, i64, i64)| {
+                [*code, at + 1000, *direction, ns(*at as f64 + 0.1)]
+            };
+            Series::from_rows(shapes::PASSAGES, &seen.iter().map(row).collect::<Vec<_>>())
+        };
+        let fixture = Fixture::pre_copy()
+            .with_series("vm0-passages-host-a", series(source))
+            .with_series("vm0-passages-host-b", series(destination))
+            .with_probe("icmp", |at| (at < 4.0).then_some(at + 0.2));
+        fixture.outcome().probes["icmp"].answered_by.unwrap()
+    }
+
+    #[test]
+    fn an_answer_belongs_to_the_host_on_whose_tap_it_was_seen() {
+        let by = |source, destination, unknown| AnsweredBy { source, destination, unknown };
+        // Of the requests in the window, those at 0, 1, 2 and 3 were answered.
+        assert_eq!(counted(&[(0, 1, 0), (1, 1, 0)], &[(2, 1, 0), (3, 1, 0)]), by(2, 2, 0));
+        assert_eq!(counted(&[(0, 1, 0)], &[]), by(1, 0, 3));
+        assert_eq!(
+            counted(&[(0, 0, 0), (1, 1, 1)], &[]),
+            by(0, 0, 4),
+            "a request, and another probe's answer"
+        );
+        assert_eq!(
+            counted(&[(-7, 1, 0), (20, 1, 0)], &[]),
+            by(0, 0, 4),
+            "before the window, and never answered"
+        );
+        assert_eq!(counted(&[(1, 1, 0)], &[(1, 1, 0)]), by(1, 0, 3), "seen on both at one time: one answer");
+    }
+
+    #[test]
+    fn without_a_record_on_a_tap_nobody_knows() {
+        assert_eq!(Fixture::pre_copy().outcome().probes["icmp"].answered_by, None);
+    }
+}

@@ -81,3 +81,80 @@ fn corrupt_memory(trial: &Trial) -> bool {
         })
         .any(|corrupt_pages| corrupt_pages > 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use dunlin_record::{Series, Status, shapes};
+
+    use super::*;
+    use crate::fixture::{Fixture, achieved, ended, ns, probe_ended};
+
+    fn flags(fixture: &Fixture) -> Vec<Flag> {
+        fixture.outcome().flags
+    }
+
+    #[test]
+    fn a_machine_that_was_hardly_ever_idle_during_the_migration_is_saturated() {
+        // Idle before the migration, then busy for a share of the time.
+        let with_share = |percent: i64| {
+            let rows = [
+                [ns(-1000.0), 0, 0],
+                [ns(0.0), 0, 1_000_000],
+                [ns(543.0), percent * 1000, 1_000_000 + (100 - percent) * 1000],
+                [ns(2000.0), percent * 1000, 2_000_000],
+            ];
+            Fixture::pre_copy().with_series("cpu-host-a", Series::from_rows(shapes::CPU, &rows))
+        };
+        assert_eq!(flags(&with_share(96)), [Flag::HostSaturated]);
+        assert_eq!(flags(&with_share(95)), []);
+        assert_eq!(flags(&Fixture::pre_copy()), []);
+    }
+
+    #[test]
+    fn an_emulated_cpu_is_told() {
+        let mut fixture = Fixture::pre_copy();
+        for event in &mut fixture.record.events {
+            if let EventKind::HypervisorIdentified(identity) = &mut event.kind {
+                identity.accelerator = "tcg".into();
+            }
+        }
+        assert_eq!(flags(&fixture), [Flag::EmulatedCpu]);
+    }
+
+    #[test]
+    fn losses_of_the_prober_and_of_the_record_on_the_taps_are_told_apart() {
+        let with = |probe: &str, send_errors, drops| {
+            flags(&Fixture::pre_copy().with(1600.0, "", probe_ended(probe, send_errors, drops)))
+        };
+        assert_eq!(with("icmp", 0, 0), []);
+        assert_eq!(with("icmp", 1, 0), [Flag::ProberLost]);
+        assert_eq!(with("udp", 0, 1), [Flag::ProberLost]);
+        assert_eq!(with("passages", 0, 1), [Flag::PassagesLost]);
+    }
+
+    #[test]
+    fn a_workload_that_fell_short_or_found_foreign_content_is_told() {
+        let with = |rate_mib_s: Rate, kind: EventKind| {
+            let fixture = Fixture::pre_copy().with_case(|case| {
+                case.workload = Some(Workload::MemoryWrite { working_set_mib: 16, rate_mib_s });
+            });
+            flags(&fixture.with(1700.0, "", kind))
+        };
+        assert_eq!(with(Rate::MibPerSecond(20.0), achieved(18.0, 0)), []);
+        assert_eq!(with(Rate::MibPerSecond(20.0), achieved(17.9, 0)), [Flag::WorkloadBelowRate]);
+        assert_eq!(with(Rate::Full, achieved(0.1, 0)), []);
+        assert_eq!(with(Rate::Full, achieved(18.0, 1)), [Flag::CorruptMemory]);
+    }
+
+    #[test]
+    fn a_record_that_breaks_off_is_told() {
+        let mut fixture = Fixture::pre_copy();
+        fixture.record.truncated = true;
+        assert_eq!(flags(&fixture), [Flag::RecordTruncated]);
+        let without_end =
+            Fixture::not_converged().without(|kind| matches!(kind, EventKind::TrialEnded { .. }));
+        assert!(flags(&without_end).contains(&Flag::RecordTruncated));
+        let ended_again = without_end.with(1600.0, "", ended(Status::NotConverged, None));
+        assert!(!flags(&ended_again).contains(&Flag::RecordTruncated));
+    }
+}

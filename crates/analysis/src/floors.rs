@@ -66,8 +66,65 @@ fn non_zero_bytes(trial: &Trial, moments: &Moments) -> Option<i64> {
     let second = passes.iter().find(|pass| pass.number == 2 && pass.start_ns < ran_until);
     let pages = match second {
         Some(second) => normal_pages.at(second.start_ns)?,
-        // An end that was never reached did not see all pages.
-        None => normal_pages.last_in(moments.command, moments.completed?)?,
+        // A migration that did not complete did not see all pages. The count stands still after completion.
+        None => normal_pages.last_in(moments.command, moments.completed.map(|_| moments.window_end)?)?,
     };
     (pages >= 0).then(|| pages.saturating_mul(PAGE_BYTES))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fixture::{Fixture, ns};
+    use dunlin_record::{EventKind, Outcome};
+
+    fn floors(outcome: &Outcome) -> (Option<f64>, Option<f64>) {
+        (outcome.floor_ms, outcome.downtime_floor_ms)
+    }
+
+    #[test]
+    fn the_floors_are_what_had_to_be_sent_over_what_the_link_carries() {
+        // 8000 pages of content when the second pass began; 1 000 000 bytes left at the stop; 100 000 bytes a ms.
+        assert_eq!(floors(&Fixture::pre_copy().outcome()), (Some(327.68), Some(10.2)));
+    }
+
+    #[test]
+    fn a_suspended_vm_has_all_its_memory_left_at_the_stop() {
+        assert_eq!(floors(&Fixture::suspend().outcome()), (Some(245.76), Some(245.96)));
+    }
+
+    #[test]
+    fn with_post_copy_the_downtime_has_no_floor_by_pages() {
+        assert_eq!(floors(&Fixture::hybrid().outcome()), (Some(327.68), None));
+    }
+
+    #[test]
+    fn post_copy_within_the_first_pass_counts_all_pages_sent() {
+        let at_once = Fixture::hybrid().without(|kind| *kind == EventKind::MigrationPass { pass: 2 });
+        assert_eq!(floors(&at_once.outcome()).0, Some(409.6));
+    }
+
+    #[test]
+    fn without_a_measured_link_or_counters_there_is_no_floor() {
+        let unmeasured = Fixture::pre_copy().without(|kind| matches!(kind, EventKind::LinkMeasured { .. }));
+        assert_eq!(floors(&unmeasured.outcome()), (None, None));
+        assert_eq!(floors(&Fixture::pre_copy().without_series("vm0-progress").outcome()), (None, None));
+        let link = |goodput_mbit, rtt_ms| EventKind::LinkMeasured {
+            link: "migration".into(),
+            rate_mbit: None,
+            goodput_mbit,
+            rtt_ms,
+        };
+        assert_eq!(floors(&unmeasured.clone().with(-9.0, "", link(0.0, Some(0.2))).outcome()), (None, None));
+        assert_eq!(floors(&unmeasured.with(-9.0, "", link(800.0, None)).outcome()), (Some(327.68), None));
+    }
+
+    #[test]
+    fn a_first_pass_that_was_cut_off_did_not_see_all_pages() {
+        let cut_off = Fixture::not_converged().without(|kind| *kind == EventKind::MigrationPass { pass: 2 });
+        assert_eq!(floors(&cut_off.outcome()), (None, None));
+        assert!(
+            cut_off.record.events.iter().any(|event| event.t_ns == ns(1.0)),
+            "the first pass is still there"
+        );
+    }
 }

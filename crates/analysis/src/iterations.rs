@@ -59,3 +59,60 @@ pub(crate) fn iterations(trial: &Trial, moments: &Moments) -> Vec<Iteration> {
     };
     passes(trial, moments).into_iter().map(account).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::Fixture;
+
+    /// Number, begin, duration, bytes on the wire, bytes left.
+    type Row = (u32, f64, f64, Option<i64>, Option<i64>);
+
+    fn rows(fixture: &Fixture) -> Vec<Row> {
+        let row =
+            |one: &Iteration| (one.pass, one.start_ms, one.duration_ms, one.wire_bytes, one.remaining_bytes);
+        fixture.outcome().iterations.iter().map(row).collect()
+    }
+
+    #[test]
+    fn a_pass_ends_where_the_next_begins_or_the_vm_stops_or_the_last_byte_is_sent() {
+        let expected = [
+            (1, 1.0, 399.0, Some(39_900_000), Some(2_800_000)),
+            (2, 400.0, 100.0, Some(10_000_000), Some(1_000_000)),
+            (3, 500.2, 29.8, Some(2_980_000), None),
+        ];
+        assert_eq!(rows(&Fixture::pre_copy()), expected);
+    }
+
+    #[test]
+    fn with_post_copy_the_last_pass_ends_with_the_migration() {
+        // The pages were sent by 690; one bare acknowledgement followed.
+        assert_eq!(rows(&Fixture::hybrid())[2], (3, 500.2, 199.8, Some(18_980_066), Some(0)));
+    }
+
+    #[test]
+    fn a_pass_that_was_cut_off_ends_with_the_migration() {
+        assert_eq!(rows(&Fixture::not_converged())[1], (2, 400.0, 500.0, Some(50_000_000), Some(0)));
+    }
+
+    #[test]
+    fn the_hypervisors_rates_are_those_it_said_last_in_the_pass() {
+        let iterations = Fixture::pre_copy().outcome().iterations;
+        let rates: Vec<_> =
+            iterations.iter().map(|one| (one.dirty_rate_mib_s, one.throttle_percent)).collect();
+        assert_eq!(rates, [(None, Some(20.0)), (Some(2.0), Some(20.0)), (None, None)]);
+    }
+
+    #[test]
+    fn without_series_a_pass_still_has_its_times() {
+        let bare = Fixture::pre_copy().without_series("vm0-progress").without_series("wire-host-a-migration");
+        assert_eq!(rows(&bare)[0], (1, 1.0, 399.0, None, None));
+        assert_eq!(rows(&bare.without(|kind| matches!(kind, EventKind::MigrationPass { .. }))), []);
+    }
+
+    #[test]
+    fn a_pass_told_twice_counts_once() {
+        let twice = Fixture::pre_copy().with(410.0, "host-a", EventKind::MigrationPass { pass: 2 });
+        assert_eq!(rows(&twice), rows(&Fixture::pre_copy()));
+    }
+}

@@ -16,6 +16,11 @@ mod timeline;
 mod trial;
 mod units;
 
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod properties;
+
 pub use error::AnalysisError;
 pub use outcome::outcomes;
 pub use timeline::{Answerer, Mark, ProbeTrack, Request, Span, Timeline, WireTick, timeline};

@@ -132,3 +132,85 @@ fn last_payload(trial: &Trial, from: i64, until: i64) -> Option<i64> {
         })
         .map(|(bytes, _)| bytes[1].0.min(until))
 }
+
+#[cfg(test)]
+mod tests {
+    use dunlin_record::Status;
+
+    use super::*;
+    use crate::fixture::{Fixture, ended, ns, saved, status};
+
+    fn moments(fixture: &Fixture) -> Moments {
+        Moments::of(&Trial::each_vm(&fixture.record).unwrap()[0]).unwrap()
+    }
+
+    #[test]
+    fn the_moments_of_a_completed_migration() {
+        let expected = Moments {
+            command: ns(0.0),
+            completed: Some(ns(543.0)),
+            end: ns(543.0),
+            window_end: ns(1543.0),
+            set_up: Some(ns(2.0)),
+            stopped: Some(ns(500.0)),
+            last_byte: Some(ns(530.0)),
+            running: Some(ns(540.0)),
+            acknowledged: Some(ns(542.0)),
+            post_copy: false,
+        };
+        assert_eq!(moments(&Fixture::pre_copy()), expected);
+    }
+
+    #[test]
+    fn a_migration_that_was_given_up_has_an_end_but_was_not_completed() {
+        let cancelled = moments(&Fixture::not_converged());
+        assert_eq!((cancelled.completed, cancelled.end, cancelled.window_end), (None, ns(900.0), ns(1600.0)));
+        assert_eq!((cancelled.stopped, cancelled.running, cancelled.last_byte), (None, None, None));
+        let without_word = Fixture::not_converged().without(|kind| *kind == status("cancelled"));
+        assert_eq!(moments(&without_word).end, ns(1600.0));
+        let failed_after = Fixture::pre_copy()
+            .without(|kind| matches!(kind, EventKind::TrialEnded { .. }))
+            .with(1700.0, "", ended(Status::Failed, Some("the guest does not answer")));
+        assert_eq!(moments(&failed_after).completed, None, "complete is what the trial says");
+    }
+
+    #[test]
+    fn without_a_command_there_are_no_moments() {
+        assert_eq!(Moments::of(&Trial::each_vm(&Fixture::before().record).unwrap()[0]), None);
+    }
+
+    #[test]
+    fn the_stop_is_the_last_one_before_the_destination_ran() {
+        let stops = |fixture: Fixture| moments(&fixture).stopped;
+        let stopped = EventKind::VcpusStopped;
+        let running = EventKind::VcpusRunning;
+        let tried_before =
+            Fixture::pre_copy().with(200.0, "host-a", stopped.clone()).with(210.0, "host-a", running.clone());
+        assert_eq!(stops(tried_before), Some(ns(500.0)));
+        assert_eq!(stops(Fixture::pre_copy().with(560.0, "host-a", stopped.clone())), Some(ns(500.0)));
+        assert_eq!(stops(Fixture::pre_copy().with(520.0, "host-b", stopped.clone())), Some(ns(500.0)));
+        assert_eq!(
+            stops(Fixture::pre_copy().with(520.0, "host-a", running)),
+            None,
+            "it ran again at the source"
+        );
+        let none = Fixture::pre_copy().without(|kind| *kind == EventKind::VcpusStopped);
+        assert_eq!(stops(none.clone()), None);
+        assert_eq!(stops(none.with(-5.0, "host-a", stopped)), None, "only a suspended VM is stopped before");
+        assert_eq!(stops(Fixture::suspend()), Some(ns(-5.0)));
+    }
+
+    #[test]
+    fn without_a_checkpoint_the_wire_tells_the_last_byte() {
+        let last_byte = |fixture: Fixture| moments(&fixture.without(|kind| *kind == saved())).last_byte;
+        assert_eq!(last_byte(Fixture::pre_copy().with_wire(0.0, 520.0)), Some(ns(520.0)));
+        assert_eq!(
+            last_byte(Fixture::pre_copy().with_wire(0.0, 570.0)),
+            Some(ns(540.0)),
+            "never after the start"
+        );
+        assert_eq!(last_byte(Fixture::pre_copy().with_wire(0.0, 480.0)), None, "nothing after the stop");
+        assert_eq!(last_byte(Fixture::pre_copy().without_series("wire-host-a-migration")), None);
+        assert_eq!(last_byte(Fixture::hybrid()), None, "pages went on after the start");
+    }
+}

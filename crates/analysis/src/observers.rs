@@ -157,3 +157,137 @@ fn cpu_percent(trial: &Trial, name: &str) -> Option<f64> {
     let (cpu_ns, wall_ns) = costs.last().filter(|(cpu_ns, wall_ns)| *cpu_ns >= 0 && *wall_ns > 0)?;
     figure(cpu_ns as f64 / wall_ns as f64 * 100.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use dunlin_record::{ABSENT, Series, shapes};
+
+    use super::*;
+    use crate::fixture::{Fixture, ns, probe_ended};
+
+    fn with_sent(sent: impl Fn(i64) -> i64) -> Fixture {
+        let rows: Vec<_> = (-1000..=1600).map(|at| [at + 1000, ns(at as f64), sent(at)]).collect();
+        Fixture::pre_copy().with_series("vm0-probe-icmp-sent", Series::from_rows(shapes::PROBE_SENT, &rows))
+    }
+
+    #[test]
+    fn requests_of_the_window_are_counted() {
+        // The window is 0..=1543, but requests leave 0.01 after they are due.
+        let probe = &Fixture::pre_copy().outcome().probes["icmp"];
+        assert_eq!((probe.sent, probe.lost, probe.late, probe.duplicated), (1543, 40, 0, 0));
+        let held = Fixture::pre_copy()
+            .with_probe("icmp", |at| Some(if (500.0..540.0).contains(&at) { 540.2 } else { at + 0.2 }));
+        let probe = &held.outcome().probes["icmp"];
+        assert_eq!((probe.sent, probe.lost, probe.late), (1543, 0, 40));
+    }
+
+    #[test]
+    fn an_answer_is_late_only_if_it_is_slower_than_all_before_the_migration() {
+        let slow_before = Fixture::pre_copy().with_probe("icmp", |at| {
+            Some(
+                at + if at == -500.0 {
+                    8.2
+                } else if (500.0..540.0).contains(&at) {
+                    540.2 - at
+                } else {
+                    0.2
+                },
+            )
+        });
+        // Those sent at 500 to 531 waited 9.2 and more; the one at 532 waited 8.2, no more than that at -500.
+        assert_eq!(slow_before.outcome().probes["icmp"].late, 32);
+    }
+
+    #[test]
+    fn an_answer_that_comes_twice_is_counted_once_as_duplicated() {
+        let answers = [[1010, ns(10.2)], [1010, ns(10.3)], [1011, ns(11.2)]];
+        let twice = Fixture::pre_copy()
+            .with_series("vm0-probe-icmp-answers", Series::from_rows(shapes::PROBE_ANSWERS, &answers));
+        assert_eq!(twice.outcome().probes["icmp"].duplicated, 1);
+    }
+
+    #[test]
+    fn the_downtime_is_the_longest_outage_with_its_error() {
+        let outcome =
+            Fixture::pre_copy().with_probe("udp", |at| (!(300.0..302.0).contains(&at)).then_some(at + 0.4));
+        let outcome = outcome
+            .with_case(|case| case.probes.udp = Some(dunlin_record::Probe { interval_ms: 1.0 }))
+            .outcome();
+        assert_eq!(outcome.downtime_ms.icmp, Some(40.0));
+        assert_eq!(outcome.downtime_ms.udp, Some(2.0));
+        // One interval, no jitter, 2 µs of clock mapping.
+        assert_eq!(outcome.downtime_error_ms.icmp, Some(1.002));
+        assert_eq!(outcome.probes["icmp"].outages, [Outage { start_ms: 499.2, length_ms: 40.0 }]);
+        assert_eq!(outcome.probes["icmp"].baseline_gap_ms, Some(0.0));
+        assert_eq!(outcome.flags, []);
+    }
+
+    #[test]
+    fn the_jitter_before_the_migration_adds_to_the_error() {
+        // One in ten is 0.3 later: more than 1 % of the baseline.
+        let jittery = Fixture::pre_copy()
+            .with_probe("icmp", |at| Some(at + 0.2 + if at % 10.0 == 0.0 { 0.3 } else { 0.0 }));
+        assert_eq!(jittery.outcome().probes["icmp"].error_ms, Some(1.302));
+    }
+
+    #[test]
+    fn an_outage_within_the_noise_is_zero_give_or_take_the_noise() {
+        let noisy = Fixture::pre_copy()
+            .with_probe("icmp", |at| (!(500.0..540.0).contains(&at.abs())).then_some(at + 0.2));
+        let outcome = noisy.outcome();
+        assert_eq!(outcome.downtime_ms.icmp, Some(0.0));
+        assert_eq!(outcome.probes["icmp"].baseline_gap_ms, Some(40.0));
+        assert_eq!(outcome.downtime_error_ms.icmp, Some(40.0));
+        assert_eq!(outcome.flags, [Flag::OutageWithinNoise]);
+    }
+
+    #[test]
+    fn an_outage_without_end_is_flagged_and_leaves_no_migration_time() {
+        let outcome = Fixture::pre_copy().with_probe("icmp", |at| (at < 500.0).then_some(at + 0.2)).outcome();
+        assert_eq!(outcome.downtime_ms.icmp, Some(1099.81));
+        assert_eq!(outcome.flags, [Flag::OutageUnfinished]);
+        assert_eq!(outcome.migration_time_ms, None, "it outlasted the migration");
+    }
+
+    #[test]
+    fn a_probe_that_was_never_answered_has_no_downtime() {
+        let outcome = Fixture::pre_copy().with_probe("icmp", |_| None).outcome();
+        assert_eq!(outcome.downtime_ms.icmp, None);
+        assert_eq!(outcome.probes["icmp"].lost, 1543);
+        assert_eq!(outcome.probes["icmp"].error_ms, None);
+        let without = Fixture::pre_copy().without_series("vm0-probe-icmp-sent").outcome();
+        assert_eq!(without.downtime_ms.icmp, None);
+        assert!(without.probes.is_empty());
+    }
+
+    #[test]
+    fn a_service_that_suffered_is_told_even_where_the_migration_did_not_complete() {
+        let outcome = Fixture::not_converged()
+            .with_probe("icmp", |at| (!(700.0..750.0).contains(&at)).then_some(at + 0.2))
+            .outcome();
+        assert_eq!(outcome.downtime_ms.icmp, Some(50.0));
+        // The window lasts until the trial's end, at 1600: the request due then left after it.
+        assert_eq!(outcome.probes["icmp"].sent, 1600);
+    }
+
+    #[test]
+    fn a_prober_is_late_where_more_than_one_in_a_hundred_left_an_interval_late_or_never() {
+        let is_flagged = |fixture: Fixture| fixture.outcome().flags.contains(&Flag::ProberLate);
+        let late_of_200 = |count: i64| {
+            with_sent(move |at| {
+                ns(at as f64) + if at.rem_euclid(200) < count { 1_000_001 } else { 1_000_000 }
+            })
+        };
+        assert!(!is_flagged(late_of_200(1)));
+        assert!(is_flagged(late_of_200(5)));
+        assert!(is_flagged(with_sent(|at| if (500..540).contains(&at) { ABSENT } else { ns(at as f64) })));
+        assert_eq!(late_of_200(5).outcome().probes["icmp"].send_lateness_p99_ms, Some(1.0));
+    }
+
+    #[test]
+    fn a_probe_tells_its_cost() {
+        assert_eq!(Fixture::pre_copy().outcome().probes["icmp"].cpu_percent, None);
+        let ended = Fixture::pre_copy().with(1600.0, "", probe_ended("icmp", 0, 0));
+        assert_eq!(ended.outcome().probes["icmp"].cpu_percent, Some(2.5));
+    }
+}

@@ -60,3 +60,69 @@ fn gaps(log: &ProbeLog) -> impl Iterator<Item = Gap> + '_ {
         .map(|(arrived_ns, sent_ns)| gap(*arrived_ns, sent_ns, true));
     finished.chain(unfinished)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{Fixture, ns};
+
+    fn outages(answer: impl Fn(f64) -> Option<f64>) -> Outages {
+        let (moments, log) = Fixture::pre_copy().with_probe("icmp", answer).probe_log();
+        Outages::find(&log, &moments)
+    }
+
+    fn gap(start_ms: f64, end_ms: f64) -> Gap {
+        Gap {
+            start_ns: ns(start_ms),
+            end_ns: ns(end_ms),
+            missing_ns: ns(end_ms) - ns(start_ms) - 1_000_000,
+            is_unfinished: false,
+        }
+    }
+
+    #[test]
+    fn answers_that_never_came_make_an_outage() {
+        let found = outages(|at| (!(500.0..540.0).contains(&at)).then_some(at + 0.2));
+        assert_eq!(found.gaps, [gap(499.2, 540.2)]);
+        assert_eq!(found.gaps[0].missing_ns, 40_000_000);
+        assert_eq!(found.baseline_ns, Some(0));
+    }
+
+    #[test]
+    fn answers_that_came_late_all_at_once_make_the_same_outage() {
+        let found = outages(|at| Some(if (500.0..540.0).contains(&at) { 540.2 } else { at + 0.2 }));
+        assert_eq!(found.gaps, [gap(499.2, 540.2)]);
+    }
+
+    #[test]
+    fn only_gaps_longer_than_those_before_the_migration_stand_out() {
+        let holes = |holes: &'static [std::ops::Range<f64>]| {
+            outages(move |at| (!holes.iter().any(|hole| hole.contains(&at))).then_some(at + 0.2))
+        };
+        let found = holes(&[-500.0..-480.0, 100.0..120.0, 200.0..221.0, 300.0..350.0]);
+        assert_eq!(found.baseline_ns, Some(20_000_000));
+        assert_eq!(found.gaps, [gap(199.2, 221.2), gap(299.2, 350.2)]);
+        assert_eq!(found.longest(), Some(&gap(299.2, 350.2)));
+        // A single missing answer is one interval: no outage even where nothing was ever late before.
+        assert_eq!(holes(&[100.0..101.0]).gaps, []);
+    }
+
+    #[test]
+    fn a_gap_counts_if_it_overlaps_the_time_from_the_command_to_the_end_of_settling() {
+        let found = |from: f64, to: f64| {
+            !outages(|at| (!(from..to).contains(&at)).then_some(at + 0.2)).gaps.is_empty()
+        };
+        assert!(found(-50.0, 10.0), "reaches over the command");
+        assert!(!found(-50.0, -10.0), "before the command");
+        assert!(found(1500.0, 1580.0), "reaches over the end, at 1543");
+        assert!(!found(1550.0, 1580.0), "after the end");
+    }
+
+    #[test]
+    fn an_outage_that_sees_no_end_is_as_long_as_the_sending_went_on() {
+        let found = outages(|at| (at < 500.0).then_some(at + 0.2));
+        assert_eq!(found.gaps, [Gap { is_unfinished: true, ..gap(499.2, 1600.01) }]);
+        // The last request is always sent after the last answer but one.
+        assert_eq!(outages(|at| (at < 1600.0).then_some(at + 0.2)).gaps, []);
+    }
+}

@@ -152,3 +152,163 @@ fn guest_start_ms(trial: &Trial) -> Option<f64> {
     });
     took_ms.last().and_then(figure)
 }
+
+#[cfg(test)]
+mod tests {
+    use dunlin_record::{Achieved, Event, Flag, Rate, VmId, Workload};
+
+    use super::*;
+    use crate::fixture::{Fixture, achieved, ended, ns};
+
+    #[test]
+    fn the_times_of_a_completed_migration() {
+        let outcome = Fixture::pre_copy().outcome();
+        assert_eq!(outcome.status, Status::Completed);
+        assert_eq!(outcome.total_time_ms, Some(543.0));
+        assert_eq!(outcome.migration_time_ms, Some(503.0));
+        let downtime =
+            DowntimeMs { reported: Some(4.0), paused: Some(40.0), icmp: Some(40.0), ..DowntimeMs::default() };
+        assert_eq!(outcome.downtime_ms, downtime);
+        assert_eq!(outcome.flags, []);
+    }
+
+    #[test]
+    fn with_post_copy_the_service_is_gone_for_longer_than_the_vcpus() {
+        let outcome = Fixture::hybrid().outcome();
+        let downtime = DowntimeMs {
+            reported: Some(4.0),
+            paused: Some(10.0),
+            icmp: Some(150.0),
+            ..DowntimeMs::default()
+        };
+        assert_eq!(outcome.downtime_ms, downtime);
+        assert_eq!((outcome.total_time_ms, outcome.migration_time_ms), (Some(700.0), Some(550.0)));
+    }
+
+    #[test]
+    fn a_suspended_vm_is_paused_from_a_stop_before_the_command() {
+        let outcome = Fixture::suspend().outcome();
+        assert_eq!((outcome.total_time_ms, outcome.downtime_ms.paused), (Some(326.0), Some(330.0)));
+        assert_eq!(outcome.migration_time_ms, None, "no probe ran");
+    }
+
+    #[test]
+    fn who_what_and_where_come_from_the_record() {
+        let outcome = Fixture::pre_copy().outcome();
+        assert_eq!((outcome.scenario.as_str(), outcome.trial, outcome.id.as_str()), ("demo", 2, "01-idle-1"));
+        assert_eq!((outcome.strategy.as_str(), outcome.vm.as_str()), ("pre-copy", "vm0"));
+        assert_eq!(outcome.guest_start_ms, Some(150.5));
+        assert_eq!(outcome.ram_bytes, Some(77));
+        assert_eq!(outcome.link, LinkOutcome { rate_mbit: Some(1000.0), goodput_mbit: Some(800.0) });
+        let memory = MemoryMib {
+            configured: Some(512.0),
+            allocated: Some(100.0),
+            dirtied: Some(0.5),
+            ..MemoryMib::default()
+        };
+        assert_eq!(outcome.memory_mib, memory);
+        let mut hypervisor = HypervisorLabel {
+            name: "qemu".into(),
+            version: "10.0.2".into(),
+            destination_version: None,
+            accelerator: "kvm".into(),
+        };
+        assert_eq!(outcome.hypervisor.as_ref(), Some(&hypervisor));
+
+        let mut upgrade = Fixture::pre_copy();
+        for event in
+            upgrade.record.events.iter_mut().filter(|event| event.host == Some(HostId::new("host-b")))
+        {
+            if let EventKind::HypervisorIdentified(identity) = &mut event.kind {
+                identity.version = "10.1.0".into();
+            }
+        }
+        hypervisor.destination_version = Some("10.1.0".into());
+        assert_eq!(upgrade.outcome().hypervisor, Some(hypervisor));
+    }
+
+    #[test]
+    fn bytes_on_the_wire_are_those_between_the_command_and_the_migrations_end() {
+        // The counters are read each 10 ms; by 550 two bare acknowledgements had followed the last byte.
+        let bytes = WireBytes { source_tx: 53_000_132, source_rx: 1_060_000 };
+        assert_eq!(Fixture::pre_copy().outcome().wire_bytes, Some(bytes));
+        let bytes = WireBytes { source_tx: 90_000_000, source_rx: 1_800_000 };
+        assert_eq!(Fixture::not_converged().outcome().wire_bytes, Some(bytes));
+        assert_eq!(Fixture::pre_copy().without_series("wire-host-a-migration").outcome().wire_bytes, None);
+    }
+
+    #[test]
+    fn a_workload_is_told_with_what_it_achieved() {
+        let asked = Workload::MemoryWrite { working_set_mib: 16, rate_mib_s: Rate::Full };
+        let fixture = Fixture::pre_copy().with_case(|case| case.workload = Some(asked.clone()));
+        let workload = WorkloadOutcome { asked, achieved: None };
+        assert_eq!(fixture.outcome().workload.as_ref(), Some(&workload));
+        let achieved_rate = Achieved { elapsed_s: 1.0, rate_mib_s: 30.0, passes: 1, corrupt_pages: 0 };
+        let workload = WorkloadOutcome { achieved: Some(achieved_rate), ..workload };
+        let reported = fixture.with(1590.0, "", achieved(20.0, 0)).with(1595.0, "", achieved(30.0, 0));
+        assert_eq!(reported.outcome().workload, Some(workload));
+    }
+
+    #[test]
+    fn a_migration_that_did_not_complete_has_no_times_of_a_move() {
+        let outcome = Fixture::not_converged().outcome();
+        assert_eq!(
+            (outcome.status, outcome.error.as_deref()),
+            (Status::NotConverged, Some("the limit of 0.9 s passed"))
+        );
+        assert_eq!((outcome.total_time_ms, outcome.migration_time_ms), (None, None));
+        assert_eq!((outcome.downtime_ms.reported, outcome.downtime_ms.paused), (None, None));
+    }
+
+    #[test]
+    fn a_trial_that_never_came_to_its_migration_has_an_outcome_all_the_same() {
+        let error = Some("the guest's kernel does not boot");
+        let outcome = Fixture::before().with(0.0, "", ended(Status::Failed, error)).outcome();
+        assert_eq!((outcome.status, outcome.error.as_deref()), (Status::Failed, error));
+        assert_eq!((outcome.total_time_ms, outcome.wire_bytes), (None, None));
+        assert_eq!(outcome.link.goodput_mbit, Some(800.0));
+    }
+
+    #[test]
+    fn a_record_that_breaks_off_is_a_failed_trial() {
+        let outcome =
+            Fixture::pre_copy().without(|kind| matches!(kind, EventKind::TrialEnded { .. })).outcome();
+        assert_eq!((outcome.status, outcome.total_time_ms), (Status::Failed, None));
+        assert_eq!(outcome.error.as_deref(), Some("the record breaks off before the trial's end"));
+        assert_eq!(outcome.flags, [Flag::RecordTruncated]);
+    }
+
+    #[test]
+    fn a_record_without_its_begin_cannot_be_analysed() {
+        let fixture = Fixture::pre_copy().without(|kind| matches!(kind, EventKind::TrialStarted { .. }));
+        let error = outcomes(&fixture.record).unwrap_err();
+        assert_eq!(error.to_string(), "cannot analyse trial 01-idle-1: its events hold no trial-started");
+    }
+
+    #[test]
+    fn each_vm_has_its_own_outcome() {
+        let mut record = Fixture::pre_copy().record;
+        let later = |event: &Event| Event {
+            t_ns: event.t_ns + 5_000_000_000,
+            vm: Some(VmId::new("vm1")),
+            ..event.clone()
+        };
+        let second: Vec<_> = record.events.iter().filter(|event| event.vm.is_some()).map(later).collect();
+        record.events.extend(second);
+        record.events.retain(|event| !matches!(event.kind, EventKind::TrialEnded { .. }));
+        let all_well = Event { t_ns: ns(9000.0), host: None, vm: None, kind: ended(Status::Completed, None) };
+        record.events.push(all_well);
+        let all = outcomes(&record).unwrap();
+        assert_eq!(all.iter().map(|outcome| outcome.vm.as_str()).collect::<Vec<_>>(), ["vm0", "vm1"]);
+        assert_eq!(all.iter().map(|outcome| outcome.total_time_ms).collect::<Vec<_>>(), [Some(543.0); 2]);
+        assert_eq!(all[1].probes.len(), 0, "no probe watched the second");
+    }
+
+    #[test]
+    fn a_trial_without_events_of_a_vm_has_the_outcome_of_the_first() {
+        let mut record = Fixture::before().record;
+        record.events.truncate(1);
+        let all = outcomes(&record).unwrap();
+        assert_eq!(all.iter().map(|outcome| outcome.vm.as_str()).collect::<Vec<_>>(), ["vm0"]);
+    }
+}

@@ -124,3 +124,101 @@ fn hand_over(moments: &Moments) -> (Option<Stretch>, Option<Stretch>) {
         (None, running) => (None, stretch(last_byte, running)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{Fixture, saved, status};
+
+    #[test]
+    fn pre_copy_runs_the_vm_and_then_acknowledges() {
+        let phases = PhasesMs {
+            initialize: Some(2.0),
+            reserve: Some(100.0),
+            pre_copy: vec![398.0, 100.0],
+            stop_and_copy: Some(30.0),
+            commit: Some(2.0),
+            activate: Some(10.0),
+            post_copy: None,
+        };
+        assert_eq!(Fixture::pre_copy().outcome().phases_ms, phases);
+    }
+
+    #[test]
+    fn an_acknowledgement_before_the_start_puts_commit_before_activate() {
+        let early = Fixture::pre_copy().with(533.0, "host-a", status("completed"));
+        let phases = early.outcome().phases_ms;
+        assert_eq!((phases.commit, phases.activate), (Some(3.0), Some(7.0)));
+    }
+
+    #[test]
+    fn hybrid_has_a_post_copy_and_no_commit() {
+        let phases = PhasesMs {
+            initialize: Some(2.0),
+            reserve: Some(100.0),
+            pre_copy: vec![398.0, 100.0],
+            stop_and_copy: Some(5.0),
+            commit: None,
+            activate: Some(5.0),
+            post_copy: Some(190.0),
+        };
+        assert_eq!(Fixture::hybrid().outcome().phases_ms, phases);
+    }
+
+    #[test]
+    fn a_hybrid_that_never_switched_is_a_pre_copy() {
+        let phases = Fixture::hybrid().without(|kind| *kind == status("postcopy-active")).outcome().phases_ms;
+        assert_eq!((phases.commit, phases.activate, phases.post_copy), (Some(189.0), Some(5.0), None));
+    }
+
+    #[test]
+    fn suspend_copies_all_while_stopped() {
+        let phases = PhasesMs {
+            initialize: Some(2.0),
+            reserve: Some(100.0),
+            pre_copy: Vec::new(),
+            stop_and_copy: Some(308.0),
+            commit: Some(10.0),
+            activate: Some(5.0),
+            post_copy: None,
+        };
+        assert_eq!(Fixture::suspend().outcome().phases_ms, phases);
+    }
+
+    #[test]
+    fn a_migration_that_was_given_up_has_the_phases_it_reached() {
+        let phases = PhasesMs {
+            initialize: Some(2.0),
+            reserve: Some(100.0),
+            pre_copy: vec![398.0, 500.0],
+            ..PhasesMs::default()
+        };
+        assert_eq!(Fixture::not_converged().outcome().phases_ms, phases);
+    }
+
+    #[test]
+    fn the_phases_after_the_command_fill_the_time_up_to_the_hand_over() {
+        for fixture in [Fixture::pre_copy(), Fixture::hybrid(), Fixture::suspend()] {
+            let phases = Phases::of(&Trial::each_vm(&fixture.record).unwrap()[0], &moments(&fixture));
+            let spans: Vec<_> = phases
+                .spans(crate::fixture::ns(0.0))
+                .into_iter()
+                .filter(|span| span.start_ms >= 0.0)
+                .collect();
+            for pair in spans.windows(2) {
+                assert_eq!(pair[0].end_ms, pair[1].start_ms, "{} to {}", pair[0].name, pair[1].name);
+            }
+        }
+    }
+
+    #[test]
+    fn bounds_that_contradict_each_other_leave_a_phase_absent() {
+        let moved = Fixture::pre_copy().without(|kind| *kind == saved()).with(541.5, "host-a", saved());
+        let phases = moved.outcome().phases_ms;
+        assert_eq!((phases.stop_and_copy, phases.commit, phases.activate), (None, Some(2.0), None));
+    }
+
+    fn moments(fixture: &Fixture) -> Moments {
+        Moments::of(&Trial::each_vm(&fixture.record).unwrap()[0]).unwrap()
+    }
+}

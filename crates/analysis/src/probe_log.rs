@@ -146,3 +146,53 @@ fn collect_answers(series: Option<&Series>) -> (HashMap<i64, Answers>, Vec<i64>)
     arrivals_ns.sort_unstable();
     (by_seq, arrivals_ns)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::Fixture;
+
+    fn log(sent: &[[i64; 3]], answers: &[[i64; 2]]) -> ProbeLog {
+        let sent = Series::from_rows(shapes::PROBE_SENT, sent);
+        let answers = Series::from_rows(shapes::PROBE_ANSWERS, answers);
+        ProbeLog::join("icmp".into(), 1.0, &sent, Some(&answers))
+    }
+
+    #[test]
+    fn requests_are_joined_with_their_first_answer_whatever_the_order() {
+        let log = log(&[[2, 20, 21], [1, 10, 12]], &[[2, 40], [9, 5], [2, 30], [1, ABSENT]]);
+        let requests = [
+            Request { seq: 1, sent_ns: 12, lateness_ns: Some(2), answered_ns: None, answers: 0 },
+            Request { seq: 2, sent_ns: 21, lateness_ns: Some(1), answered_ns: Some(30), answers: 2 },
+        ];
+        assert_eq!(log.requests, requests);
+        assert_eq!(log.requests[1].round_trip_ns(), Some(9));
+        assert_eq!(log.arrivals_ns, [5, 30, 40], "an answer to whatever request is an answer");
+        assert_eq!(log.last_sent_ns(), Some(21));
+    }
+
+    #[test]
+    fn a_request_without_stamp_left_if_it_was_answered_or_nothing_is_stamped_at_all() {
+        let some_stamps = log(&[[1, 10, 11], [2, 20, ABSENT], [3, 30, ABSENT]], &[[2, 25]]);
+        assert_eq!(some_stamps.requests.iter().map(|request| request.seq).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(some_stamps.unsent_due_ns, [30]);
+        let no_stamps = log(&[[1, 10, ABSENT], [2, 20, ABSENT]], &[[2, 25]]);
+        assert_eq!(no_stamps.requests.len(), 2);
+        assert_eq!(no_stamps.requests[0].lateness_ns, None);
+    }
+
+    #[test]
+    fn a_probe_has_the_interval_it_was_started_with_else_the_one_asked_for() {
+        let started = |interval_ms| EventKind::ProbeStarted {
+            probe: "icmp".into(),
+            interval_ms,
+            realtime_priority: false,
+        };
+        let interval = |fixture: &Fixture| fixture.probe_log().1.interval_ms;
+        let asked = Fixture::pre_copy();
+        assert_eq!(interval(&asked), 1.0);
+        assert_eq!(interval(&asked.clone().with(-1000.0, "", started(0.5))), 0.5);
+        let unknown = asked.with_case(|case| case.probes.icmp = None).with(-1000.0, "", started(f64::NAN));
+        assert!(unknown.outcome().probes.is_empty());
+    }
+}

@@ -12,8 +12,8 @@ use crate::trial::Trial;
 use crate::units::ms_between;
 
 const TICK_NS: i64 = 10_000_000;
-/// An hour of ticks: stamps that lie farther apart are not believed.
-const MOST_TICKS: i64 = 360_000;
+/// Counters are read about once a tick. Stamps that would make this many ticks of one reading are not believed.
+const MOST_TICKS_A_SAMPLE: usize = 100;
 
 /// The time line of a trial's first VM; absent where the record does not say what was asked, or no migration was
 /// commanded.
@@ -87,8 +87,11 @@ fn wire(trial: &Trial, moments: &Moments) -> Vec<WireTick> {
     let (tx, rx) = (Samples::of(series, "tx_bytes"), Samples::of(series, "rx_bytes"));
     let Some((first_ns, last_ns)) = tx.extent() else { return Vec::new() };
     let ticks_until = |t_ns: i64| t_ns.saturating_sub(moments.command).div_euclid(TICK_NS);
-    let first = ticks_until(first_ns).saturating_add(1).max(-MOST_TICKS);
-    let end = ticks_until(last_ns.min(moments.window_end)).min(MOST_TICKS);
+    let first = ticks_until(first_ns).saturating_add(1);
+    let end = ticks_until(last_ns.min(moments.window_end));
+    if end.saturating_sub(first) > (tx.points().len() * MOST_TICKS_A_SAMPLE) as i64 {
+        return Vec::new();
+    }
     let tick = |index: i64| {
         let from_ns = moments.command.saturating_add(index.saturating_mul(TICK_NS));
         let to_ns = from_ns.saturating_add(TICK_NS);
@@ -99,4 +102,89 @@ fn wire(trial: &Trial, moments: &Moments) -> Vec<WireTick> {
         })
     };
     (first..end).filter_map(tick).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fixture::{Fixture, ns};
+    use crate::{Answerer, Mark, Request, Span};
+    use dunlin_record::{Series, shapes};
+
+    #[test]
+    fn it_begins_with_the_first_sign_and_ends_with_the_settling() {
+        let line = Fixture::pre_copy().timeline();
+        assert_eq!((line.start_ms, line.end_ms), (-1500.0, 1543.0));
+    }
+
+    #[test]
+    fn requests_tell_when_they_left_and_who_answered() {
+        let seen = Series::from_rows(shapes::PASSAGES, &[[0, 1005, 1, ns(5.1)]]);
+        let line = Fixture::pre_copy().with_series("vm0-passages-host-a", seen).timeline();
+        let [track] = line.probes.as_slice() else { panic!("one probe ran") };
+        let request = |seq: u64, sent_ms: f64, answered_ms, by| Request { seq, sent_ms, answered_ms, by };
+        assert_eq!((track.name.as_str(), track.interval_ms, track.requests.len()), ("icmp", 1.0, 2601));
+        assert_eq!(track.requests[1005], request(1005, 5.01, Some(5.2), Answerer::Source));
+        assert_eq!(track.requests[1006], request(1006, 6.01, Some(6.2), Answerer::Unknown));
+        assert_eq!(track.requests[1500], request(1500, 500.01, None, Answerer::Nobody));
+        let unwatched = Fixture::pre_copy().timeline();
+        assert_eq!(unwatched.probes[0].requests[1005].by, Answerer::Unknown);
+        assert_eq!(unwatched.probes[0].requests[1500].by, Answerer::Nobody);
+    }
+
+    #[test]
+    fn phases_and_passes_are_spans_in_order() {
+        let span = |name: &str, start_ms, end_ms| Span { name: name.into(), start_ms, end_ms };
+        let expected = [
+            span("reserve", -1500.0, -1400.0),
+            span("initialize", 0.0, 2.0),
+            span("pass 1", 2.0, 400.0),
+            span("pass 2", 400.0, 500.0),
+            span("stop-and-copy", 500.0, 530.0),
+            span("activate", 530.0, 540.0),
+            span("commit", 540.0, 542.0),
+        ];
+        assert_eq!(Fixture::pre_copy().timeline().spans, expected);
+    }
+
+    #[test]
+    fn moments_are_marked_with_their_host() {
+        let marks = Fixture::pre_copy().timeline().marks;
+        let labels: Vec<_> = marks.iter().map(|mark| mark.label.as_str()).collect();
+        let expected = [
+            "migrate-command",
+            "setup",
+            "active",
+            "active",
+            "vcpus-stopped",
+            "device",
+            "src-non-iterable-saved",
+            "vcpus-running",
+            "completed",
+            "completed",
+            "migration-completed",
+        ];
+        assert_eq!(labels, expected);
+        let stopped = Mark { at_ms: 500.0, label: "vcpus-stopped".into(), host: Some("host-a".into()) };
+        assert!(marks.contains(&stopped));
+    }
+
+    #[test]
+    fn the_wire_is_told_in_ticks_of_the_migration() {
+        let ticks = Fixture::pre_copy().timeline().wire;
+        let of = |at_ms: f64| {
+            let tick = ticks.iter().find(|tick| tick.at_ms == at_ms).unwrap();
+            (tick.tx_bytes, tick.rx_bytes)
+        };
+        assert_eq!(of(-10.0), (0, 0));
+        assert_eq!(of(0.0), (1_000_000, 20_000));
+        assert_eq!(of(520.0), (1_000_000, 20_000));
+        assert_eq!(of(530.0), (66, 0));
+        assert!(ticks.windows(2).all(|pair| pair[1].at_ms == pair[0].at_ms + 10.0), "no tick is left out");
+        assert_eq!(ticks.last().unwrap().at_ms, 1530.0);
+    }
+
+    #[test]
+    fn without_a_migration_there_is_no_time_line() {
+        assert_eq!(crate::timeline(&Fixture::before().record), None);
+    }
 }
