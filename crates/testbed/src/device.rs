@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
-use crate::{Result, TestbedError};
+use crate::{Result, TestbedError, mend};
 
 /// The kernel's door to taps.
 pub(crate) const TUN: &str = "/dev/net/tun";
@@ -46,14 +46,29 @@ pub(crate) fn add_tap(name: &str) -> Result<()> {
     let tun =
         File::options().read(true).write(true).open(TUN).map_err(TestbedError::io(format!("open {TUN}")))?;
     let mut request = request(name).map_err(TestbedError::io(doing()))?;
-    // Without packet information, as QEMU opens it; the two must agree on what a tap is.
-    request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI) as libc::c_short;
+    // Without packet information, as QEMU opens it; and not one that is there already.
+    request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_TUN_EXCL) as libc::c_short;
     // SAFETY: the request is a valid ifreq with its flags set, and lives across the call.
     unsafe { tun_set_interface(tun.as_raw_fd(), &raw const request) }
         .map_err(TestbedError::errno(doing()))?;
     // SAFETY: takes an integer, no pointer.
     unsafe { tun_set_persistent(tun.as_raw_fd(), 1) }.map_err(TestbedError::errno(doing()))?;
     Ok(())
+}
+
+/// Opens the kernel's door to taps.
+///
+/// # Errors
+/// Says what opens it where it is closed.
+pub(crate) fn open_tun() -> Result<File> {
+    use io::ErrorKind::{NotFound, PermissionDenied};
+    File::options().read(true).write(true).open(TUN).map_err(|error| match error.kind() {
+        NotFound | PermissionDenied => TestbedError::NotPermitted {
+            what: format!("opening {TUN} ({error})"),
+            mend: mend::tap(error.kind()),
+        },
+        _ => TestbedError::io(format!("open {TUN}"))(error),
+    })
 }
 
 /// Makes a device of the calling thread's namespace carry every frame as it is on the wire.

@@ -12,7 +12,7 @@ pub(crate) fn read(hosts: String, congestion_control: &str) -> HostFingerprint {
         hosts,
         cpu: field(&cpuinfo, "model name").map(str::to_owned),
         cores: std::thread::available_parallelism().ok().and_then(|cores| u32::try_from(cores.get()).ok()),
-        memory_mib: field(&meminfo, "MemTotal").and_then(|text| kib(text)).map(|kib| kib / 1024),
+        memory_mib: field(&meminfo, "MemTotal").and_then(kib).map(|kib| kib / 1024),
         kernel: read_text("/proc/sys/kernel/osrelease"),
         ksm: read_text("/sys/kernel/mm/ksm/run").map(|run| ksm_name(&run).to_owned()),
         thp: read_text("/sys/kernel/mm/transparent_hugepage/enabled").and_then(|text| chosen(&text)),

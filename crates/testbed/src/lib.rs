@@ -32,7 +32,7 @@ pub use lab_host::LabHost;
 pub use mac_address::MacAddress;
 pub use process::Process;
 pub use relay::{
-    Crossing, DEFAULT_QUEUE_FRAMES, DirectionCounts, Fault, Injection, PendingInjection, Relay, RelayCounts, RelayEnd,
-    RelaySpec,
+    Crossing, DEFAULT_QUEUE_FRAMES, DirectionCounts, Fault, Injection, PendingInjection, Relay, RelayCounts,
+    RelayEnd, RelaySpec,
 };
 pub use shell::shell;

@@ -59,20 +59,20 @@ impl Namespace {
             work()
         })
     }
-
-    /// Takes the name away; the namespace ends with its last process, device or open file.
-    pub(crate) fn unname(&self) {
-        let path = self.path();
-        // Both can only fail where the name is gone already.
-        let _ = umount2(&path, MntFlags::MNT_DETACH);
-        let _ = fs::remove_file(&path);
-    }
 }
 
 impl AsFd for Namespace {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
+}
+
+/// Takes a namespace's name away; the namespace ends with its last process, device or open file.
+pub(crate) fn unname(name: &str) {
+    let path = path_of(name);
+    // Both can only fail where the name is gone already.
+    let _ = umount2(&path, MntFlags::MNT_DETACH);
+    let _ = fs::remove_file(&path);
 }
 
 fn path_of(name: &str) -> PathBuf {

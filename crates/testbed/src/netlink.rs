@@ -82,7 +82,7 @@ impl Netlink {
         message
             .attributes
             .push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge), LinkInfo::Data(data)]));
-        self.create(format!("create the bridge {name}"), RouteNetlinkMessage::NewLink(message))
+        self.create(&format!("create the bridge {name}"), RouteNetlinkMessage::NewLink(message))
     }
 
     /// Makes a pair of linked devices: the first end in this namespace, the other where it says.
@@ -97,24 +97,24 @@ impl Netlink {
             LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer_message))),
         ]));
         let doing = format!("link {} to {} in {}", end.device, peer.device, peer.namespace.name());
-        self.create(doing, RouteNetlinkMessage::NewLink(message))
+        self.create(&doing, RouteNetlinkMessage::NewLink(message))
     }
 
     /// Gives a device its hardware address.
     pub(crate) fn set_mac(&mut self, device: &str, mac: MacAddress) -> Result<()> {
         let address = LinkAttribute::Address(mac.octets().to_vec());
-        self.set(format!("set the address of {device} to {mac}"), device, address)
+        self.set(&format!("set the address of {device} to {mac}"), device, address)
     }
 
     /// Sets how many frames may wait in a device's queue.
     pub(crate) fn set_queue(&mut self, device: &str, frames: u32) -> Result<()> {
-        self.set(format!("set the queue of {device}"), device, LinkAttribute::TxQueueLen(frames))
+        self.set(&format!("set the queue of {device}"), device, LinkAttribute::TxQueueLen(frames))
     }
 
     /// Makes a device a port of a bridge.
     pub(crate) fn join_bridge(&mut self, device: &str, bridge: &str) -> Result<()> {
         let index = self.index(bridge)?;
-        self.set(format!("make {device} a port of {bridge}"), device, LinkAttribute::Controller(index))
+        self.set(&format!("make {device} a port of {bridge}"), device, LinkAttribute::Controller(index))
     }
 
     /// Sets a device up.
@@ -122,12 +122,12 @@ impl Netlink {
         let mut message = link(device);
         message.header.flags = LinkFlags::Up;
         message.header.change_mask = LinkFlags::Up;
-        self.request(format!("set {device} up"), RouteNetlinkMessage::SetLink(message), 0).map(drop)
+        self.request(&format!("set {device} up"), RouteNetlinkMessage::SetLink(message), 0).map(drop)
     }
 
     /// Removes a device.
     pub(crate) fn delete(&mut self, device: &str) -> Result<()> {
-        self.request(format!("remove {device}"), RouteNetlinkMessage::DelLink(link(device)), 0).map(drop)
+        self.request(&format!("remove {device}"), RouteNetlinkMessage::DelLink(link(device)), 0).map(drop)
     }
 
     /// Gives a device an address and the route to its network, on which TCP uses this congestion control.
@@ -152,7 +152,7 @@ impl Netlink {
             AddressAttribute::Flags(AddressFlags::Noprefixroute),
         ];
         self.create(
-            format!("give {device} the address {address}"),
+            &format!("give {device} the address {address}"),
             RouteNetlinkMessage::NewAddress(message),
         )?;
 
@@ -170,7 +170,7 @@ impl Netlink {
             RouteAttribute::Oif(index),
             RouteAttribute::Metrics(vec![RouteMetric::CcAlgo(congestion_control.to_owned())]),
         ];
-        self.create(format!("route {network}/{prefix} to {device}"), RouteNetlinkMessage::NewRoute(message))
+        self.create(&format!("route {network}/{prefix} to {device}"), RouteNetlinkMessage::NewRoute(message))
     }
 
     /// Fixes which hardware address an IP address has, so that no resolution disturbs a measurement.
@@ -185,7 +185,7 @@ impl Netlink {
         ];
         let message = RouteNetlinkMessage::NewNeighbour(message);
         let doing = format!("fix the neighbour {address} of {device}");
-        self.request(doing, message, NLM_F_CREATE | NLM_F_REPLACE).map(drop)
+        self.request(&doing, message, NLM_F_CREATE | NLM_F_REPLACE).map(drop)
     }
 
     /// Limits and delays what leaves through a device.
@@ -193,16 +193,32 @@ impl Netlink {
         let index = self.index(device)?;
         for message in shape.messages(index) {
             self.create(
-                format!("shape {device} to {shape}"),
+                &format!("shape {device} to {shape}"),
                 RouteNetlinkMessage::NewQueueDiscipline(message),
             )?;
         }
         Ok(())
     }
 
+    /// Whether this kernel can delay frames itself, tried for a moment on the loopback device.
+    pub(crate) fn has_netem(&mut self) -> Result<bool> {
+        match self.shape("lo", Shape { rate_mbit: None, delay: Duration::from_nanos(1) }) {
+            Ok(()) => self.unshape("lo").map(|()| true),
+            Err(TestbedError::Netlink { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn unshape(&mut self, device: &str) -> Result<()> {
+        let message = RouteNetlinkMessage::DelQueueDiscipline(qdisc::root(self.index(device)?));
+        self.request(&format!("lift the limits of {device}"), message, 0).map(drop)
+    }
+
     fn index(&mut self, device: &str) -> Result<u32> {
         let doing = format!("find {device}");
-        let answers = self.request(doing.clone(), RouteNetlinkMessage::GetLink(link(device)), 0)?;
+        let answers = self.request(&doing, RouteNetlinkMessage::GetLink(link(device)), 0)?;
         let index = answers.into_iter().find_map(|answer| match answer {
             RouteNetlinkMessage::NewLink(message) => Some(message.header.index),
             _ => None,
@@ -210,20 +226,20 @@ impl Netlink {
         index.ok_or_else(|| self.error(&doing)(std::io::ErrorKind::NotFound.into()))
     }
 
-    fn set(&mut self, doing: String, device: &str, attribute: LinkAttribute) -> Result<()> {
+    fn set(&mut self, doing: &str, device: &str, attribute: LinkAttribute) -> Result<()> {
         let mut message = link(device);
         message.attributes.push(attribute);
         self.request(doing, RouteNetlinkMessage::SetLink(message), 0).map(drop)
     }
 
-    fn create(&mut self, doing: String, message: RouteNetlinkMessage) -> Result<()> {
+    fn create(&mut self, doing: &str, message: RouteNetlinkMessage) -> Result<()> {
         self.request(doing, message, NLM_F_CREATE | NLM_F_EXCL).map(drop)
     }
 
     /// Sends one message and gathers what the kernel says until it acknowledges.
     fn request(
         &mut self,
-        doing: String,
+        doing: &str,
         message: RouteNetlinkMessage,
         flags: u16,
     ) -> Result<Vec<RouteNetlinkMessage>> {
@@ -234,15 +250,15 @@ impl Netlink {
         message.finalize();
         let mut bytes = vec![0; message.buffer_len()];
         message.serialize(&mut bytes);
-        self.socket.send(&bytes, 0).map_err(self.error(&doing))?;
+        self.socket.send(&bytes, 0).map_err(self.error(doing))?;
 
         let mut answers = Vec::new();
         loop {
-            let (datagram, _) = self.socket.recv_from_full().map_err(self.error(&doing))?;
+            let (datagram, _) = self.socket.recv_from_full().map_err(self.error(doing))?;
             let mut rest = &datagram[..];
             while !rest.is_empty() {
                 let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)
-                    .map_err(|error| self.error(&doing)(std::io::Error::other(error)))?;
+                    .map_err(|error| self.error(doing)(std::io::Error::other(error)))?;
                 // Messages are aligned to 4 bytes; a length of 0 cannot pass `deserialize`.
                 let length = usize::try_from(answer.header.length).unwrap_or(usize::MAX).next_multiple_of(4);
                 rest = rest.get(length..).unwrap_or_default();
@@ -251,7 +267,7 @@ impl Netlink {
                 }
                 match answer.payload {
                     NetlinkPayload::Error(error) if error.code.is_some() => {
-                        return Err(self.error(&doing)(error.to_io()));
+                        return Err(self.error(doing)(error.to_io()));
                     }
                     NetlinkPayload::Error(_) | NetlinkPayload::Done(_) => return Ok(answers),
                     NetlinkPayload::InnerMessage(message) => answers.push(message),

@@ -109,13 +109,20 @@ fn tbf_options(rate_mbit: f64) -> TcAttribute {
     TcAttribute::Options(options)
 }
 
+/// What names whatever shapes a device.
+pub(super) fn root(index: u32) -> TcMessage {
+    let mut message = TcMessage::default();
+    message.header.index = i32::try_from(index).unwrap_or(i32::MAX);
+    message.header.parent = TcHandle::ROOT;
+    message
+}
+
 fn option(kind: u16, value: impl Into<Vec<u8>>) -> TcOption {
     TcOption::Other(DefaultNla::new(kind, value.into()))
 }
 
 fn message(index: u32, parent: TcHandle, handle: TcHandle, kind: &str, options: TcAttribute) -> TcMessage {
-    let mut message = TcMessage::default();
-    message.header.index = i32::try_from(index).unwrap_or(i32::MAX);
+    let mut message = root(index);
     message.header.parent = parent;
     message.header.handle = handle;
     message.attributes = vec![TcAttribute::Kind(kind.to_owned()), options];

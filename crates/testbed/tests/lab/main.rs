@@ -1,0 +1,242 @@
+//! Real labs, made, used, left and killed. Each test runs this program again in a role (see `roles`).
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test, with a harness of its own")]
+
+mod roles;
+mod traces;
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use dunlin_clock::Deadline;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use roles::{NOT_PERMITTED, ROLE};
+use traces::Traces;
+
+const LIMIT: Duration = Duration::from_secs(30);
+/// In which all of a killed lab must be gone.
+const GONE_LIMIT: Duration = Duration::from_secs(5);
+
+/// A test's name, and what it does under that name.
+type Test = (&'static str, fn(&str));
+
+const TESTS: [Test; 11] = [
+    ("hosts_reach_each_other_over_both_networks", |name| ends_well(name, "reach")),
+    ("a_rate_limits_its_own_network_and_no_other", |name| ends_well(name, "rate")),
+    ("a_delay_delays_its_own_network_and_no_other", |name| ends_well(name, "delay")),
+    ("a_tap_comes_and_goes_and_its_name_is_checked", |name| ends_well(name, "tap")),
+    ("labs_follow_one_another_in_one_process", |name| ends_well(name, "again")),
+    ("the_exit_code_comes_out", the_exit_code_comes_out),
+    ("a_signal_is_passed_on_and_a_deaf_lab_is_killed_at_its_limit", signals),
+    ("a_shell_joins_a_host_and_ends_with_the_lab", a_shell_joins_a_host_and_ends_with_the_lab),
+    ("nothing_remains_when_the_outer_process_is_killed", |name| nothing_remains(name, Victim::Outer)),
+    ("nothing_remains_when_the_inner_process_is_killed", |name| nothing_remains(name, Victim::Inner)),
+    ("an_ordinary_user_has_a_lab_too", an_ordinary_user_has_a_lab_too),
+];
+
+/// A small harness that understands what `cargo test` and `cargo nextest` say to one.
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let [first, role, ..] = &args[..]
+        && first == ROLE
+    {
+        return roles::play(role);
+    }
+    let has = |flag: &str| args.iter().any(|arg| arg == flag);
+    let filters: Vec<&String> = args.iter().filter(|arg| !arg.starts_with('-') && *arg != "terse").collect();
+    let is_wanted = |name: &str| {
+        filters.is_empty()
+            || filters
+                .iter()
+                .any(|filter| if has("--exact") { *filter == name } else { name.contains(*filter) })
+    };
+    let wanted: Vec<_> = TESTS.iter().filter(|(name, _)| is_wanted(name) && !has("--ignored")).collect();
+    if has("--list") {
+        wanted.iter().for_each(|(name, _)| println!("{name}: test"));
+        return ExitCode::SUCCESS;
+    }
+    let mut failed = Vec::new();
+    for (name, test) in &wanted {
+        println!("test {name} ...");
+        if std::panic::catch_unwind(|| test(name)).is_err() {
+            failed.push(name);
+        }
+    }
+    println!("test result: {} passed; {} failed {failed:?}", wanted.len() - failed.len(), failed.len());
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn ends_well(test: &str, role: &str) {
+    let Some(code) = Actor::start(role).end(test) else { return };
+    assert_eq!(code, 0);
+}
+
+fn the_exit_code_comes_out(test: &str) {
+    let Some(code) = Actor::start("exit-7").end(test) else { return };
+    assert_eq!(code, 7);
+}
+
+fn signals(test: &str) {
+    let mut listening = Actor::start("listen");
+    if listening.ready(test).is_none() {
+        return;
+    }
+    listening.signal(Signal::SIGTERM);
+    assert_eq!(listening.end(test), Some(42), "the code with which it ends on a signal");
+
+    let mut deaf = Actor::start("deaf");
+    deaf.ready(test).unwrap();
+    deaf.signal(Signal::SIGTERM);
+    assert_eq!(deaf.end(test), Some(128 + 9));
+}
+
+fn a_shell_joins_a_host_and_ends_with_the_lab(test: &str) {
+    let mut lab = Actor::start("stay");
+    if lab.ready(test).is_none() {
+        return;
+    }
+    let name = lab.name();
+    let mut shell = Actor::start_with("shell", &[&name, "host-b", "cat", "/proc/net/dev"]);
+    let mut devices = String::new();
+    shell.child.stdout.take().unwrap().read_to_string(&mut devices).unwrap();
+    assert!(devices.contains("uplink:") && devices.contains("migration:"), "{devices}");
+    assert_eq!(shell.end(test), Some(0));
+
+    let mut wrong = Actor::start_with("shell", &[&name, "host-z", "true"]);
+    let mut said = String::new();
+    wrong.child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(said.contains("bench, host-a, host-b, switch"), "{said}");
+
+    let mut long = Actor::start_with("shell", &[&name, "host-a", "sh", "-c", "echo ready; exec sleep 600"]);
+    long.ready(test).unwrap();
+    lab.signal(Signal::SIGKILL);
+    assert_eq!(long.end(test), Some(128 + 9));
+}
+
+#[derive(Clone, Copy)]
+enum Victim {
+    Outer,
+    Inner,
+}
+
+fn nothing_remains(test: &str, victim: Victim) {
+    let mut lab = Actor::start("stay");
+    let Some(facts) = lab.ready(test) else { return };
+    let before = Traces::new(&facts);
+    let found = before.find();
+    println!("    while it lives: {found:?}");
+    // The outer and the inner process, a program on a host and its orphan; and the namespaces: pid, mnt, bench, switch, two hosts.
+    assert!(found.processes.len() >= 4, "{found:?}");
+    assert_eq!(found.namespaces.len(), 6, "{found:?}");
+    assert!(found.mounts > 0, "{found:?}");
+
+    match victim {
+        Victim::Outer => lab.signal(Signal::SIGKILL),
+        Victim::Inner => kill(found.inner(&lab.name()).unwrap(), Signal::SIGKILL).unwrap(),
+    }
+    lab.end(test);
+    let deadline = Deadline::after(GONE_LIMIT);
+    while !before.find().is_empty() {
+        assert!(!deadline.passed(), "still there: {:?}", before.find());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn an_ordinary_user_has_a_lab_too(test: &str) {
+    if !nix::unistd::geteuid().is_root() {
+        return skip(test, "all the other tests show it: this is one");
+    }
+    // The machine's own /dev/net/tun may be closed to ordinary users; this one is seen by nobody else.
+    let script = "mount -t tmpfs none /dev/net && mknod -m 666 /dev/net/tun c 10 200 && \
+        exec setpriv --reuid 65534 --regid 65534 --clear-groups -- \"$0\" \"$@\"";
+    let actor = Actor::command("reach", &[]);
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script]).arg(actor.get_program()).args(actor.get_args());
+    let child = command.stdout(Stdio::piped()).spawn().unwrap();
+    // 126 and 127: there is no such tool, or an ordinary user cannot run this program where it lies.
+    match (Actor { child }).end(test) {
+        Some(126 | 127) => skip(test, "an ordinary user cannot run this program"),
+        code => assert!(matches!(code, Some(0) | None), "{code:?}"),
+    }
+}
+
+fn skip(test: &str, reason: &str) {
+    println!("    {test}: skipped: {reason}");
+}
+
+/// This program in a role; killed when dropped.
+struct Actor {
+    child: Child,
+}
+
+impl Actor {
+    fn start(role: &str) -> Self {
+        Self::start_with(role, &[])
+    }
+
+    fn start_with(role: &str, args: &[&str]) -> Self {
+        Self { child: Self::command(role, args).spawn().unwrap() }
+    }
+
+    fn command(role: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.arg(ROLE).arg(role).args(args).stdout(Stdio::piped());
+        command
+    }
+
+    /// The name its lab has.
+    fn name(&self) -> String {
+        roles::lab_name(self.child.id())
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    }
+
+    /// Waits for its first line; without one it may not make labs, and the test is skipped.
+    fn ready(&mut self, test: &str) -> Option<String> {
+        let mut line = String::new();
+        BufReader::new(self.child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        if line.starts_with("ready") {
+            return Some(line);
+        }
+        skip(test, &line);
+        assert_eq!(self.wait(), Some(NOT_PERMITTED), "{line}");
+        None
+    }
+
+    /// Waits for its end and gives its code; none where it may not make labs.
+    fn end(mut self, test: &str) -> Option<i32> {
+        let code = self.wait();
+        let mut said = String::new();
+        if let Some(mut stdout) = self.child.stdout.take() {
+            stdout.read_to_string(&mut said).unwrap();
+        }
+        if code == Some(NOT_PERMITTED) {
+            skip(test, &said);
+            return None;
+        }
+        said.lines().for_each(|line| println!("    {line}"));
+        code
+    }
+
+    fn wait(&mut self) -> Option<i32> {
+        let deadline = Deadline::after(LIMIT);
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(!deadline.passed(), "it has not ended in {LIMIT:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Actor {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,280 @@
+//! What this program does when a test runs it again: each role enters a lab first.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use dunlin_clock::{Deadline, now_ns};
+use dunlin_record::{Link, Links};
+use dunlin_testbed::{
+    Host, Inside, Lab, LabHost, LabSpec, Launch, MacAddress, Network, TestbedError, enter, shell,
+};
+
+/// The argument that announces a role.
+pub(crate) const ROLE: &str = "--role";
+/// The exit code that says that this machine does not permit labs.
+pub(crate) const NOT_PERMITTED: i32 = 77;
+
+/// The name of the lab of the process with this id.
+pub(crate) fn lab_name(outer: u32) -> String {
+    format!("test-{outer}")
+}
+
+pub(crate) fn play(role: &str) -> ExitCode {
+    if role == "shell" {
+        return join();
+    }
+    let limit = if role == "deaf" { Duration::from_millis(200) } else { Duration::from_secs(20) };
+    // Outside, this process's id; inside it is another, but there the name is no longer used.
+    match enter(&lab_name(std::process::id()), limit) {
+        Ok(inside) => act(role, &inside),
+        Err(TestbedError::NotPermitted { what, mend }) => {
+            println!("{what} is not permitted here; to mend: {mend}");
+            ExitCode::from(NOT_PERMITTED as u8)
+        }
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
+fn act(role: &str, inside: &Inside) -> ExitCode {
+    match role {
+        "reach" => reach(inside),
+        "rate" => rate(inside),
+        "delay" => delay(inside),
+        "tap" => tap(inside),
+        "again" => again(inside),
+        "stay" => stay(inside),
+        "listen" => return listen(),
+        "deaf" => {
+            say("ready");
+            std::thread::sleep(Duration::from_secs(600));
+        }
+        "exit-7" => return ExitCode::from(7),
+        other => panic!("no role {other}"),
+    }
+    ExitCode::SUCCESS
+}
+
+fn join() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(3).collect();
+    let command: Vec<OsString> = args[2..].iter().map(OsString::from).collect();
+    match shell(&args[0], &args[1], &command) {
+        Ok(code) => ExitCode::from(code as u8),
+        Err(error) => {
+            println!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn say(line: &str) {
+    println!("{line}");
+    std::io::stdout().flush().unwrap();
+}
+
+fn lab(inside: &Inside, migration: Link) -> Lab {
+    match Lab::up(inside, &LabSpec::new(Links { migration, service: Link::default() })) {
+        Ok(lab) => lab,
+        Err(TestbedError::NotPermitted { what, mend }) => {
+            println!("{what} is not permitted here; to mend: {mend}");
+            std::process::exit(NOT_PERMITTED)
+        }
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
+fn reach(inside: &Inside) {
+    let lab = lab(inside, Link::default());
+    let [a, b] = lab.hosts();
+    for network in Network::ALL {
+        for (from, to) in [(a, b), (b, a)] {
+            round_trip_ms(from, to, network);
+        }
+    }
+    let fingerprint = lab.fingerprint();
+    assert_eq!(fingerprint.hosts, "host-a, host-b, bench");
+    assert_eq!(fingerprint.congestion_control.as_deref(), Some(congestion_control(a, b).as_str()));
+    assert!(!fs::exists("/proc/sys/net/ipv6/conf/all").unwrap() || disabled_ipv6(a));
+}
+
+fn disabled_ipv6(host: &LabHost) -> bool {
+    let read = || Ok(fs::read_to_string("/proc/sys/net/ipv6/conf/migration/disable_ipv6").unwrap());
+    host.run(read).unwrap().trim() == "1"
+}
+
+fn rate(inside: &Inside) {
+    let lab = lab(inside, Link { rate_mbit: Some(100.0), delay_ms: 0.0 });
+    let [a, b] = lab.hosts();
+    let limited = [goodput_mbit(a, b, Network::Migration), goodput_mbit(b, a, Network::Migration)];
+    let unlimited = goodput_mbit(a, b, Network::Service);
+    println!("100 Mbit/s: {limited:.1?} Mbit/s of payload; no limit: {unlimited:.1} Mbit/s");
+    for limited in limited {
+        // Headers take 4.4 % of a full frame.
+        assert!((80.0..100.0).contains(&limited), "{limited}");
+        assert!(unlimited > 5.0 * limited, "{unlimited} {limited}");
+    }
+}
+
+fn delay(inside: &Inside) {
+    let lab = lab(inside, Link { rate_mbit: Some(1000.0), delay_ms: 10.0 });
+    let [a, b] = lab.hosts();
+    let (delayed, direct) = (round_trip_ms(a, b, Network::Migration), round_trip_ms(a, b, Network::Service));
+    println!("two links of 10 ms: round trip of {delayed:.2} ms; without: {direct:.2} ms");
+    // Over two links, there and back.
+    assert!(delayed >= 40.0, "{delayed}");
+    assert!(direct < 20.0, "{direct}");
+    let goodput = goodput_mbit(a, b, Network::Migration);
+    println!("it carries {goodput:.0} Mbit/s");
+    assert!(goodput > 100.0, "{goodput}");
+}
+
+fn tap(inside: &Inside) {
+    let lab = lab(inside, Link::default());
+    let host = &lab.hosts()[0];
+    host.add_tap("vm0").unwrap();
+    let devices = || Ok(fs::read_to_string("/proc/thread-self/net/dev").unwrap());
+    assert!(host.run(devices).unwrap().contains("vm0:"));
+    let taken = host.add_tap("vm0").unwrap_err();
+    assert!(matches!(taken, TestbedError::Io { .. }), "{taken:?}");
+    let long = host.add_tap("a-name-too-long-for-a-tap").unwrap_err();
+    assert!(matches!(long, TestbedError::Io { .. }), "{long:?}");
+    let (address, _) = lab.vm_address(0);
+    lab.introduce_vm(address, MacAddress::new([0x52, 0x54, 0, 0, 0, 1])).unwrap();
+    let neighbours = fs::read_to_string("/proc/net/arp").unwrap();
+    assert!(neighbours.contains("10.77.0.100") && neighbours.contains("52:54:00:00:00:01"), "{neighbours}");
+    host.remove_tap("vm0").unwrap();
+    assert!(!host.run(devices).unwrap().contains("vm0:"));
+    assert!(host.remove_tap("vm0").is_err());
+}
+
+fn again(inside: &Inside) {
+    for _ in 0..3 {
+        let lab = lab(inside, Link::default());
+        let host = &lab.hosts()[1];
+        let mut process = host.launch(sleep(host)).unwrap();
+        assert_eq!(process.try_wait().unwrap(), None);
+        drop(lab);
+        assert_eq!(process.wait(Deadline::after(Duration::from_secs(5))).unwrap().unwrap(), "signal 9");
+    }
+}
+
+/// Stays until killed, with a program and its orphan on one host and a relay between the two.
+fn stay(inside: &Inside) {
+    let lab = lab(inside, Link { rate_mbit: None, delay_ms: 1.0 });
+    let host = &lab.hosts()[0];
+    host.add_tap("vm0").unwrap();
+    let launch = sleep(host);
+    let log = launch.stdout.clone();
+    let mut process = host.launch(launch).unwrap();
+    // Its orphan exists when it says so.
+    while fs::read_to_string(&log).unwrap() != "started\n" {
+        assert_eq!(process.wait(Deadline::after(Duration::from_millis(2))).unwrap(), None);
+    }
+    let inode = |path: &str| fs::read_link(path).unwrap().to_str().unwrap().to_owned();
+    let mut namespaces =
+        vec![inode("/proc/self/ns/pid"), inode("/proc/self/ns/mnt"), inode("/proc/self/ns/net")];
+    namespaces
+        .extend(lab.hosts().iter().map(|host| host.run(|| Ok(inode("/proc/thread-self/ns/net"))).unwrap()));
+    // Nobody runs on the switch, so its name must tell.
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let switch = mounts.lines().find(|line| line.contains("/run/netns/switch")).unwrap();
+    namespaces.push(switch.split_whitespace().nth(3).unwrap().to_owned());
+    say(&format!("ready {}", namespaces.join(" ")));
+    std::thread::sleep(Duration::from_secs(600));
+}
+
+fn sleep(host: &LabHost) -> Launch {
+    let log = host.scratch().join("sleep.log");
+    Launch {
+        program: "sh".into(),
+        args: ["-c", "setsid sleep 600 & echo started; exec sleep 600"].map(OsString::from).into(),
+        stdout: log,
+        stderr: "/dev/null".into(),
+    }
+}
+
+/// Ends with a code of its own when the signal comes.
+fn listen() -> ExitCode {
+    let mut set = nix::sys::signal::SigSet::empty();
+    set.add(nix::sys::signal::Signal::SIGTERM);
+    set.thread_block().unwrap();
+    say("ready");
+    set.wait().unwrap();
+    ExitCode::from(42)
+}
+
+/// The shortest of some round trips of a datagram.
+fn round_trip_ms(from: &Arc<LabHost>, to: &Arc<LabHost>, network: Network) -> f64 {
+    let bind = |host: &Arc<LabHost>| {
+        host.run(|| {
+            let socket = UdpSocket::bind((host.address(network), 0)).unwrap();
+            socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            Ok(socket)
+        })
+        .unwrap()
+    };
+    let (near, far) = (bind(from), bind(to));
+    let there = far.local_addr().unwrap();
+    let times = (0..5).map(|_| {
+        let start = now_ns();
+        let mut buffer = [0; 8];
+        near.send_to(b"dunlin", there).unwrap();
+        let (length, back) = far.recv_from(&mut buffer).unwrap();
+        far.send_to(&buffer[..length], back).unwrap();
+        near.recv_from(&mut buffer).unwrap();
+        assert_eq!(&buffer[..length], b"dunlin");
+        (now_ns() - start) as f64 / 1e6
+    });
+    times.fold(f64::INFINITY, f64::min)
+}
+
+/// A connection over a network: the sending end, the receiving end.
+fn connection(from: &LabHost, to: &LabHost, network: Network) -> (TcpStream, TcpStream) {
+    let listener = to.run(|| Ok(TcpListener::bind((to.address(network), 0)).unwrap())).unwrap();
+    let there: SocketAddr = listener.local_addr().unwrap();
+    let sender =
+        from.run(|| Ok(TcpStream::connect_timeout(&there, Duration::from_secs(5)).unwrap())).unwrap();
+    (sender, listener.accept().unwrap().0)
+}
+
+fn congestion_control(from: &LabHost, to: &LabHost) -> String {
+    let (sender, receiver) = connection(from, to, Network::Migration);
+    let name = |stream: &TcpStream| {
+        let bytes = socket2::SockRef::from(stream).tcp_congestion().unwrap();
+        String::from_utf8(bytes).unwrap().trim_end_matches('\0').to_owned()
+    };
+    assert_eq!(name(&sender), name(&receiver));
+    name(&sender)
+}
+
+/// TCP payload carried in a second, after a moment to get going.
+fn goodput_mbit(from: &LabHost, to: &LabHost, network: Network) -> f64 {
+    let (mut sender, mut receiver) = connection(from, to, network);
+    let enough = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !enough.load(Ordering::Relaxed) {
+                sender.write_all(&[7; 65536]).unwrap();
+            }
+            sender.shutdown(std::net::Shutdown::Write).unwrap();
+        });
+        let mut buffer = vec![0; 1 << 18];
+        let mut read_for = |time: Duration| {
+            let (deadline, start, mut bytes) = (Deadline::after(time), now_ns(), 0);
+            while !deadline.passed() {
+                bytes += receiver.read(&mut buffer).unwrap();
+            }
+            bytes as f64 * 8.0 / ((now_ns() - start) as f64 / 1e9) / 1e6
+        };
+        read_for(Duration::from_millis(300));
+        let goodput = read_for(Duration::from_secs(1));
+        enough.store(true, Ordering::Relaxed);
+        while receiver.read(&mut buffer).unwrap() > 0 {}
+        goodput
+    })
+}
