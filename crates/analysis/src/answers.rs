@@ -106,7 +106,16 @@ mod tests {
             by(0, 0, 4),
             "before the window, and never answered"
         );
-        assert_eq!(counted(&[(1, 1, 0)], &[(1, 1, 0)]), by(1, 0, 3), "seen on both at one time: one answer");
+    }
+
+    #[test]
+    fn an_answer_seen_on_both_taps_belongs_to_the_one_that_saw_it_first() {
+        let seen_at = |at_ms| Series::from_rows(shapes::PASSAGES, &[[0, 1001, 1, ns(at_ms)]]);
+        let fixture = Fixture::pre_copy()
+            .with_series("vm0-passages-host-a", seen_at(1.3))
+            .with_series("vm0-passages-host-b", seen_at(1.1));
+        let counts = fixture.outcome().probes["icmp"].answered_by.unwrap();
+        assert_eq!((counts.source, counts.destination), (0, 1));
     }
 
     #[test]

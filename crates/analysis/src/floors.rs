@@ -99,8 +99,11 @@ mod tests {
 
     #[test]
     fn post_copy_within_the_first_pass_counts_all_pages_sent() {
-        let at_once = Fixture::hybrid().without(|kind| *kind == EventKind::MigrationPass { pass: 2 });
-        assert_eq!(floors(&at_once.outcome()).0, Some(409.6));
+        let at_once = Fixture::hybrid()
+            .without(|kind| matches!(kind, EventKind::MigrationPass { pass: 2 | 3 }))
+            .with(500.2, "host-a", EventKind::MigrationPass { pass: 2 })
+            .with_progress(600.0);
+        assert_eq!(floors(&at_once.outcome()).0, Some(491.52));
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub(crate) fn observe(trial: &Trial, moments: &Moments) -> Observations {
         if is_late(&log, moments) {
             all.flags.insert(Flag::ProberLate);
         }
-        if let Some(downtime) = downtime(&log, &outages, outcome.error_ms) {
+        if let Some(downtime) = downtime(moments, &log, &outages, outcome.error_ms) {
             all.flags.extend(downtime.flag);
             set(&mut all.downtime_ms, &log.name, Some(downtime.length_ms));
             set(&mut all.downtime_error_ms, &log.name, downtime.error_ms);
@@ -60,15 +60,16 @@ fn set(downtimes: &mut DowntimeMs, probe: &str, value: Option<f64>) {
     }
 }
 
-/// The longest outage; 0 where answers came and no gap stands out. Absent where nothing was ever answered.
-fn downtime(log: &ProbeLog, outages: &Outages, error_ms: Option<f64>) -> Option<Downtime> {
-    log.arrivals_ns.first()?;
+/// The longest outage; 0 where answers came in the window and no gap stands out. Absent where nothing was ever
+/// answered, or the probe was over before the migration.
+fn downtime(moments: &Moments, log: &ProbeLog, outages: &Outages, error_ms: Option<f64>) -> Option<Downtime> {
     Some(match outages.longest() {
         Some(gap) => Downtime {
             length_ms: ns_in_ms(gap.missing_ns),
             error_ms,
             flag: gap.is_unfinished.then_some(Flag::OutageUnfinished),
         },
+        None if !log.arrivals_ns.iter().any(|t_ns| is_in_window(*t_ns, moments)) => return None,
         // An outage no longer than what was usual may hide in it.
         None => Downtime {
             length_ms: 0.0,
@@ -250,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_that_was_never_answered_has_no_downtime() {
+    fn a_probe_that_was_never_answered_or_never_asked_has_no_downtime() {
         let outcome = Fixture::pre_copy().with_probe("icmp", |_| None).outcome();
         assert_eq!(outcome.downtime_ms.icmp, None);
         assert_eq!(outcome.probes["icmp"].lost, 1543);
@@ -258,6 +259,16 @@ mod tests {
         let without = Fixture::pre_copy().without_series("vm0-probe-icmp-sent").outcome();
         assert_eq!(without.downtime_ms.icmp, None);
         assert!(without.probes.is_empty());
+        let over_before = Fixture::pre_copy()
+            .with_series(
+                "vm0-probe-icmp-sent",
+                Series::from_rows(shapes::PROBE_SENT, &[[0, ns(-9.0), ns(-9.0)]]),
+            )
+            .with_series(
+                "vm0-probe-icmp-answers",
+                Series::from_rows(shapes::PROBE_ANSWERS, &[[0, ns(-8.0)]]),
+            );
+        assert_eq!(over_before.outcome().downtime_ms.icmp, None);
     }
 
     #[test]

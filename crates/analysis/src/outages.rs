@@ -63,6 +63,8 @@ fn gaps(log: &ProbeLog) -> impl Iterator<Item = Gap> + '_ {
 
 #[cfg(test)]
 mod tests {
+    use dunlin_record::{Series, shapes};
+
     use super::*;
     use crate::fixture::{Fixture, ns};
 
@@ -116,6 +118,16 @@ mod tests {
         assert!(!found(-50.0, -10.0), "before the command");
         assert!(found(1500.0, 1580.0), "reaches over the end, at 1543");
         assert!(!found(1550.0, 1580.0), "after the end");
+    }
+
+    #[test]
+    fn a_probe_that_ended_before_the_command_saw_no_outage() {
+        let requests: Vec<_> = (-1000..-200).map(|at| [at + 1000, ns(at as f64), ns(at as f64)]).collect();
+        let (moments, log) = Fixture::pre_copy()
+            .with_probe("icmp", |at| (at < -500.0).then_some(at + 0.2))
+            .with_series("vm0-probe-icmp-sent", Series::from_rows(shapes::PROBE_SENT, &requests))
+            .probe_log();
+        assert_eq!(Outages::find(&log, &moments).gaps, []);
     }
 
     #[test]
