@@ -305,6 +305,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_said_of_the_vm_goes_before_what_is_said_of_the_trial() {
+        let mut record = Fixture::pre_copy().record;
+        let of_the_trial =
+            Event { t_ns: ns(9000.0), host: None, vm: None, kind: ended(Status::Failed, Some("vm1 failed")) };
+        record.events.push(of_the_trial);
+        assert_eq!(outcomes(&record).unwrap()[0].status, Status::Completed);
+    }
+
+    #[test]
     fn a_trial_without_events_of_a_vm_has_the_outcome_of_the_first() {
         let mut record = Fixture::before().record;
         record.events.truncate(1);
