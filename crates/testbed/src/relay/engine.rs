@@ -16,8 +16,9 @@ use super::fault::{Fault, Outage, Plan};
 use super::{DirectionCounts, RelayCounts, RelaySpec};
 use crate::{Result, TestbedError};
 
-/// Frames taken in from one end before the other end and the queues get their turn.
-const TURN: usize = 64;
+/// Frames taken in from an end, or sent to it, before all else gets its turn: few, because a released hold sends
+/// thousands, whose first answers must not wait for the last of them.
+const TURN: usize = 16;
 /// Longer than any frame, segmentation offload included.
 const FRAME_BYTES: usize = 1 << 16;
 
@@ -83,6 +84,7 @@ impl Engine {
             self.turn_faults();
             self.send_due(0);
             self.send_due(1);
+            self.report_outage();
             self.publish_counts();
         }
         Ok(())
@@ -177,21 +179,31 @@ impl Engine {
             }
         }
         let next_begins = self.planned.front().is_some_and(|plan| now >= plan.start_ns);
-        let may_report =
-            |outage: &mut Outage| outage.is_over(now) || (outage.fault().is_none() && next_begins);
-        if let Some(outage) = self.outage.take_if(may_report) {
+        // The next one does not wait for frames that may never follow the one before.
+        if next_begins && let Some(outage) = self.outage.take_if(|outage| outage.fault().is_none()) {
             outage.report(now);
         }
-        if self.outage.is_none() && next_begins {
+        if next_begins && self.outage.is_none() {
             let last_sent_ns = [self.directions[0].last_sent_ns, self.directions[1].last_sent_ns];
             self.outage = self.planned.pop_front().map(|plan| Outage::begin(plan, now, last_sent_ns));
         }
     }
 
+    fn report_outage(&mut self) {
+        let now = now_ns();
+        if let Some(outage) = self.outage.take_if(|outage| outage.is_over(now)) {
+            outage.report(now);
+        }
+    }
+
     fn send_due(&mut self, direction: usize) {
         let one = &mut self.directions[direction];
-        while one.queue.front().is_some_and(|next| next.taken_ns + self.delay_ns <= now_ns()) {
-            let Some(waiting) = one.queue.pop_front() else { break };
+        for _ in 0..TURN {
+            let Some(waiting) = one.queue.front() else { return };
+            if waiting.taken_ns + self.delay_ns > now_ns() {
+                return;
+            }
+            let Some(waiting) = one.queue.pop_front() else { return };
             let outage = self.outage.as_mut();
             one.send(&self.taps[1 - direction], &waiting.frame, waiting.taken_ns, direction, outage);
         }
