@@ -9,7 +9,7 @@ fn main() {
     let report =
         dunlin_report::Report { info: &run.info, outcomes: &run.outcomes, timelines: &run.timelines };
     let text = match std::env::args().nth(1).as_deref() {
-        //HSome("html") => dunlin_report::html(&report),
+        Some("html") => dunlin_report::html(&report),
         Some("json") => dunlin_report::json(&report),
         Some("csv") => dunlin_report::csv(&report),
         _ => dunlin_report::table(&report, Some(100)),

@@ -15,11 +15,18 @@ pub(crate) struct CaseRow<'a> {
     pub(crate) strategy: String,
     /// What was asked, if `run.json` still says it.
     pub(crate) case: Option<&'a Case>,
+    /// Why it could not be run here, if so.
+    pub(crate) skipped: Option<&'a str>,
     /// The outcomes, in the order given.
     pub(crate) outcomes: Vec<&'a Outcome>,
 }
 
 impl<'a> CaseRow<'a> {
+    /// What is said instead of figures where there are no trials.
+    pub(crate) fn without_trials(&self) -> &'static str {
+        if self.skipped.is_some() { "skipped" } else { "not run" }
+    }
+
     /// The outcomes of trials that completed: only they are repetitions of the same thing.
     pub(crate) fn completed(&self) -> impl Iterator<Item = &'a Outcome> + '_ {
         self.outcomes.iter().copied().filter(|outcome| outcome.status == Status::Completed)
@@ -77,6 +84,7 @@ pub(crate) fn case_rows<'a>(report: &Report<'a>) -> Vec<CaseRow<'a>> {
 
 fn rows_of_case<'a>(report: &Report<'a>, title: &str, several_vms: bool) -> Vec<CaseRow<'a>> {
     let case = report.info.cases.iter().find(|case| case.title() == title);
+    let skipped = report.info.skipped.iter().find(|one| one.title == title).map(|one| one.because.as_str());
     let outcomes: Vec<&Outcome> =
         report.outcomes.iter().filter(|outcome| outcome.case.title() == title).collect();
     let row = |title: String, outcomes: Vec<&'a Outcome>| CaseRow {
@@ -86,6 +94,7 @@ fn rows_of_case<'a>(report: &Report<'a>, title: &str, several_vms: bool) -> Vec<
             .or_else(|| outcomes.first().map(|outcome| outcome.strategy.clone()))
             .unwrap_or_default(),
         case,
+        skipped,
         outcomes,
     };
     if !several_vms || outcomes.is_empty() {

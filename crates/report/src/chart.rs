@@ -15,6 +15,9 @@ use crate::format::number;
 /// The part of the width, in percent, that the axis takes; the rest is for values and marks beyond its end.
 const PLOT_PERCENT: f64 = 84.0;
 
+/// Pixels below the grid for the ticks' values and the axis' name.
+const AXIS: u32 = 36;
+
 /// Where a value lies, as an SVG length.
 fn x(axis: &Axis, value: f64) -> String {
     percent(axis.position(value))
@@ -35,7 +38,7 @@ fn grid(axis: &Axis, bottom: u32, unit: &str) -> Markup {
                     (tick_label(tick))
                 }
             }
-            text x="100%" y=(bottom + 15) text-anchor="end" { (unit) (scale) }
+            text x=(percent(1.0)) y=(bottom + 30) text-anchor="end" { (unit) (scale) }
         }
     }
 }

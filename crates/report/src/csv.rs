@@ -21,8 +21,10 @@ pub fn csv(report: &Report) -> String {
 /// A column: its name and how an outcome fills it; absent is an empty field.
 struct Column<'a> {
     name: String,
-    value: Box<dyn Fn(&Outcome) -> Option<String> + 'a>,
+    value: Box<Value<'a>>,
 }
+
+type Value<'a> = dyn Fn(&Outcome) -> Option<String> + 'a;
 
 fn column<'a, T: ToString>(
     name: impl Into<String>,

@@ -33,7 +33,8 @@ pub(crate) fn count(amount: usize, noun: &str) -> String {
 }
 
 /// Milliseconds since the Unix epoch as `2025-11-21 01:03:07 UTC`.
-pub(crate) fn utc(epoch_ms: i64) -> String {
+#[must_use]
+pub fn utc(epoch_ms: i64) -> String {
     let seconds = epoch_ms.div_euclid(1000);
     let (day, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     let (year, month, day) = civil(day);

@@ -1,6 +1,6 @@
 //! The run as JSON: a summary and every outcome as it stands in `trials.jsonl`.
 
-use dunlin_record::{HostFingerprint, Outcome};
+use dunlin_record::{HostFingerprint, Outcome, SkippedCase};
 use serde::Serialize;
 
 use crate::Report;
@@ -31,6 +31,7 @@ pub fn json(report: &Report) -> String {
                     case: row.title,
                 })
                 .collect(),
+            skipped: &info.skipped,
             hosts: &info.hosts,
         },
         trials: report.outcomes,
@@ -56,6 +57,7 @@ struct Run<'a> {
     started_epoch_ms: i64,
     started: String,
     cases: Vec<RunCase>,
+    skipped: &'a [SkippedCase],
     hosts: &'a [HostFingerprint],
 }
 

@@ -1,20 +1,21 @@
 //! A run made readable: terminal table, JSON, CSV and one HTML page. Pure: data in, text out.
 
 mod cases;
-// mod chart;
+mod chart;
 mod csv;
 mod format;
-// mod html;
+mod html;
 mod json;
 mod table;
-//mod timeline_data;
+mod timeline_data;
 mod words;
 
 use dunlin_analysis::Timeline;
 use dunlin_record::{Outcome, RunInfo};
 
 pub use csv::csv;
-//pub use html::html;
+pub use format::utc;
+pub use html::html;
 pub use json::json;
 pub use table::table;
 

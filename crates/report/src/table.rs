@@ -6,7 +6,7 @@ use dunlin_record::{Outcome, Status};
 use crate::Report;
 use crate::cases::{CaseRow, Spread, case_rows};
 use crate::format::{ABSENT, megabytes, number};
-use crate::words::{Downtime, failure_line, flag_words, flags_met, not_completed, share};
+use crate::words::{Downtime, failure_line, flag_words, flags_met, not_completed, one_line, share};
 
 /// The terminal table: median over completed trials and, below it, the spread. Wraps at `width` columns; without one
 /// it is as wide as it needs to be.
@@ -26,6 +26,10 @@ pub fn table(report: &Report, width: Option<u16>) -> String {
             width,
             "  ",
         ));
+    }
+    for (index, case) in report.info.skipped.iter().enumerate() {
+        text.push_str(if index == 0 { "\nSkipped, as this machine cannot run them:\n" } else { "" });
+        text.push_str(&format!("{}: {}\n", case.title, one_line(&case.because)));
     }
     let unfinished = report.outcomes.iter().filter(|outcome| outcome.status != Status::Completed);
     for (index, outcome) in unfinished.enumerate() {
@@ -93,7 +97,7 @@ fn cells(row: &CaseRow, downtimes: &[Downtime]) -> Vec<String> {
 /// Completed of all, and how the others ended, a line each.
 fn trials(row: &CaseRow) -> String {
     if row.outcomes.is_empty() {
-        return "not run".into();
+        return row.without_trials().into();
     }
     let mut text = format!("{}/{}", row.completed().count(), row.outcomes.len());
     let others = not_completed(&row.outcomes);

@@ -130,7 +130,10 @@ fn thinned(requests: &[Request]) -> (Vec<Request>, usize) {
     round_trips.sort_by(f64::total_cmp);
     let slow = round_trips.get(round_trips.len() / 2).map_or(f64::INFINITY, |median| median * SLOW);
     let telling = |request: &Request| round_trip(request).is_none_or(|ms| ms > slow);
-    let kept = requests.iter().enumerate().filter(|(index, request)| index % one_of == 0 || telling(request));
+    let kept = requests
+        .iter()
+        .enumerate()
+        .filter(|(index, request)| index.is_multiple_of(one_of) || telling(request));
     (kept.map(|(_, request)| *request).collect(), one_of)
 }
 

@@ -178,8 +178,12 @@ pub(crate) fn not_completed(outcomes: &[&Outcome]) -> String {
 /// Why a trial did not complete, in a line.
 pub(crate) fn failure_line(outcome: &Outcome) -> String {
     let reason = outcome.error.as_deref().unwrap_or("no reason recorded");
-    let flat: Vec<&str> = reason.split_whitespace().collect();
-    format!("{} ({}): {}", outcome.id, status_words(outcome.status), flat.join(" "))
+    format!("{} ({}): {}", outcome.id, status_words(outcome.status), one_line(reason))
+}
+
+/// A text without its line breaks.
+pub(crate) fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// `of 12 trials`, where a run has that many.

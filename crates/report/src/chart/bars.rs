@@ -3,7 +3,7 @@
 use dunlin_record::Status;
 use maud::{Markup, html};
 
-use super::{Axis, grid, short, value_label, x};
+use super::{AXIS, Axis, grid, short, value_label, x};
 use crate::cases::Spread;
 use crate::format::number;
 use crate::words::status_words;
@@ -44,7 +44,7 @@ pub(crate) fn bars(name: &str, unit: &str, rows: &[BarRow]) -> Markup {
     let axis = Axis::linear(values);
     let bottom = ROW * u32::try_from(rows.len()).unwrap_or(0);
     html! {
-        svg class="chart" role="img" aria-label=(name) width="100%" height=(bottom + 24) {
+        svg class="chart" role="img" aria-label=(name) width="100%" height=(bottom + AXIS) {
             (grid(&axis, bottom, unit))
             @for (row, top) in rows.iter().zip((0..).step_by(ROW as usize)) {
                 (bar(&axis, row, top, unit))
@@ -65,7 +65,7 @@ fn bar(axis: &Axis, row: &BarRow, top: u32, unit: &str) -> Markup {
             }
         }
         @if let Some(floor) = row.floor {
-            line class="floor" x1=(x(axis, floor)) x2=(x(axis, floor)) y1=(bar_top - 4) y2=(bar_top + BAR + 4) {
+            line class="floor" x1=(x(axis, floor)) x2=(x(axis, floor)) y1=(bar_top - 2) y2=(bar_top + BAR + 4) {
                 title { "floor " (number(floor)) " " (unit) }
             }
         }
@@ -94,12 +94,15 @@ fn mark(one: &Unfinished, middle: u32, index: usize) -> Markup {
     }
 }
 
+/// The median and the range; and how many trials did not complete, where the marks alone would not say it.
 fn label(row: &BarRow, unit: &str) -> String {
     let count = |status: Status| row.unfinished.iter().filter(|one| one.status == status).count();
     let mut parts: Vec<String> = row.spread.map(|spread| value_label(spread, unit)).into_iter().collect();
-    for status in [Status::NotConverged, Status::Failed, Status::Cancelled] {
-        if count(status) > 0 {
-            parts.push(format!("{} {}", count(status), status_words(status)));
+    if parts.is_empty() || row.unfinished.len() > MARKS {
+        for status in [Status::NotConverged, Status::Failed, Status::Cancelled] {
+            if count(status) > 0 {
+                parts.push(format!("{} {}", count(status), status_words(status)));
+            }
         }
     }
     if parts.is_empty() { "not measured".into() } else { parts.join(", ") }

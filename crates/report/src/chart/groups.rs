@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::{Axis, grid, percent, short, x};
+use super::{AXIS, Axis, grid, percent, short, x};
 use crate::cases::Spread;
 use crate::format::number;
 
@@ -47,10 +47,13 @@ pub(crate) fn groups(name: &str, unit: &str, groups: &[Group]) -> Markup {
         .collect();
     let axis = Axis::fitting(values.iter().copied());
     let mut bottom = 0;
-    let tops: Vec<u32> =
-        groups.iter().map(|group| std::mem::replace(&mut bottom, bottom + height(group))).collect();
+    let mut tops = Vec::with_capacity(groups.len());
+    for group in groups {
+        tops.push(bottom);
+        bottom += height(group);
+    }
     html! {
-        svg class="chart" role="img" aria-label=(name) width="100%" height=(bottom + 24) {
+        svg class="chart" role="img" aria-label=(name) width="100%" height=(bottom + AXIS) {
             (grid(&axis, bottom, unit))
             @for (group, top) in groups.iter().zip(tops) {
                 text class="label" x="0" y=(top + 15) { (short(&group.title)) title { (group.title) } }

@@ -117,6 +117,7 @@ fn info() -> RunInfo {
             of("dirty", Some(128), serde_json::json!({"kind": "pre-copy"})),
             of("hybrid", Some(128), serde_json::json!({"kind": "hybrid", "after_passes": 1})),
         ],
+        skipped: Vec::new(),
         hosts: vec![HostFingerprint {
             hosts: "host-a, host-b, bench".into(),
             cpu: Some("Example CPU at 2.40 GHz".into()),
@@ -154,7 +155,7 @@ fn outcome(case: &Case, trial: u32, id: &TrialId, plan: &Plan) -> Outcome {
         cpu_percent: Some(3.8),
         answered_by: Some(AnsweredBy { source: 900, destination: 1040, unknown: 0 }),
         outages: icmp
-            .map(|length_ms| Outage { start_ms: plan.stopped.unwrap_or(0.0), length_ms })
+            .map(|length_ms| Outage { start_ms: round(plan.stopped.unwrap_or(0.0)), length_ms })
             .into_iter()
             .collect(),
     };
@@ -287,7 +288,10 @@ fn request(seq: u64, start: f64, plan: &Plan, noise: &mut Noise) -> Request {
         } else {
             0.0
         };
-        (Some(sent_ms + usual + slow), if seq % 97 == 0 { Answerer::Unknown } else { Answerer::Destination })
+        (
+            Some(sent_ms + usual + slow),
+            if seq.is_multiple_of(97) { Answerer::Unknown } else { Answerer::Destination },
+        )
     };
     Request { seq, sent_ms, answered_ms, by }
 }

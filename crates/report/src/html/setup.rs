@@ -1,0 +1,146 @@
+//! What the run was: its cautions, its machines, and what each case asked for.
+
+use std::collections::BTreeSet;
+
+use dunlin_record::{Case, Flag, HostFingerprint, Link, Probe, Rate, Workload};
+use maud::{Markup, html};
+
+use crate::Report;
+use crate::cases::CaseRow;
+use crate::format::ABSENT;
+use crate::words::{flag_words, flags_met, share};
+
+/// What to know before believing the figures: the emulated CPU, and every flag in words.
+pub(super) fn cautions(report: &Report) -> Markup {
+    let flags = flags_met(report.outcomes);
+    let emulated = flags.iter().any(|(flag, _)| *flag == Flag::EmulatedCpu);
+    html! {
+        @if !flags.is_empty() {
+            aside {
+                @if emulated {
+                    p {
+                        b { "The guests' CPU was emulated." } " There was no hardware virtualisation to use, so \
+                        guests ran many times slower than on it and competed with the hypervisor for the machine's \
+                        cores. Compare the cases of this run with each other; do not compare its times with those \
+                        of other machines."
+                    }
+                }
+                ul {
+                    @for (flag, amount) in flags {
+                        @let words = flag_words(flag);
+                        li {
+                            span class="flag" { (words.name) } " in " (share(amount, report.outcomes.len())) ": "
+                            (words.meaning) "."
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The machines and the cases.
+pub(super) fn setup(report: &Report, rows: &[CaseRow]) -> Markup {
+    html! {
+        section {
+            h2 { "What it ran on" }
+            p { "Hypervisor: " (hypervisors(report)) "." }
+            div class="scroll" tabindex="0" role="region" aria-label="Machines" {
+                table {
+                    thead { tr {
+                        @for name in ["Hosts", "CPU", "Cores", "Memory, MiB", "Kernel", "KSM", "Huge pages", "TCP", "More"] {
+                            th scope="col" { (name) }
+                        }
+                    } }
+                    tbody { @for host in &report.info.hosts { (machine(host)) } }
+                }
+            }
+            h2 { "What was asked" }
+            div class="scroll" tabindex="0" role="region" aria-label="Cases" {
+                table {
+                    thead { tr {
+                        @for name in [
+                            "Case", "Strategy", "VM", "Workload", "Migration link", "Service link", "Probes", "Trials", "Limit, s",
+                        ] {
+                            th scope="col" { (name) }
+                        }
+                    } }
+                    tbody { @for case in rows.iter().filter_map(|row| row.case) { (asked(case)) } }
+                }
+            }
+        }
+    }
+}
+
+fn hypervisors(report: &Report) -> String {
+    let labels: BTreeSet<String> = report
+        .outcomes
+        .iter()
+        .filter_map(|outcome| outcome.hypervisor.as_ref())
+        .map(|label| {
+            let to = label
+                .destination_version
+                .as_ref()
+                .map(|version| format!(" to {version}"))
+                .unwrap_or_default();
+            format!("{} {}{to} ({})", label.name, label.version, label.accelerator)
+        })
+        .collect();
+    if labels.is_empty() { "not known".into() } else { labels.into_iter().collect::<Vec<_>>().join(", ") }
+}
+
+fn machine(host: &HostFingerprint) -> Markup {
+    let more: Vec<String> = host.more.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+    html! {
+        tr {
+            th scope="row" { (host.hosts) }
+            td { (text(host.cpu.as_ref())) }
+            td class="n" { (text(host.cores)) }
+            td class="n" { (text(host.memory_mib)) }
+            @for value in [&host.kernel, &host.ksm, &host.thp, &host.congestion_control] { td { (text(value.as_ref())) } }
+            td { (more.join(", ")) }
+        }
+    }
+}
+
+fn asked(case: &Case) -> Markup {
+    let probe = |name: &str, probe: &Option<Probe>| {
+        probe.as_ref().map(|probe| format!("{name} every {} ms", probe.interval_ms))
+    };
+    let probes: Vec<String> =
+        [probe("icmp", &case.probes.icmp), probe("udp", &case.probes.udp)].into_iter().flatten().collect();
+    html! {
+        tr {
+            th scope="row" { (case.title()) }
+            td { (case.strategy.name()) }
+            td { (case.vm.memory_mib) " MiB, " (case.vm.vcpus) " vCPU, " (case.vm.machine) }
+            td { (case.workload.as_ref().map_or_else(|| "none".into(), workload)) }
+            td { (link(&case.link.migration)) }
+            td { (link(&case.link.service)) }
+            td { (if probes.is_empty() { "none".into() } else { probes.join(", ") }) }
+            td class="n" { (case.trials.count) }
+            td class="n" { (case.trials.limit_s) }
+        }
+    }
+}
+
+/// A workload in words.
+pub(super) fn workload(workload: &Workload) -> String {
+    match workload {
+        Workload::MemoryWrite { working_set_mib, rate_mib_s: Rate::Full } => {
+            format!("memory-write, {working_set_mib} MiB at full speed")
+        }
+        Workload::MemoryWrite { working_set_mib, rate_mib_s: Rate::MibPerSecond(rate) } => {
+            format!("memory-write, {working_set_mib} MiB at {rate} MiB/s")
+        }
+    }
+}
+
+fn link(link: &Link) -> String {
+    let rate = link.rate_mbit.map_or_else(|| "rate not limited".into(), |rate| format!("{rate} Mbit/s"));
+    if link.delay_ms > 0.0 { format!("{rate}, {} ms added each way", link.delay_ms) } else { rate }
+}
+
+fn text(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| ABSENT.into(), |value| value.to_string())
+}

@@ -1,0 +1,257 @@
+//! Each trial by itself: why it ended as it did, its time line, and its figures.
+
+use dunlin_analysis::Timeline;
+use dunlin_record::{Iteration, Outcome, PhasesMs, Status};
+use maud::{Markup, PreEscaped, html};
+
+use super::setup::workload;
+use crate::Report;
+use crate::cases::CaseRow;
+use crate::format::{ABSENT, megabytes, number, number_or_absent};
+use crate::timeline_data::packed;
+use crate::words::{Downtime, flag_words, status_words};
+
+/// The trials by case; of each case the first stands open.
+pub(super) fn trials(report: &Report, rows: &[CaseRow]) -> Markup {
+    html! {
+        section class="trials" {
+            h2 { "Trial by trial" }
+            p class="note" {
+                "A dot is one request of a probe, at the time it was sent and as high as its answer took. Drag to \
+                 move, pinch or use the buttons to zoom; click a time line, then the wheel and the keys + − 0 ← → \
+                 work on it too."
+            }
+            noscript { p class="warn" { "The time lines are drawn by a script in this page, and scripts are off. All other figures are below." } }
+            @for row in rows.iter().filter(|row| !row.outcomes.is_empty()) {
+                h3 { (row.title) " " small { (row.strategy) } }
+                @for (index, outcome) in row.outcomes.iter().enumerate() {
+                    (trial(report, outcome, index == 0))
+                }
+            }
+        }
+    }
+}
+
+fn trial(report: &Report, outcome: &Outcome, open: bool) -> Markup {
+    let timeline = report.timelines.iter().find(|timeline| timeline.trial == outcome.id);
+    html! {
+        details class="trial" open[open] {
+            summary {
+                b { "Trial " (outcome.trial) }
+                span class={ "status " (outcome.status) } { (status_words(outcome.status)) }
+                @if let Some(total) = outcome.total_time_ms { span { "total " (number(total)) " ms" } }
+                @for downtime in [Downtime::Reported, Downtime::Icmp] {
+                    @if let Some(value) = downtime.of(outcome) { span { (downtime.name()) " " (number(value)) " ms" } }
+                }
+                @for &flag in &outcome.flags {
+                    @let words = flag_words(flag);
+                    span class="flag" title=(words.meaning) { (words.name) }
+                }
+            }
+            @if outcome.status != Status::Completed {
+                p class="warn" { (outcome.error.as_deref().unwrap_or("No reason was recorded.")) }
+            }
+            @match timeline {
+                Some(timeline) => (time_line(timeline, outcome)),
+                None => p class="note" { "There is no time line: the record of this trial has no migrate command." },
+            }
+            (details(outcome))
+        }
+    }
+}
+
+fn time_line(timeline: &Timeline, outcome: &Outcome) -> Markup {
+    html! {
+        figure class="timeline" {
+            div class="tools" {
+                ul class="legend" {
+                    li { i class="swatch dot by-source" {} "answered by the source" }
+                    li { i class="swatch dot by-destination" {} "by the destination" }
+                    li { i class="swatch dot by-unknown" {} "not known by which" }
+                    li { i class="swatch tick by-nobody" {} "never answered" }
+                }
+                div class="buttons" {
+                    button type="button" data-do="in" aria-label="Zoom in" { "+" }
+                    button type="button" data-do="out" aria-label="Zoom out" { "−" }
+                    button type="button" data-do="reset" { "reset" }
+                    button type="button" data-do="all" { "all" }
+                }
+            }
+            div class="plot" {
+                canvas tabindex="0" role="application" aria-label={ "Time line of trial " (outcome.id) } {}
+                div class="tip" hidden {}
+            }
+            // The packing has escaped what could end the element.
+            script type="application/json" { (PreEscaped(packed(timeline, outcome))) }
+        }
+        @if !timeline.marks.is_empty() {
+            details class="more" {
+                summary { "Events" }
+                div class="scroll" {
+                    table {
+                        thead { tr { th scope="col" class="n" { "ms" } th scope="col" { "Event" } th scope="col" { "Host" } } }
+                        tbody {
+                            @for mark in &timeline.marks {
+                                tr {
+                                    td class="n" { (format!("{:.3}", mark.at_ms)) }
+                                    td { (mark.label) }
+                                    td { (mark.host.as_deref().unwrap_or("")) }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn details(outcome: &Outcome) -> Markup {
+    html! {
+        div class="columns" {
+            (pairs("Times, ms", &times(outcome)))
+            (pairs("Phases, ms", &phases(&outcome.phases_ms)))
+            (pairs("Amounts", &amounts(outcome)))
+        }
+        (probes(outcome))
+        @if !outcome.iterations.is_empty() { (passes(&outcome.iterations)) }
+    }
+}
+
+type Pair = (&'static str, String);
+
+fn pairs(title: &str, rows: &[Pair]) -> Markup {
+    html! {
+        table class="pairs" {
+            caption { (title) }
+            tbody { @for (name, value) in rows { tr { th scope="row" { (name) } td class="n" { (value) } } } }
+        }
+    }
+}
+
+fn times(outcome: &Outcome) -> Vec<Pair> {
+    let mut rows = vec![
+        ("total time", number_or_absent(outcome.total_time_ms)),
+        ("floor", number_or_absent(outcome.floor_ms)),
+        ("migration time", number_or_absent(outcome.migration_time_ms)),
+    ];
+    for downtime in Downtime::shown(std::slice::from_ref(outcome)) {
+        let error =
+            downtime.error_of(outcome).map(|error| format!(" ±{}", number(error))).unwrap_or_default();
+        let label = match downtime {
+            Downtime::Reported => "downtime reported",
+            Downtime::Paused => "downtime paused",
+            Downtime::Icmp => "downtime icmp",
+            Downtime::Udp => "downtime udp",
+            Downtime::Tcp => "downtime tcp",
+            Downtime::Http => "downtime http",
+        };
+        rows.push((label, number_or_absent(downtime.of(outcome)) + &error));
+    }
+    rows.push(("downtime floor", number_or_absent(outcome.downtime_floor_ms)));
+    rows
+}
+
+fn phases(phases: &PhasesMs) -> Vec<Pair> {
+    let pre_copy = (!phases.pre_copy.is_empty()).then(|| phases.pre_copy.iter().sum());
+    [
+        ("reserve (before)", phases.reserve),
+        ("initialize", phases.initialize),
+        ("pre-copy, all passes", pre_copy),
+        ("stop-and-copy", phases.stop_and_copy),
+        ("commit", phases.commit),
+        ("activate", phases.activate),
+        ("post-copy", phases.post_copy),
+    ]
+    .map(|(name, value)| (name, number_or_absent(value)))
+    .into()
+}
+
+fn amounts(outcome: &Outcome) -> Vec<Pair> {
+    let with_unit = |value: Option<f64>, unit: &str| {
+        value.map_or_else(|| ABSENT.into(), |value| format!("{}\u{a0}{unit}", number(value)))
+    };
+    let memory = &outcome.memory_mib;
+    let mut rows = vec![
+        ("on the wire", with_unit(outcome.wire_bytes.map(|wire| megabytes(wire.source_tx)), "MB")),
+        ("memory sent, as the hypervisor says", with_unit(outcome.ram_bytes.map(megabytes), "MB")),
+        ("goodput of the link", with_unit(outcome.link.goodput_mbit, "Mbit/s")),
+        ("memory configured", with_unit(memory.configured, "MiB")),
+        ("allocated", with_unit(memory.allocated, "MiB")),
+        ("used", with_unit(memory.used, "MiB")),
+        ("requested", with_unit(memory.requested, "MiB")),
+        ("dirtied", with_unit(memory.dirtied, "MiB")),
+    ];
+    if let Some(done) = &outcome.workload {
+        rows.push(("workload asked for", workload(&done.asked)));
+        rows.push((
+            "achieved",
+            with_unit(done.achieved.as_ref().map(|achieved| achieved.rate_mib_s), "MiB/s"),
+        ));
+    }
+    rows
+}
+
+fn probes(outcome: &Outcome) -> Markup {
+    let columns = [
+        "Sent",
+        "Lost",
+        "Late",
+        "Twice",
+        "By source",
+        "By destination",
+        "Usual gap, ms",
+        "Error, ms",
+        "CPU, %",
+    ];
+    html! {
+        @if !outcome.probes.is_empty() {
+            div class="scroll" {
+                table {
+                    thead { tr { th scope="col" { "Probe" } @for name in columns { th scope="col" class="n" { (name) } } } }
+                    tbody {
+                        @for (name, probe) in &outcome.probes {
+                            @let by = probe.answered_by;
+                            tr {
+                                th scope="row" { (name) ", every " (probe.interval_ms) " ms" }
+                                @for amount in [probe.sent, probe.lost, probe.late, probe.duplicated] { td class="n" { (amount) } }
+                                @for amount in [by.map(|by| by.source), by.map(|by| by.destination)] {
+                                    td class="n" { (amount.map_or_else(|| ABSENT.into(), |amount| amount.to_string())) }
+                                }
+                                @for value in [probe.baseline_gap_ms, probe.error_ms, probe.cpu_percent] {
+                                    td class="n" { (number_or_absent(value)) }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn passes(iterations: &[Iteration]) -> Markup {
+    html! {
+        details class="more" {
+            summary { "Passes over the memory" }
+            div class="scroll" {
+                table {
+                    thead { tr { @for name in ["Pass", "Begin, ms", "Took, ms", "Wire, MB", "Left, MB", "Dirtied, MiB/s", "Throttle, %"] {
+                        th scope="col" class="n" { (name) }
+                    } } }
+                    tbody {
+                        @for pass in iterations {
+                            tr {
+                                td class="n" { (pass.pass) }
+                                @for value in [
+                                    Some(pass.start_ms), Some(pass.duration_ms), pass.wire_bytes.map(megabytes),
+                                    pass.remaining_bytes.map(megabytes), pass.dirty_rate_mib_s, pass.throttle_percent,
+                                ] { td class="n" { (number_or_absent(value)) } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
