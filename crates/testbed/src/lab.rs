@@ -158,7 +158,7 @@ impl Lab {
         network.as_str()
     }
 
-    /// The relay between bench and service network, if the lab was made with one.
+    /// The relay between the service network (its end `a`) and the bench (`b`), if the lab was made with one.
     #[must_use]
     pub fn injector(&self) -> Option<&Relay> {
         self.injector.as_ref()

@@ -22,17 +22,20 @@ const GONE_LIMIT: Duration = Duration::from_secs(5);
 /// A test's name, and what it does under that name.
 type Test = (&'static str, fn(&str));
 
-const TESTS: [Test; 11] = [
+const TESTS: [Test; 14] = [
     ("hosts_reach_each_other_over_both_networks", |name| ends_well(name, "reach")),
     ("a_rate_limits_its_own_network_and_no_other", |name| ends_well(name, "rate")),
     ("a_delay_delays_its_own_network_and_no_other", |name| ends_well(name, "delay")),
     ("a_tap_comes_and_goes_and_its_name_is_checked", |name| ends_well(name, "tap")),
+    ("an_outage_can_be_injected_between_bench_and_service_network", |name| ends_well(name, "inject")),
     ("labs_follow_one_another_in_one_process", |name| ends_well(name, "again")),
     ("the_exit_code_comes_out", the_exit_code_comes_out),
     ("a_signal_is_passed_on_and_a_deaf_lab_is_killed_at_its_limit", signals),
     ("a_shell_joins_a_host_and_ends_with_the_lab", a_shell_joins_a_host_and_ends_with_the_lab),
     ("nothing_remains_when_the_outer_process_is_killed", |name| nothing_remains(name, Victim::Outer)),
     ("nothing_remains_when_the_inner_process_is_killed", |name| nothing_remains(name, Victim::Inner)),
+    ("nothing_remains_when_killed_while_it_comes_up", nothing_remains_when_killed_while_it_comes_up),
+    ("what_is_said_to_be_there_is_there", what_is_said_to_be_there_is_there),
     ("an_ordinary_user_has_a_lab_too", an_ordinary_user_has_a_lab_too),
 ];
 
@@ -142,6 +145,28 @@ fn nothing_remains(test: &str, victim: Victim) {
         assert!(!deadline.passed(), "still there: {:?}", before.find());
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+fn nothing_remains_when_killed_while_it_comes_up(_: &str) {
+    for delay_ms in [0, 1, 2, 3, 5, 8, 12, 20, 30, 50, 80] {
+        // The inner process has the same arguments, even before it has a name of its own.
+        let token = format!("killed-{}-{delay_ms}", std::process::id());
+        let lab = Actor::start_with("stay", &[&token]);
+        std::thread::sleep(Duration::from_millis(delay_ms));
+        // Dropping it kills the outer process.
+        drop(lab);
+        let deadline = Deadline::after(GONE_LIMIT);
+        while traces::runs(&token) {
+            assert!(!deadline.passed(), "killed after {delay_ms} ms: the inner process is still there");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+fn what_is_said_to_be_there_is_there(test: &str) {
+    let said = Actor::start("doctor").end(test);
+    let done = Actor::start("reach").end(test);
+    assert_eq!(said, done);
 }
 
 fn an_ordinary_user_has_a_lab_too(test: &str) {

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use dunlin_clock::{Deadline, now_ns};
+use dunlin_clock::{Deadline, now_ns, sleep_until};
 use dunlin_record::{Link, Links};
 use dunlin_testbed::{
-    Host, Inside, Lab, LabHost, LabSpec, Launch, MacAddress, Network, TestbedError, enter, shell,
+    Capability, Fault, Host, Inside, Lab, LabHost, LabSpec, Lack, Launch, MacAddress, Network, TestbedError,
+    capabilities, enter, shell,
 };
 
 /// The argument that announces a role.
@@ -26,8 +27,10 @@ pub(crate) fn lab_name(outer: u32) -> String {
 }
 
 pub(crate) fn play(role: &str) -> ExitCode {
-    if role == "shell" {
-        return join();
+    match role {
+        "shell" => return join(),
+        "doctor" => return doctor(),
+        _ => {}
     }
     let limit = if role == "deaf" { Duration::from_millis(200) } else { Duration::from_secs(20) };
     // Outside, this process's id; inside it is another, but there the name is no longer used.
@@ -47,6 +50,7 @@ fn act(role: &str, inside: &Inside) -> ExitCode {
         "rate" => rate(inside),
         "delay" => delay(inside),
         "tap" => tap(inside),
+        "inject" => inject(inside),
         "again" => again(inside),
         "stay" => stay(inside),
         "listen" => return listen(),
@@ -70,6 +74,19 @@ fn join() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Says what is there and what is not; fails where something is missing that a lab needs.
+fn doctor() -> ExitCode {
+    let found = capabilities();
+    for Capability { name, lack, .. } in &found {
+        match lack {
+            None => println!("{name}: there"),
+            Some(Lack { because, mend }) => println!("{name}: {because}; to mend: {mend}"),
+        }
+    }
+    let lab_is_possible = found.iter().all(|capability| !capability.required || capability.lack.is_none());
+    ExitCode::from(if lab_is_possible { 0 } else { NOT_PERMITTED as u8 })
 }
 
 fn say(line: &str) {
@@ -131,6 +148,28 @@ fn delay(inside: &Inside) {
     let goodput = goodput_mbit(a, b, Network::Migration);
     println!("it carries {goodput:.0} Mbit/s");
     assert!(goodput > 100.0, "{goodput}");
+}
+
+fn inject(inside: &Inside) {
+    let lab = Lab::up(inside, &LabSpec { injector: true, ..LabSpec::new(Links::default()) }).unwrap();
+    let host = &lab.hosts()[0];
+    let near = UdpSocket::bind((lab.bench_address(Network::Service), 0)).unwrap();
+    let far = host.run(|| Ok(UdpSocket::bind((host.address(Network::Service), 0)).unwrap())).unwrap();
+    for socket in [&near, &far] {
+        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    }
+    let start_ns = now_ns() + 50_000_000;
+    let pending = lab.injector().unwrap().inject(Fault::Hold, start_ns, 200_000_000).unwrap();
+    sleep_until(start_ns + 50_000_000);
+    let mut buffer = [0; 8];
+    let sent_ns = now_ns();
+    near.send_to(b"held", far.local_addr().unwrap()).unwrap();
+    far.recv_from(&mut buffer).unwrap();
+    let arrived_ns = now_ns();
+    let injection = pending.wait(Duration::from_secs(5)).unwrap();
+    assert!(arrived_ns >= injection.end_ns, "{arrived_ns} {injection:?}");
+    // The bench is the relay's end b. On a noisy machine the datagram may have come too late to be held.
+    assert!(injection.b_to_a.met >= 1 || sent_ns > injection.start_ns + 100_000_000, "{injection:?}");
 }
 
 fn tap(inside: &Inside) {
