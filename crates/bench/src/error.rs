@@ -54,15 +54,11 @@ pub enum BenchError {
         /// The end of its console.
         console: String,
     },
-    /// The guest refused what it was asked.
-    #[error("the agent of {vm} could not {doing}: {why}")]
-    Agent {
-        /// Which VM.
-        vm: String,
-        /// What it was asked to do.
-        doing: String,
-        /// Its words.
-        why: String,
+    /// No guest kernel was fetched.
+    #[error("no guest kernel is in {}", cache.display())]
+    NoKernel {
+        /// The cache.
+        cache: PathBuf,
     },
     /// No cell of the scenario can be run here.
     #[error("no case of the scenario can be run here; the first: {title}: {because}")]
@@ -89,6 +85,17 @@ pub enum BenchError {
         /// Why not.
         source: std::io::Error,
     },
+}
+
+impl BenchError {
+    /// Whether something was asked that cannot be had here, so that other cases may go on.
+    #[must_use]
+    pub fn is_unsupported(&self) -> bool {
+        matches!(
+            self,
+            Self::Hypervisor(HypervisorError::Unsupported { .. }) | Self::Testbed(TestbedError::Unsupported { .. })
+        )
+    }
 }
 
 fn last_lines(console: &str) -> String {

@@ -1,8 +1,21 @@
-//! Scenario to cases to trials: what is asked, resolved.
+//! Scenario to cases to trials: what is asked, resolved; runs made of it; the certificate of the probes.
 
+mod error;
+mod examine;
+mod hold;
+mod observer;
+mod plan;
+mod recording;
+mod runner;
 mod scenario;
+mod trial;
+mod world;
 
+pub use error::{BenchError, Result};
+pub use examine::{Examination, examine};
+pub use hold::{HeldVm, hold};
+pub use observer::Observer;
+pub use runner::{Finished, Order, run};
 pub use scenario::{
-    Problem, ProblemKind, Scenario, ScenarioError, expected_case_duration, expected_duration, starter,
-    trial_id,
+    Problem, ProblemKind, Scenario, ScenarioError, expected_case_duration, expected_duration, starter, trial_id,
 };

@@ -54,6 +54,12 @@ impl SeriesHandle {
         }
     }
 
+    /// A sink that appends the rows it is given.
+    pub(crate) fn sink(&self) -> Box<dyn FnMut(&[i64]) + Send> {
+        let series = self.clone();
+        Box::new(move |rows| series.push(rows))
+    }
+
     /// Ends the series; rows that come later are dropped.
     pub(crate) fn finish(&self) {
         if let Some(Err(error)) = lock(&self.writer).take().map(SeriesWriter::finish) {

@@ -32,9 +32,5 @@ pub(crate) fn is_watched() -> bool {
 
 /// The terminal's width in columns, if standard output is one.
 pub(crate) fn width() -> Option<u16> {
-    io::stdout().is_terminal().then(|| indicatif::TermLike::width(&console_stdout())).filter(|width| *width > 20)
-}
-
-fn console_stdout() -> impl indicatif::TermLike {
-    indicatif::console::Term::stdout()
+    terminal_size::terminal_size_of(io::stdout()).map(|(terminal_size::Width(columns), _)| columns)
 }

@@ -14,6 +14,6 @@ pub use accelerator::{TrialBoot, detect_accelerator};
 pub use checkpoints::parse_checkpoints;
 pub use features::QemuFeatures;
 pub use launch::{QemuBinary, QemuVmSpec, Start};
-pub use qmp::Qmp;
+pub use qmp::{EventHandler, Qmp, QmpError, QmpEvent, Transcript};
 pub use template::{TemplateKey, restore_template, save_template};
 pub use vm::{Birth, QemuVm};

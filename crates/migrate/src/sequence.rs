@@ -84,7 +84,9 @@ pub fn reserve(
 /// # Errors
 /// Where a hypervisor fails in a way that leaves nothing to say, the record cannot be kept, or the VM is lost.
 pub fn migrate(mut job: Job<'_>, journal: &mut Journal) -> Result<Ended> {
-    let mut watch = Watch::new(job.source.host().clone(), now_ns());
+    // What came before, as from restoring the VM, says nothing about this migration.
+    journal.drain()?;
+    let mut watch = Watch::new(job.source.id().clone(), job.source.host().clone(), now_ns());
     let outcome = match run(&mut job, &mut watch, journal) {
         Ok(outcome) => outcome,
         // A dead hypervisor or a full disk ends the migration, not the VM.

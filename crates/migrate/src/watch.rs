@@ -2,11 +2,12 @@
 
 use dunlin_hypervisor::Progress;
 use dunlin_policy::{Stage, Telemetry};
-use dunlin_record::{Event, EventKind, HostId};
+use dunlin_record::{Event, EventKind, HostId, VmId};
 
 /// What is known of a running migration; fed with events and counters, asked for telemetry.
 #[derive(Debug)]
 pub(crate) struct Watch {
+    vm: VmId,
     source: HostId,
     started_ns: i64,
     stage: Stage,
@@ -25,8 +26,9 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn new(source: HostId, now_ns: i64) -> Self {
+    pub(crate) fn new(vm: VmId, source: HostId, now_ns: i64) -> Self {
         Self {
+            vm,
             source,
             started_ns: now_ns,
             stage: Stage::Setup,
@@ -43,8 +45,11 @@ impl Watch {
         }
     }
 
-    /// Takes note of an event of either side.
+    /// Takes note of an event of either side; those of other VMs are passed over.
     pub(crate) fn see(&mut self, event: &Event) {
+        if event.vm.as_ref() != Some(&self.vm) {
+            return;
+        }
         let at_source = event.host.as_ref() == Some(&self.source);
         match &event.kind {
             EventKind::MigrationStatus { status } if at_source => self.source_status(status, event.t_ns),
@@ -118,14 +123,14 @@ mod tests {
         Event {
             t_ns,
             host: Some(HostId::new(host)),
-            vm: None,
+            vm: Some(VmId::new("vm0")),
             kind: EventKind::MigrationStatus { status: status.into() },
         }
     }
 
     #[test]
     fn a_stall_is_counted_from_the_last_byte_and_only_while_bytes_should_move() {
-        let mut watch = Watch::new(HostId::new("a"), 0);
+        let mut watch = Watch::new(VmId::new("vm0"), HostId::new("a"), 0);
         assert!(watch.telemetry(9_000_000_000).stalled_ms.abs() < f64::EPSILON);
         watch.see(&status("a", "active", 1_000_000));
         watch.count(&Progress { transferred_bytes: Some(5), ..Progress::default() }, 2_000_000);
@@ -137,7 +142,7 @@ mod tests {
 
     #[test]
     fn both_ends_must_complete() {
-        let mut watch = Watch::new(HostId::new("a"), 0);
+        let mut watch = Watch::new(VmId::new("vm0"), HostId::new("a"), 0);
         watch.see(&status("a", "completed", 5));
         assert_eq!((watch.source_completed_ns, watch.destination_completed_ns), (Some(5), None));
         watch.see(&status("b", "completed", 4));

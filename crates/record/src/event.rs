@@ -114,6 +114,11 @@ pub enum EventKind {
         /// Answers or stamps dropped because a socket's buffer was full.
         drops: u64,
     },
+    /// The passive records on the hosts' taps ended.
+    PassagesEnded {
+        /// Frames they missed.
+        drops: u64,
+    },
     /// The migrate command was given. Total time begins here.
     MigrateCommand,
     /// The hypervisor's migration status changed (on either host).

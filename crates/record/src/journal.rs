@@ -3,30 +3,28 @@
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
-use crate::{Event, Result};
-
-/// Where an event goes to be kept.
-pub type EventSink = Box<dyn FnMut(&Event) -> Result<()> + Send>;
+use crate::{Event, EventWriter, Result};
 
 /// Collects events from any thread and keeps each before anyone acts on it.
 pub struct Journal {
     sender: Sender<Event>,
     receiver: Receiver<Event>,
-    sink: EventSink,
+    /// Absent for guests that run outside a trial.
+    writer: Option<EventWriter>,
 }
 
 impl Journal {
-    /// A journal that keeps events with `sink`.
+    /// A journal that keeps events in a file.
     #[must_use]
-    pub fn new(sink: EventSink) -> Self {
-        let (sender, receiver) = channel();
-        Self { sender, receiver, sink }
+    pub fn new(writer: EventWriter) -> Self {
+        Self { writer: Some(writer), ..Self::discarding() }
     }
 
     /// A journal that keeps nothing, for guests that run outside a trial.
     #[must_use]
     pub fn discarding() -> Self {
-        Self::new(Box::new(|_| Ok(())))
+        let (sender, receiver) = channel();
+        Self { sender, receiver, writer: None }
     }
 
     /// A handle with which any thread hands in events.
@@ -40,7 +38,7 @@ impl Journal {
     /// # Errors
     /// Where it cannot be kept.
     pub fn keep(&mut self, event: &Event) -> Result<()> {
-        (self.sink)(event)
+        self.writer.as_mut().map_or(Ok(()), |writer| writer.write(event))
     }
 
     /// The next event handed in, kept; none if none comes within `limit`.
@@ -64,5 +62,33 @@ impl Journal {
             self.keep(&event)?;
         }
         Ok(())
+    }
+
+    /// Keeps what was handed in and ends the file.
+    ///
+    /// # Errors
+    /// Where that cannot be written.
+    pub fn finish(mut self) -> Result<()> {
+        self.drain()?;
+        self.writer.map_or(Ok(()), EventWriter::finish)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{EventKind, read_events};
+
+    #[test]
+    fn what_any_thread_hands_in_is_kept_in_the_order_it_came() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events");
+        let event = |t_ns| Event { t_ns, host: None, vm: None, kind: EventKind::MigrateCommand };
+        let mut journal = Journal::new(EventWriter::create(&path).unwrap());
+        let sender = journal.sender();
+        std::thread::spawn(move || (0..3).for_each(|t_ns| sender.send(event(t_ns)).unwrap())).join().unwrap();
+        assert_eq!(journal.next(Duration::from_secs(1)).unwrap(), Some(event(0)));
+        journal.finish().unwrap();
+        assert_eq!(read_events(&path).unwrap().events, [event(0), event(1), event(2)]);
     }
 }

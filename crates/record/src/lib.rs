@@ -23,7 +23,7 @@ pub use event::{
 };
 pub use event_file::{EventReader, EventWriter, read_events};
 pub use ids::{HostId, TrialId, VmId};
-pub use journal::{EventSink, Journal};
+pub use journal::Journal;
 pub use outcome::{
     AnsweredBy, CaseLabel, DowntimeMs, Flag, HypervisorLabel, Iteration, LinkOutcome, MemoryMib, Outage,
     Outcome, PhasesMs, ProbeOutcome, WireBytes, WorkloadOutcome, outcome_schema,

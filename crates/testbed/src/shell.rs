@@ -37,20 +37,38 @@ pub fn shell(lab: &str, host: &str, command: &[OsString]) -> Result<i32> {
     run(command, lab, host)
 }
 
+/// The names of the labs that are up on this machine and may be seen by this user.
+///
+/// # Errors
+/// Where processes cannot be listed.
+pub fn running_labs() -> Result<Vec<String>> {
+    let mut names: Vec<String> = titles()?.into_iter().map(|(_, name)| name).collect();
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
 /// The id of the first process of the lab of this name.
 fn find(lab: &str) -> Result<u32> {
-    let title = format!("{PROCESS_PREFIX}{lab}");
-    let processes = fs::read_dir("/proc").map_err(TestbedError::io("list processes"))?;
-    let ids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let is_it = |id: &u32| {
-        // A process that is gone by now, or not ours to look at, is not it.
-        let words = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
-        words.split(|byte| *byte == 0).next() == Some(title.as_bytes())
-    };
-    ids.filter(is_it).min().ok_or_else(|| TestbedError::Unsupported {
+    let ids = titles()?.into_iter().filter(|(_, name)| name == lab).map(|(id, _)| id);
+    ids.min().ok_or_else(|| TestbedError::Unsupported {
         what: format!("joining the lab {lab}"),
         because: "no lab of this name runs here".into(),
     })
+}
+
+/// The processes that are named after a lab, with its name.
+fn titles() -> Result<Vec<(u32, String)>> {
+    let processes = fs::read_dir("/proc").map_err(TestbedError::io("list processes"))?;
+    let ids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let named = |id: u32| {
+        // A process that is gone by now, or not ours to look at, is not one.
+        let words = fs::read(format!("/proc/{id}/cmdline")).ok()?;
+        let title = words.split(|byte| *byte == 0).next()?;
+        let name = std::str::from_utf8(title).ok()?.strip_prefix(PROCESS_PREFIX)?;
+        Some((id, name.to_owned()))
+    };
+    Ok(ids.filter_map(named).collect())
 }
 
 /// Enters the lab's namespaces; the pid namespace takes effect with the next child.

@@ -1,0 +1,107 @@
+//! What a case needs, found out before anything of it boots.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use dunlin_guest::{Image, Kernel, READY_LINE, build_image, find_kernel, kernel_args};
+use dunlin_hypervisor::qemu::{QemuBinary, QemuFeatures, TrialBoot, detect_accelerator};
+use dunlin_record::{Accelerator, Case};
+use dunlin_testbed::Host;
+
+use crate::world::World;
+use crate::{BenchError, Result};
+
+/// What the trials of a case run with.
+#[derive(Clone)]
+pub(crate) struct Plan {
+    pub(crate) image: Image,
+    pub(crate) accelerator: Accelerator,
+    pub(crate) source: Side,
+    pub(crate) destination: Side,
+}
+
+impl Plan {
+    /// The same plan on the hosts of a lab that was made anew.
+    pub(crate) fn on(&self, [source, destination]: [Arc<dyn Host>; 2]) -> Self {
+        let mut plan = self.clone();
+        plan.source.host = source;
+        plan.destination.host = destination;
+        plan
+    }
+}
+
+/// A hypervisor on a host.
+#[derive(Clone)]
+pub(crate) struct Side {
+    pub(crate) host: Arc<dyn Host>,
+    pub(crate) binary: QemuBinary,
+    pub(crate) features: QemuFeatures,
+}
+
+/// Makes plans, and asks each QEMU and each kernel only once.
+#[derive(Default)]
+pub(crate) struct Planner {
+    features: HashMap<QemuBinary, QemuFeatures>,
+    images: HashMap<Option<std::path::PathBuf>, Image>,
+}
+
+impl Planner {
+    /// The plan of a case on the lab that is up.
+    ///
+    /// # Errors
+    /// Where the case asks for something that cannot be had.
+    pub(crate) fn plan(&mut self, case: &Case, world: &World) -> Result<Plan> {
+        let [source, destination] = world.hosts()?;
+        let binary = QemuBinary { program: case.qemu.binary.clone(), firmware: case.qemu.firmware.clone() };
+        let other = match &case.qemu.destination_binary {
+            Some(program) => {
+                QemuBinary { program: program.clone(), firmware: case.qemu.destination_firmware.clone() }
+            }
+            None => binary.clone(),
+        };
+        let source = self.side(source, binary)?;
+        let destination = self.side(destination, other)?;
+        for side in [&source, &destination] {
+            side.features.check(&case.qemu, &case.strategy)?;
+        }
+        let image = self.image(case, world.cache())?;
+        let accelerator = match case.qemu.accelerator {
+            Accelerator::Auto => {
+                let args = kernel_args(None, &case.vm.kernel_args);
+                let boot = TrialBoot {
+                    kernel: &image.kernel,
+                    initrd: &image.initramfs,
+                    kernel_args: &args,
+                    marker: READY_LINE,
+                };
+                let memo = world.cache().join("accelerator");
+                detect_accelerator(&source.host, &source.binary, &source.features, boot, &memo)?.0
+            }
+            asked => asked,
+        };
+        Ok(Plan { image, accelerator, source, destination })
+    }
+
+    fn side(&mut self, host: Arc<dyn Host>, binary: QemuBinary) -> Result<Side> {
+        let features = match self.features.get(&binary) {
+            Some(features) => features.clone(),
+            None => QemuFeatures::ask(&host, &binary)?,
+        };
+        self.features.insert(binary.clone(), features.clone());
+        Ok(Side { host, binary, features })
+    }
+
+    fn image(&mut self, case: &Case, cache: &Path) -> Result<Image> {
+        if let Some(image) = self.images.get(&case.vm.kernel) {
+            return Ok(image.clone());
+        }
+        let kernel = match &case.vm.kernel {
+            Some(image) => Kernel::own(image.clone(), case.vm.modules.clone()),
+            None => find_kernel(cache)?.ok_or_else(|| BenchError::NoKernel { cache: cache.to_owned() })?,
+        };
+        let image = build_image(&kernel, cache)?;
+        self.images.insert(case.vm.kernel.clone(), image.clone());
+        Ok(image)
+    }
+}

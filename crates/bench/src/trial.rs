@@ -1,0 +1,168 @@
+//! One trial: guests up, observed, moved, observed, ended; everything recorded, nothing left running.
+
+mod guest;
+mod migration;
+mod observation;
+
+use std::path::{Path, PathBuf};
+
+use dunlin_clock::{Cancel, Deadline, Mapping, now_ns};
+use dunlin_record::{
+    Case, Event, EventKind, EventWriter, HostId, Journal, RunFolder, Status, TrialId, VmId,
+};
+
+use crate::plan::Plan;
+use crate::recording::Recording;
+use crate::world::World;
+use crate::{BenchError, Observer, Result};
+pub(crate) use guest::Guest;
+use observation::Observation;
+
+/// What a trial is to do.
+pub(crate) struct Trial<'a> {
+    pub(crate) id: TrialId,
+    pub(crate) scenario: &'a str,
+    pub(crate) case: &'a Case,
+    pub(crate) number: u32,
+    pub(crate) plan: &'a Plan,
+    pub(crate) folder: &'a RunFolder,
+    pub(crate) cancel: &'a Cancel,
+}
+
+/// How a trial ended.
+struct Ended {
+    status: Status,
+    error: Option<String>,
+}
+
+/// Runs a trial to its end. Failures of the trial are in its record; an error means that the record is not whole.
+pub(crate) fn run(trial: &Trial<'_>, world: &World, observer: &mut dyn Observer) -> Result<Status> {
+    let logs = trial.folder.logs_path(&trial.id);
+    std::fs::create_dir_all(&logs)
+        .map_err(|source| BenchError::Io { doing: format!("create {}", logs.display()), source })?;
+    let mut journal = Journal::new(EventWriter::create(&trial.folder.events_path(&trial.id))?);
+    let recording = Recording::new(trial.folder.clone(), trial.id.clone());
+    let run = Run { trial, logs, recording, world, observer };
+    let ended = run.all(&mut journal);
+    let Ended { status, error } = match ended {
+        Ok(ended) => ended,
+        Err(BenchError::Cancelled) => Ended { status: Status::Cancelled, error: Some("ended by the user".into()) },
+        Err(error) => Ended { status: Status::Failed, error: Some(error_text(&error)) },
+    };
+    // Whoever was still running has told its end by now.
+    journal.drain()?;
+    journal.keep(&event(None, None, EventKind::TrialEnded { status, error }))?;
+    journal.finish()?;
+    Ok(status)
+}
+
+/// What a guest is started in.
+#[derive(Clone, Copy)]
+pub(crate) struct Nest<'a> {
+    pub(crate) case: &'a Case,
+    pub(crate) plan: &'a Plan,
+    pub(crate) world: &'a World,
+    /// Where logs go.
+    pub(crate) logs: &'a Path,
+}
+
+/// The stages of a trial and what they share.
+struct Run<'a> {
+    trial: &'a Trial<'a>,
+    logs: PathBuf,
+    recording: Recording,
+    world: &'a World,
+    observer: &'a mut dyn Observer,
+}
+
+impl Run<'_> {
+    fn all(mut self, journal: &mut Journal) -> Result<Ended> {
+        self.open(journal)?;
+        self.observer.stage("starting the guest");
+        let mut guests = Vec::new();
+        for number in 0..self.trial.case.vm.count {
+            guests.push(Guest::start(self.nest(), number, journal)?);
+        }
+        let observation = Observation::start(&self, &guests)?;
+        let ended = self.move_all(&mut guests, journal);
+        let observed = observation.stop(&self, journal);
+        drop(guests);
+        // What went wrong first says most.
+        self.recording.check()?;
+        let ended = ended?;
+        observed?;
+        Ok(ended)
+    }
+
+    fn nest(&self) -> Nest<'_> {
+        Nest { case: self.trial.case, plan: self.trial.plan, world: self.world, logs: &self.logs }
+    }
+
+    /// The head of the record.
+    fn open(&self, journal: &mut Journal) -> Result<()> {
+        let [source, destination] = self.world.host_ids()?;
+        let started = EventKind::TrialStarted {
+            scenario: self.trial.scenario.to_owned(),
+            case: Box::new(self.trial.case.clone()),
+            trial: self.trial.number,
+            source,
+            destination,
+        };
+        journal.keep(&event(None, None, started))?;
+        let mapping = Mapping::read();
+        let (offset_ns, error_ns) = (mapping.offset_ns, mapping.error_ns);
+        journal.keep(&event(None, None, EventKind::ClockMapped { clock: "realtime".into(), offset_ns, error_ns }))?;
+        let goodput = self.world.goodput()?;
+        let measured = EventKind::LinkMeasured {
+            link: "migration".into(),
+            rate_mbit: self.trial.case.link.migration.rate_mbit,
+            goodput_mbit: goodput.goodput_mbit,
+            rtt_ms: Some(goodput.rtt_ms),
+        };
+        Ok(journal.keep(&event(None, None, measured))?)
+    }
+
+    /// Moves the guests one after the other; the first that does not complete ends the trial.
+    fn move_all(&mut self, guests: &mut [Guest], journal: &mut Journal) -> Result<Ended> {
+        let mut ended = Ended { status: Status::Completed, error: None };
+        for guest in guests {
+            ended = self.move_one(guest, journal)?;
+            if ended.status != Status::Completed {
+                break;
+            }
+        }
+        Ok(ended)
+    }
+
+    /// Lets time pass while events are recorded.
+    fn pause(&self, seconds: f64, journal: &mut Journal) -> Result<()> {
+        let deadline = Deadline::after(std::time::Duration::from_secs_f64(seconds));
+        while !deadline.passed() {
+            if self.trial.cancel.is_cancelled() {
+                return Err(BenchError::Cancelled);
+            }
+            journal.next(deadline.step(std::time::Duration::from_millis(100)))?;
+        }
+        Ok(())
+    }
+}
+
+/// An event of this moment.
+fn event(host: Option<&HostId>, vm: Option<&VmId>, kind: EventKind) -> Event {
+    Event { t_ns: now_ns(), host: host.cloned(), vm: vm.cloned(), kind }
+}
+
+/// An error with all its causes in one line.
+fn error_text(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let words = inner.to_string();
+        if !text.ends_with(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        cause = inner.source();
+    }
+    text
+}

@@ -1,0 +1,207 @@
+//! A guest of a trial: started at the source, followed to the destination by its agent's client.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dunlin_clock::now_ns;
+use dunlin_guest::{AgentClient, GuestError, Neighbour, Network as GuestNetwork, kernel_args};
+use dunlin_hypervisor::Vm;
+use dunlin_hypervisor::qemu::{Birth, QemuVm, QemuVmSpec, Start, TemplateKey, restore_template, save_template};
+use dunlin_record::{
+    Achieved, Case, Event, EventKind, GuestStart, Journal, MemoryHeld, Moment, VmId, Workload,
+};
+use dunlin_testbed::{Host, MacAddress, Network};
+
+use super::{Nest, event};
+use crate::{BenchError, Result};
+
+/// Limit of a boot until the agent answers: some 6 s under emulation, more where the machine is busy.
+const BOOT_LIMIT: Duration = Duration::from_secs(120);
+/// Limit of an agent's answer once the guest runs.
+const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+/// Limit of starting or ending a workload: all its memory is touched or checked.
+const WORKLOAD_LIMIT: Duration = Duration::from_secs(60);
+
+/// A guest of a trial.
+pub(crate) struct Guest {
+    pub(crate) id: VmId,
+    pub(crate) spec: QemuVmSpec,
+    pub(crate) source: QemuVm,
+    pub(crate) address: Ipv4Addr,
+    agent: AgentClient,
+    // Last, so that the taps go after the VM.
+    _taps: [Tap; 2],
+}
+
+impl Guest {
+    /// Starts a guest at the source: from its template, which is made first if need be, or by booting it.
+    pub(crate) fn start(nest: Nest<'_>, number: u32, journal: &mut Journal) -> Result<Self> {
+        let Nest { case, plan, world, .. } = nest;
+        let number = u8::try_from(number).unwrap_or(u8::MAX);
+        let id = VmId::new(format!("vm{number}"));
+        let mac = MacAddress::new([0x52, 0x54, 0x00, 0xd0, 0x00, number]);
+        let spec = QemuVmSpec {
+            id: id.clone(),
+            memory_mib: case.vm.memory_mib,
+            vcpus: case.vm.vcpus,
+            machine: case.vm.machine.clone(),
+            cpu: case.vm.cpu.clone(),
+            accelerator: plan.accelerator,
+            kernel: plan.image.kernel.clone(),
+            initrd: plan.image.initramfs.clone(),
+            kernel_args: kernel_args(None, &case.vm.kernel_args),
+            tap: format!("tap-{id}"),
+            mac: mac.to_string(),
+            extra_args: case.qemu.extra_args.clone(),
+        };
+        let taps = [Tap::add(&plan.source.host, &spec.tap)?, Tap::add(&plan.destination.host, &spec.tap)?];
+        let lab = world.lab()?;
+        let (address, prefix) = lab.vm_address(number);
+        lab.introduce_vm(address, mac)?;
+
+        let (source, agent) =
+            if case.vm.fresh { boot(nest, &spec, journal)? } else { restore(nest, &spec, journal)? };
+        agent.refresh(ANSWER_LIMIT)?;
+        let bench = Neighbour {
+            address: lab.bench_address(Network::Service),
+            mac: lab.bench_mac(Network::Service).octets(),
+        };
+        agent.configure_network(GuestNetwork { address, prefix, neighbours: vec![bench] }, ANSWER_LIMIT)?;
+        Ok(Self { id, spec, source, address, agent, _taps: taps })
+    }
+
+    pub(crate) fn start_workload(&self, workload: &Workload) -> Result<()> {
+        Ok(self.agent.start_workload(workload, WORKLOAD_LIMIT)?)
+    }
+
+    pub(crate) fn stop_workload(&self) -> Result<Achieved> {
+        Ok(self.agent.stop_workload(WORKLOAD_LIMIT)?)
+    }
+
+    /// Talks to the agent where the VM runs now.
+    pub(crate) fn follow(&self, destination: &QemuVm) -> Result<()> {
+        Ok(self.agent.reattach(destination.agent_stream()?)?)
+    }
+
+    /// Records what memory the guest holds, as seen from inside and from its host.
+    pub(crate) fn tell_memory(&self, at: &QemuVm, moment: Moment, case: &Case, journal: &mut Journal) -> Result<()> {
+        let inside = self.agent.memory(ANSWER_LIMIT)?;
+        let bytes = |value: u64| i64::try_from(value).ok();
+        let dirtied = case.workload.as_ref().map(|Workload::MemoryWrite { working_set_mib, .. }| mib(*working_set_mib));
+        let held = MemoryHeld {
+            configured_bytes: Some(mib(self.spec.memory_mib)),
+            allocated_bytes: at.allocated_bytes(),
+            used_bytes: bytes(inside.total_bytes.saturating_sub(inside.free_bytes)),
+            requested_bytes: bytes(inside.committed_bytes),
+            // Without a workload nothing is rewritten on purpose; what the guest's system dirties is not known.
+            dirtied_bytes: dirtied,
+        };
+        Ok(journal.keep(&event(Some(at.host()), Some(&self.id), EventKind::MemoryHeld { moment, held }))?)
+    }
+}
+
+/// Restores the template of a guest, which is made first if it is not there.
+fn restore(nest: Nest<'_>, spec: &QemuVmSpec, journal: &mut Journal) -> Result<(QemuVm, AgentClient)> {
+    let side = &nest.plan.source;
+    let key = TemplateKey::of(&side.binary, &side.features, spec)?;
+    let path = key.path(&nest.world.cache().join("templates"));
+    let was_there = path.exists();
+    if !was_there {
+        make_template(nest, spec, &path)?;
+    }
+    let started_ns = now_ns();
+    let restored = (|| {
+        let mut vm = launch(nest, spec, Start::Incoming, journal.sender())?;
+        restore_template(&mut vm, &side.features, &path)?;
+        let agent = AgentClient::new(vm.agent_stream()?)?;
+        agent.identify(ANSWER_LIMIT)?;
+        Ok::<_, BenchError>((vm, agent))
+    })();
+    match restored {
+        Ok(up) => {
+            ready(GuestStart::Restored, started_ns, &up.0, journal)?;
+            Ok(up)
+        }
+        // A template that does not come up is worth nothing; a fresh boot is.
+        Err(_) if was_there => {
+            let _ = fs::remove_file(&path);
+            boot(nest, spec, journal)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Boots a guest and saves its state once its agent answers. What happens is not part of the trial's record.
+fn make_template(nest: Nest<'_>, spec: &QemuVmSpec, path: &std::path::Path) -> Result<()> {
+    let aside = Journal::discarding();
+    let mut vm = launch(nest, spec, Start::Boot, aside.sender())?;
+    let agent = await_agent(&vm)?;
+    // The agent's session ends before the state is saved: the guest comes back to a client it does not know.
+    drop(agent);
+    Ok(save_template(&mut vm, &nest.plan.source.features, path)?)
+}
+
+fn boot(nest: Nest<'_>, spec: &QemuVmSpec, journal: &mut Journal) -> Result<(QemuVm, AgentClient)> {
+    let started_ns = now_ns();
+    let vm = launch(nest, spec, Start::Boot, journal.sender())?;
+    let agent = await_agent(&vm)?;
+    ready(GuestStart::Booted, started_ns, &vm, journal)?;
+    Ok((vm, agent))
+}
+
+fn launch(
+    nest: Nest<'_>,
+    spec: &QemuVmSpec,
+    start: Start,
+    events: std::sync::mpsc::Sender<Event>,
+) -> Result<QemuVm> {
+    let side = &nest.plan.source;
+    let (host, binary, features) = (&side.host, &side.binary, &side.features);
+    Ok(QemuVm::launch(Birth { host, binary, features, spec, start, logs: nest.logs, events })?)
+}
+
+/// Waits for a booting guest, but not for one whose hypervisor has ended.
+fn await_agent(vm: &QemuVm) -> Result<AgentClient> {
+    let agent = AgentClient::new(vm.agent_stream()?)?;
+    match agent.identify(BOOT_LIMIT) {
+        Ok(_) => Ok(agent),
+        Err(GuestError::Timeout { .. }) => Err(BenchError::GuestDown {
+            vm: vm.id().to_string(),
+            host: vm.host().to_string(),
+            why: format!("its agent did not answer within {} s", BOOT_LIMIT.as_secs()),
+            console: vm.console_tail(),
+        }),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn ready(start: GuestStart, started_ns: i64, vm: &QemuVm, journal: &mut Journal) -> Result<()> {
+    let took_ms = (now_ns() - started_ns) as f64 / 1e6;
+    Ok(journal.keep(&event(Some(vm.host()), Some(vm.id()), EventKind::GuestReady { start, took_ms }))?)
+}
+
+fn mib(mib: u32) -> i64 {
+    i64::from(mib) << 20
+}
+
+/// A tap that goes with the guest.
+struct Tap {
+    host: Arc<dyn Host>,
+    name: String,
+}
+
+impl Tap {
+    fn add(host: &Arc<dyn Host>, name: &str) -> Result<Self> {
+        host.add_tap(name)?;
+        Ok(Self { host: Arc::clone(host), name: name.to_owned() })
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        // It goes with its namespace at the latest.
+        let _ = self.host.remove_tap(&self.name);
+    }
+}

@@ -1,0 +1,146 @@
+//! One VM's migration within a trial, with what is done to it before and after.
+
+use std::time::Duration;
+
+use dunlin_hypervisor::qemu::{Birth, QemuVm, Start};
+use dunlin_hypervisor::{MigrationSettings, Progress, Vm};
+use dunlin_migrate::{Job, Place, migrate, reserve};
+use dunlin_policy::Limits;
+use dunlin_record::{ABSENT, EventKind, Journal, Moment, Status, shapes};
+
+use super::observation::Probing;
+use super::{Ended, Guest, Run, error_text, event};
+use crate::Result;
+
+/// Without a byte moving for this long a migration is ended as failed.
+const STALL_LIMIT: Duration = Duration::from_secs(5);
+/// How long a hypervisor may take to end.
+const QUIT_LIMIT: Duration = Duration::from_secs(10);
+
+impl Run<'_> {
+    /// Observes, moves and observes one guest.
+    pub(super) fn move_one(&mut self, guest: &mut Guest, journal: &mut Journal) -> Result<Ended> {
+        let case = self.trial.case;
+        if let Some(workload) = &case.workload {
+            self.observer.stage("starting the workload");
+            guest.start_workload(workload)?;
+            let started = EventKind::WorkloadStarted { workload: workload.clone() };
+            journal.keep(&event(Some(guest.source.host()), Some(&guest.id), started))?;
+        }
+        guest.tell_memory(&guest.source, Moment::Before, case, journal)?;
+
+        self.observer.stage("preparing the destination");
+        let mut destination = self.launch_destination(guest, journal)?;
+        let own = MigrationSettings {
+            capabilities: case.qemu.capabilities.clone(),
+            parameters: case.qemu.parameters.clone(),
+        };
+        let address = reserve(&mut guest.source, &mut destination, &case.strategy, &own, journal)?;
+
+        self.observer.stage("observing");
+        let probing = Probing::start(self, guest, journal)?;
+        let ended = self.pause(case.trials.baseline_s, journal).and_then(|()| {
+            self.observer.stage("migrating");
+            self.migrate(guest, &mut destination, &address, journal)
+        });
+        let settled = self.pause(case.trials.settle_s, journal);
+        probing.stop(guest, journal)?;
+        let ended = ended?;
+        settled?;
+        self.observer.stage("asking the guest");
+        match self.close(guest, destination, ended.place, journal) {
+            // What went wrong with the migration says more than what came of it.
+            Err(error) if ended.status != Status::Completed => {
+                let warning = EventKind::Warning { text: error_text(&error) };
+                journal.keep(&event(None, Some(&guest.id), warning))?;
+            }
+            closed => closed?,
+        }
+        Ok(Ended { status: ended.status, error: ended.error })
+    }
+
+    fn launch_destination(&self, guest: &Guest, journal: &mut Journal) -> Result<QemuVm> {
+        let side = &self.trial.plan.destination;
+        journal.keep(&event(Some(side.host.id()), Some(&guest.id), EventKind::DestinationLaunched))?;
+        let birth = Birth {
+            host: &side.host,
+            binary: &side.binary,
+            features: &side.features,
+            spec: &guest.spec,
+            start: Start::Incoming,
+            logs: &self.logs,
+            events: journal.sender(),
+        };
+        Ok(QemuVm::launch(birth)?)
+    }
+
+    fn migrate(
+        &self,
+        guest: &mut Guest,
+        destination: &mut QemuVm,
+        address: &str,
+        journal: &mut Journal,
+    ) -> Result<dunlin_migrate::Ended> {
+        let case = self.trial.case;
+        let series = self.recording.series(&format!("{}-progress", guest.id), shapes::PROGRESS)?;
+        let recording = self.recording.clone();
+        let mut on_progress = |t_ns: i64, progress: &Progress| {
+            series.push(&progress_row(t_ns, progress));
+            // A full disk ends the migration instead of leaving a record with holes.
+            recording.check()
+        };
+        let job = Job {
+            source: &mut guest.source,
+            destination,
+            address,
+            strategy: &case.strategy,
+            limits: Limits { total_ms: case.trials.limit_s * 1e3, stall_ms: STALL_LIMIT.as_secs_f64() * 1e3 },
+            cancel: self.trial.cancel,
+            on_progress: &mut on_progress,
+        };
+        let ended = migrate(job, journal);
+        series.finish();
+        Ok(ended?)
+    }
+
+    /// Asks the guest, where it runs now, what it did; ends both hypervisors.
+    fn close(
+        &self,
+        guest: &mut Guest,
+        mut destination: QemuVm,
+        place: Place,
+        journal: &mut Journal,
+    ) -> Result<()> {
+        if place == Place::Destination {
+            guest.follow(&destination)?;
+        }
+        let at = if place == Place::Destination { &destination } else { &guest.source };
+        if self.trial.case.workload.is_some() {
+            let achieved = guest.stop_workload()?;
+            let reported = EventKind::WorkloadReported { achieved };
+            journal.keep(&event(Some(at.host()), Some(&guest.id), reported))?;
+        }
+        guest.tell_memory(at, Moment::After, self.trial.case, journal)?;
+        guest.source.quit(QUIT_LIMIT)?;
+        destination.quit(QUIT_LIMIT)?;
+        drop(destination);
+        journal.drain()?;
+        Ok(())
+    }
+}
+
+fn progress_row(t_ns: i64, progress: &Progress) -> [i64; 10] {
+    let or_absent = |value: Option<i64>| value.unwrap_or(ABSENT);
+    [
+        t_ns,
+        or_absent(progress.transferred_bytes),
+        or_absent(progress.remaining_bytes),
+        or_absent(progress.total_bytes),
+        or_absent(progress.normal_pages),
+        or_absent(progress.zero_pages),
+        or_absent(progress.dirty_rate_pages_s),
+        or_absent(progress.pass),
+        or_absent(progress.throttle_percent),
+        or_absent(progress.postcopy_requests),
+    ]
+}

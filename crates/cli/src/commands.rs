@@ -1,0 +1,99 @@
+//! The subcommands, one file each, and what they share.
+
+pub(crate) mod bench;
+pub(crate) mod calibrate;
+pub(crate) mod doctor;
+pub(crate) mod guest;
+pub(crate) mod helper;
+pub(crate) mod lab;
+pub(crate) mod report;
+pub(crate) mod scenario;
+
+use std::time::Duration;
+
+use dunlin_bench::BenchError;
+use dunlin_clock::Cancel;
+use dunlin_guest::GuestError;
+use dunlin_hypervisor::HypervisorError;
+use dunlin_migrate::MigrateError;
+use dunlin_record::RecordError;
+use dunlin_testbed::{Inside, TestbedError};
+
+use crate::failure::{Exit, Failure, Result};
+
+/// How long the work inside a lab may take to end once it was told to.
+const END_LIMIT: Duration = Duration::from_secs(30);
+
+/// Goes on in a world of its own in which a lab can be made. Before any thread exists.
+fn enter_lab(name: &str) -> Result<Inside> {
+    dunlin_testbed::enter(name, END_LIMIT).map_err(|error| testbed_failure(&error))
+}
+
+/// A wish to end that SIGINT, SIGTERM and SIGHUP set.
+fn cancel_on_signals() -> Result<Cancel> {
+    let cancel = Cancel::new();
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
+        signal_hook::flag::register(signal, cancel.flag())
+            .map_err(|error| Failure::says(Exit::Failed, format!("cannot watch for signals: {error}")))?;
+    }
+    Ok(cancel)
+}
+
+/// What went wrong with a run, with what to do about it.
+fn bench_failure(error: &BenchError) -> Failure {
+    match error {
+        BenchError::Scenario(_) => Failure::new(Exit::BadInput, error),
+        BenchError::Testbed(inner) => testbed_failure(inner),
+        BenchError::Hypervisor(inner) => hypervisor_failure(inner),
+        BenchError::Migrate(MigrateError::Hypervisor(inner)) => hypervisor_failure(inner),
+        BenchError::Migrate(MigrateError::Record(inner)) | BenchError::Record(inner) => record_failure(inner),
+        BenchError::Guest(inner) => guest_failure(inner),
+        BenchError::NoKernel { .. } => {
+            Failure::new(Exit::Machine, error).hint("fetch one with `dunlin guest fetch`, or name your own by vm.kernel")
+        }
+        BenchError::NothingToRun { .. } => {
+            Failure::new(Exit::Machine, error).hint("`dunlin doctor` says what this machine can do")
+        }
+        BenchError::OtherScenario { .. } => Failure::new(Exit::BadInput, error),
+        BenchError::Cancelled => Failure::new(Exit::Interrupted, error),
+        _ => Failure::new(Exit::Failed, error),
+    }
+}
+
+fn testbed_failure(error: &TestbedError) -> Failure {
+    match error {
+        TestbedError::NotPermitted { .. } | TestbedError::Unsupported { .. } => {
+            Failure::new(Exit::Machine, error).hint("`dunlin doctor` says what this machine can do")
+        }
+        _ => Failure::new(Exit::Failed, error),
+    }
+}
+
+fn hypervisor_failure(error: &HypervisorError) -> Failure {
+    match error {
+        HypervisorError::Start { program, .. } => Failure::new(Exit::Machine, error).hint(format!(
+            "install it (on Debian: apt-get install qemu-system-x86), or name your {program} by qemu.binary"
+        )),
+        HypervisorError::Unsupported { .. } => Failure::new(Exit::Machine, error),
+        _ => Failure::new(Exit::Failed, error),
+    }
+}
+
+fn guest_failure(error: &GuestError) -> Failure {
+    match error {
+        GuestError::NoKernel { .. } => Failure::new(Exit::Machine, error),
+        _ => Failure::new(Exit::Failed, error),
+    }
+}
+
+fn record_failure(error: &RecordError) -> Failure {
+    let failure = match error {
+        RecordError::NotARun { .. } | RecordError::Format { .. } => Exit::BadInput,
+        _ => Exit::Failed,
+    };
+    let failure = Failure::new(failure, error);
+    if error.is_disk_full() {
+        return failure.hint("make room and go on with --resume; trials that had ended are kept");
+    }
+    failure
+}

@@ -1,0 +1,95 @@
+//! `dunlin bench`: a run, then its report.
+
+use std::path::{Path, PathBuf};
+
+use dunlin_bench::{Finished, Order, Scenario};
+
+use super::{bench_failure, cancel_on_signals, enter_lab, report};
+use crate::failure::{Exit, Failure, Result};
+use crate::progress::RunProgress;
+use crate::terminal;
+
+/// Run a scenario and report what came out.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The scenario's file (TOML)
+    scenario: PathBuf,
+    /// Record the run in this folder [default: runs/NAME-TIME, with a link runs/NAME]
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    out: Option<PathBuf>,
+    /// Trials of each case, instead of the scenario's count
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    trials: Option<u32>,
+    /// Go on with the run in this folder: make the trials that are missing or were ended
+    #[arg(long, value_name = "DIR")]
+    resume: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: Args) -> Result {
+    // Bad input is told before anything is started.
+    let mut scenario =
+        Scenario::load(&args.scenario).map_err(|error| Failure::new(Exit::BadInput, &error))?;
+    if let Some(trials) = args.trials {
+        scenario.cases.iter_mut().for_each(|case| case.trials.count = trials);
+    }
+    let inside = enter_lab(&format!("bench-{}", scenario.name))?;
+    let cancel = cancel_on_signals()?;
+    let (folder, link) = match (args.resume.as_ref(), args.out) {
+        (Some(folder), _) => (folder.clone(), None),
+        (None, Some(folder)) => (unused(folder)?, None),
+        (None, None) => default_folder(&scenario.name),
+    };
+    let order = Order { scenario: &scenario, folder: &folder, resume: args.resume.is_some(), cancel: &cancel };
+    let mut progress = RunProgress::new();
+    let finished = dunlin_bench::run(&order, inside, &mut progress).map_err(|error| bench_failure(&error));
+    drop(progress);
+    if let Some(link) = link.filter(|_| folder.is_dir()) {
+        point(&link, &folder);
+    }
+    let finished = finished?;
+    report::show(&folder)?;
+    verdict(&finished)
+}
+
+/// A folder given by the user must not hold another run.
+fn unused(folder: PathBuf) -> Result<PathBuf> {
+    if folder.join("run.json").exists() {
+        let message = format!("{} holds a run already", folder.display());
+        return Err(Failure::says(Exit::BadInput, message).hint("go on with it by --resume, or name another folder"));
+    }
+    Ok(folder)
+}
+
+/// `runs/NAME-TIME`, and the link to the newest.
+fn default_folder(name: &str) -> (PathBuf, Option<PathBuf>) {
+    let time: String = dunlin_report::utc(dunlin_clock::epoch_ns() / 1_000_000)
+        .replace(' ', "-")
+        .chars()
+        .filter(|character| character.is_ascii_digit() || *character == '-')
+        .collect();
+    let time = time.trim_end_matches('-');
+    let runs = Path::new("runs");
+    (runs.join(format!("{name}-{time}")), Some(runs.join(name)))
+}
+
+fn point(link: &Path, folder: &Path) {
+    let Some(target) = folder.file_name() else { return };
+    if link.is_symlink() {
+        let _ = std::fs::remove_file(link);
+    }
+    if let Err(error) = std::os::unix::fs::symlink(target, link) {
+        terminal::say(&format!("warning: cannot make the link {}: {error}", link.display()));
+    }
+}
+
+fn verdict(finished: &Finished) -> Result {
+    if finished.cancelled {
+        let message = format!("ended by the user; what was measured is in {}", finished.folder.display());
+        return Err(Failure::says(Exit::Interrupted, message).hint("go on with --resume"));
+    }
+    match finished.ended {
+        [.., 0] => Ok(()),
+        [.., failed] => Err(Failure::says(Exit::TrialsFailed, format!("{failed} trials failed"))
+            .hint(format!("their logs are in {}", finished.folder.join("logs").display()))),
+    }
+}

@@ -1,0 +1,72 @@
+//! `dunlin scenario check|new`.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use comfy_table::{Table, presets};
+use dunlin_bench::{Scenario, expected_case_duration, expected_duration, starter};
+
+use crate::failure::{Exit, Failure, Result};
+use crate::progress::in_words;
+use crate::terminal;
+
+/// Check a scenario, or begin a new one.
+#[derive(clap::Subcommand)]
+pub(crate) enum Action {
+    /// Print a scenario's cases and how long it will take
+    Check {
+        /// The scenario's file (TOML)
+        file: PathBuf,
+        /// Print the cases as resolved, as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write a commented scenario to begin with
+    New {
+        /// The file to be made; an existing one is not touched
+        file: PathBuf,
+    },
+}
+
+pub(crate) fn run(action: Action) -> Result {
+    match action {
+        Action::Check { file, json } => check(&file, json),
+        Action::New { file } => new(&file),
+    }
+}
+
+fn check(file: &Path, json: bool) -> Result {
+    let scenario = Scenario::load(file).map_err(|error| Failure::new(Exit::BadInput, &error))?;
+    if json {
+        let cases = serde_json::to_string_pretty(&scenario.cases)
+            .map_err(|error| Failure::says(Exit::Failed, format!("cannot write the cases as JSON: {error}")))?;
+        return terminal::print(&(cases + "\n"));
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(["case", "strategy", "trials", "limit", "expected"]);
+    for case in &scenario.cases {
+        table.add_row([
+            case.title(),
+            case.strategy.name().to_owned(),
+            case.trials.count.to_string(),
+            format!("{} s", case.trials.limit_s),
+            in_words(expected_case_duration(case)),
+        ]);
+    }
+    let trials: u32 = scenario.cases.iter().map(|case| case.trials.count).sum();
+    let expected = in_words(expected_duration(&scenario));
+    terminal::print(&format!(
+        "{}: {}\n{table}\n{} cases, {trials} trials, about {expected}\n",
+        scenario.name,
+        scenario.title,
+        scenario.cases.len()
+    ))
+}
+
+fn new(file: &Path) -> Result {
+    let written = std::fs::File::create_new(file).and_then(|mut file| file.write_all(starter().as_bytes()));
+    written.map_err(|error| Failure::says(Exit::BadInput, format!("cannot create {}: {error}", file.display())))?;
+    terminal::say(&format!("wrote {0}; check it with `dunlin scenario check {0}`", file.display()));
+    Ok(())
+}

@@ -1,0 +1,78 @@
+//! The command line: arguments, terminal, exit codes. One file a subcommand.
+
+mod commands;
+mod failure;
+mod progress;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use commands::{bench, calibrate, doctor, guest, helper, lab, report, scenario};
+
+/// Measures, explains and improves the live migration of virtual machines.
+#[derive(Parser)]
+#[command(name = "dunlin", version, after_help = EXIT_CODES, subcommand_required = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    something went wrong that has no code of its own
+  2    the command line is wrong
+  3    the scenario, folder or argument given cannot be used
+  4    this machine lacks something; the hint says what mends it
+  5    the run ended, but a trial of it failed
+  6    calibrate: the figures are not true enough
+  7    calibrate: the machine was too noisy to tell
+  130  ended by the user";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a scenario and report what came out.
+    Bench(bench::Args),
+    /// Show what a run measured, computed from its events and series.
+    Report(report::Args),
+    /// Check a scenario, or begin a new one.
+    #[command(subcommand)]
+    Scenario(scenario::Action),
+    /// Certify the probes: measure outages of known length.
+    Calibrate(calibrate::Args),
+    /// Say what this machine can do, and what mends what it cannot.
+    Doctor(doctor::Args),
+    /// Own a long-lived lab with its VMs, or join one.
+    #[command(subcommand)]
+    Lab(lab::Action),
+    /// Fetch what guests boot from.
+    #[command(subcommand)]
+    Guest(guest::Action),
+    /// Do on a host what has to be done there (started by dunlin itself).
+    #[command(hide = true)]
+    Helper,
+}
+
+/// The whole program.
+#[must_use]
+pub fn run() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Bench(args) => bench::run(args),
+        Command::Report(args) => report::run(&args),
+        Command::Scenario(action) => scenario::run(action),
+        Command::Calibrate(args) => calibrate::run(args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Lab(action) => lab::run(action),
+        Command::Guest(action) => guest::run(action),
+        Command::Helper => return helper::run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            terminal::complain(&failure);
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
