@@ -1,7 +1,7 @@
 //! Each trial by itself: why it ended as it did, its time line, and its figures.
 
 use dunlin_analysis::Timeline;
-use dunlin_record::{Iteration, Outcome, PhasesMs, Status};
+use dunlin_record::{Iteration, Outcome, PhasesMs, Status, VmId};
 use maud::{Markup, PreEscaped, html};
 
 use super::setup::workload;
@@ -33,7 +33,6 @@ pub(super) fn trials(report: &Report, rows: &[CaseRow]) -> Markup {
 }
 
 fn trial(report: &Report, outcome: &Outcome, open: bool) -> Markup {
-    let timeline = report.timelines.iter().find(|timeline| timeline.trial == outcome.id);
     html! {
         details class="trial" open[open] {
             summary {
@@ -51,13 +50,22 @@ fn trial(report: &Report, outcome: &Outcome, open: bool) -> Markup {
             @if outcome.status != Status::Completed {
                 p class="warn" { (outcome.error.as_deref().unwrap_or("No reason was recorded.")) }
             }
-            @match timeline {
-                Some(timeline) => (time_line(timeline, outcome)),
-                None => p class="note" { "There is no time line: the record of this trial has no migrate command." },
+            @if first_vm(report, outcome) != &outcome.vm {
+                p class="note" { "The trial's time line is that of its first VM, " (first_vm(report, outcome)) "." }
+            } @else if let Some(timeline) = report.timelines.iter().find(|timeline| timeline.trial == outcome.id) {
+                (time_line(timeline, outcome))
+            } @else {
+                p class="note" { "There is no time line: the record of this trial shows no migration." }
             }
             (details(outcome))
         }
     }
+}
+
+/// The VM whose time line a trial has: the first by name, as analysis has it.
+fn first_vm<'a>(report: &Report<'a>, outcome: &'a Outcome) -> &'a VmId {
+    let same_trial = report.outcomes.iter().filter(|other| other.id == outcome.id);
+    same_trial.map(|other| &other.vm).min().unwrap_or(&outcome.vm)
 }
 
 fn time_line(timeline: &Timeline, outcome: &Outcome) -> Markup {

@@ -37,7 +37,7 @@ fn a_run_that_was_interrupted_says_what_was_not_run_and_why() {
 }
 
 #[test]
-fn the_table_keeps_the_vms_of_a_trial_apart() {
+fn the_vms_of_a_trial_are_kept_apart() {
     let mut run = fixture::run();
     run.outcomes.truncate(1);
     let mut second = run.outcomes[0].clone();
@@ -49,6 +49,9 @@ fn the_table_keeps_the_vms_of_a_trial_apart() {
         let line = text.lines().find(|line| line.starts_with(vm)).unwrap_or_else(|| panic!("{vm} in {text}"));
         assert!(line.contains("1/1") && line.contains(total), "{line}");
     }
+    let page = html(&report(&run));
+    assert_eq!(page.matches("<canvas").count(), 1, "the time line is that of the first VM only");
+    assert!(page.contains("that of its first VM, vm0"));
 }
 
 #[test]
