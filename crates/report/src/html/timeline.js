@@ -148,7 +148,8 @@
         const px = x(n * step);
         pen.fillStyle = color("faint");
         pen.fillRect(px, 0, 1, bottom);
-        text((n * step).toFixed(decimals), px, bottom + 11, "center");
+        const words = (n * step).toFixed(decimals);
+        text(words, Math.min(px, width - pen.measureText(words).width / 2), bottom + 11, "center");
       }
       text("ms after the migrate command", width - PAD.right, bottom + 26, "right");
     };
