@@ -35,4 +35,4 @@ pub use relay::{
     Crossing, DEFAULT_QUEUE_FRAMES, DirectionCounts, Fault, Injection, PendingInjection, Relay, RelayCounts,
     RelayEnd, RelaySpec,
 };
-pub use shell::shell;
+pub use shell::{running_labs, shell};
