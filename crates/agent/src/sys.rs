@@ -86,6 +86,13 @@ pub(crate) fn set_buffers(socket: BorrowedFd<'_>, bytes: libc::c_int) -> io::Res
     Ok(())
 }
 
+/// Has this thread run before all that have no real-time priority.
+pub(crate) fn put_this_thread_first() -> io::Result<()> {
+    let priority = libc::sched_param { sched_priority: 1 };
+    // SAFETY: 0 is the calling thread, and the parameter lives across the call.
+    check(unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const priority) })
+}
+
 /// Waits until one of the descriptors is ready or the time is over (never, if none is given).
 pub(crate) fn poll(waits: &mut [libc::pollfd], limit_ms: Option<i32>) -> io::Result<()> {
     // SAFETY: the slice is valid for writes and its length is given.

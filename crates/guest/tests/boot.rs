@@ -119,7 +119,7 @@ fn a_workload_keeps_its_rate_and_finds_its_memory_whole() {
         client.start_workload(&memory_write(64, rate), LONG).unwrap();
         pause(2000);
         let held = client.memory(LONG).unwrap();
-        assert!(held.free_bytes + 60 * 1024 * 1024 < before.free_bytes, "{before:?} {held:?}");
+        assert!(held.free_bytes + 40 * 1024 * 1024 < before.free_bytes, "{before:?} {held:?}");
         let achieved = client.stop_workload(LONG).unwrap();
         eprintln!("{rate:?}: {achieved:?}");
         assert_eq!(achieved.corrupt_pages, 0);
@@ -163,7 +163,7 @@ fn a_conversation_survives_the_move_of_its_guest() {
             })
         });
         pause(300);
-        source.migrate_to(&address, LONG);
+        source.move_to(&address, LONG);
         client.reattach(destination.agent()).unwrap();
         pause(500);
         stop.store(true, Ordering::Relaxed);
@@ -177,6 +177,35 @@ fn a_conversation_survives_the_move_of_its_guest() {
     eprintln!("{achieved:?}");
     assert_eq!(achieved.corrupt_pages, 0);
     assert!(achieved.rate_mib_s > 0.0);
+}
+
+#[test]
+fn a_template_saved_in_mid_conversation_follows_a_new_client() {
+    let image = image_or_skip!();
+    let saved = tempfile::NamedTempFile::new().unwrap();
+    let first = Vm::start(&image, &[]);
+    let client = AgentClient::new(first.agent()).unwrap();
+    first.up(client.identify(LONG));
+    client.start_workload(&memory_write(16, Rate::Full), LONG).unwrap();
+    std::thread::scope(|scope| {
+        let asker =
+            scope.spawn(|| (0..).find(|&number| client.ping(number, Duration::from_secs(5)).is_err()));
+        pause(100);
+        first.save_to(saved.path(), LONG);
+        assert!(asker.join().unwrap() > Some(1), "there was a conversation");
+    });
+    drop((client, first));
+    for _ in 0..2 {
+        let restored_ns = now_ns();
+        let second = Vm::start(&image, &["-incoming", &format!("exec:cat {}", saved.path().display())]);
+        let client = AgentClient::new(second.agent()).unwrap();
+        second.resume(LONG);
+        second.up(client.refresh(LONG));
+        eprintln!("restored in {} ms", (now_ns() - restored_ns) / MILLISECOND_NS);
+        let achieved = client.stop_workload(LONG).unwrap();
+        assert_eq!(achieved.corrupt_pages, 0);
+        client.start_workload(&memory_write(16, Rate::Full), LONG).unwrap();
+    }
 }
 
 #[test]

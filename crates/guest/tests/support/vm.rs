@@ -1,8 +1,9 @@
 //! A QEMU of the tests' own, killed at the end.
+#![expect(clippy::unwrap_used, reason = "a test ends where its VM cannot be had")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -78,22 +79,34 @@ impl Vm {
     }
 
     /// Moves the VM to one that listens at `address`, and waits until it has left.
-    pub(crate) fn migrate_to(&self, address: &str, limit: Duration) {
-        let mut monitor = Monitor::open(self.connect("qmp"));
-        monitor.ask(r#"{"execute":"qmp_capabilities"}"#);
+    pub(crate) fn move_to(&self, address: &str, limit: Duration) {
+        let mut monitor = self.monitor();
         let capability = r#"{"capability":"return-path","state":true}"#;
         let set = r#"{"execute":"migrate-set-capabilities","arguments":{"capabilities":[CAPABILITY]}}"#;
         monitor.ask(&set.replace("CAPABILITY", capability));
-        monitor.ask(&format!(r#"{{"execute":"migrate","arguments":{{"uri":"{address}"}}}}"#));
+        monitor.migrate(address, limit);
+    }
+
+    /// Stops the VM and saves it to a file. Not with return-path: a file says nothing back.
+    pub(crate) fn save_to(&self, file: &Path, limit: Duration) {
+        let mut monitor = self.monitor();
+        monitor.ask(r#"{"execute":"stop"}"#);
+        monitor.migrate(&format!("exec:cat > {}", file.display()), limit);
+    }
+
+    /// Lets a VM run that was saved stopped, once it is loaded.
+    pub(crate) fn resume(&self, limit: Duration) {
+        let mut monitor = self.monitor();
         let deadline = Deadline::after(limit);
-        loop {
-            let said = monitor.ask(r#"{"execute":"query-migrate"}"#);
-            if said.contains(r#""status": "completed""#) {
-                return;
-            }
-            assert!(!said.contains(r#""status": "failed""#) && !deadline.passed(), "{said}");
-            sleep_until(now_ns() + 50 * MILLISECOND_NS);
+        while !monitor.ask(r#"{"execute":"query-status"}"#).contains(r#""status": "paused""#) {
+            assert!(!deadline.passed(), "the VM is not loaded");
+            sleep_until(now_ns() + 10 * MILLISECOND_NS);
         }
+        monitor.ask(r#"{"execute":"cont"}"#);
+    }
+
+    fn monitor(&self) -> Monitor {
+        Monitor::open(self.connect("qmp"))
     }
 
     fn connect(&self, name: &str) -> UnixStream {
@@ -123,7 +136,21 @@ impl Monitor {
         stream.set_read_timeout(Some(LIMIT)).unwrap();
         let mut monitor = Self(BufReader::new(stream));
         assert!(monitor.line().contains("QMP"));
+        monitor.ask(r#"{"execute":"qmp_capabilities"}"#);
         monitor
+    }
+
+    fn migrate(&mut self, address: &str, limit: Duration) {
+        self.ask(&format!(r#"{{"execute":"migrate","arguments":{{"uri":"{address}"}}}}"#));
+        let deadline = Deadline::after(limit);
+        loop {
+            let said = self.ask(r#"{"execute":"query-migrate"}"#);
+            if said.contains(r#""status": "completed""#) {
+                return;
+            }
+            assert!(!said.contains(r#""status": "failed""#) && !deadline.passed(), "{said}");
+            sleep_until(now_ns() + 50 * MILLISECOND_NS);
+        }
     }
 
     fn ask(&mut self, command: &str) -> String {
