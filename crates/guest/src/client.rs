@@ -107,7 +107,8 @@ impl AgentClient {
         Ok(())
     }
 
-    /// Asks something of the agent and waits for its reply, `limit` at most.
+    /// Asks something of the agent and waits for its reply, `limit` at most. What was asked may still be done after that,
+    /// unless the client ends.
     ///
     /// # Errors
     /// Where no reply comes in time, the agent could not do it, or the guest was restarted meanwhile.

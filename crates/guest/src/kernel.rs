@@ -69,7 +69,14 @@ pub fn fetch_kernel(cache_dir: &Path) -> Result<Kernel> {
     let kernels = kernels_dir(cache_dir);
     let workshop = Workshop::open(&kernels)?;
     let package = newest_package(workshop.path())?;
-    let downloaded = run("apt-get", &["download", &package], workshop.path(), DOWNLOAD, OWN_KERNEL);
+    // As root, apt would try in vain to write as its own user into a folder that is ours.
+    let downloaded = run(
+        "apt-get",
+        &["-o", "APT::Sandbox::User=root", "download", &package],
+        workshop.path(),
+        DOWNLOAD,
+        OWN_KERNEL,
+    );
     downloaded.map_err(|error| GuestError::NoKernel { why: error.to_string(), advice: NO_NETWORK })?;
     let archive = find_archive(workshop.path())?;
     run("dpkg-deb", &["--extract", &archive, "unpacked"], workshop.path(), QUICK, OWN_KERNEL)?;
