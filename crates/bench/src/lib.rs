@@ -1,5 +1,6 @@
 //! Scenario to cases to trials: what is asked, resolved; runs made of it; the certificate of the probes.
 
+mod calibrate;
 mod error;
 mod examine;
 mod hold;
@@ -11,6 +12,10 @@ mod scenario;
 mod trial;
 mod world;
 
+pub use calibrate::{
+    Calibration, CalibrationOrder, CalibrationProgress, Cell, Excluded, PingAccount, PingReading, ProbeCost, ProbeReading,
+    Verdict, calibrate,
+};
 pub use error::{BenchError, Result};
 pub use examine::{Examination, examine};
 pub use hold::{HeldVm, hold};
