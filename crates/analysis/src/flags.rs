@@ -8,8 +8,6 @@ use crate::moments::Moments;
 use crate::samples::Samples;
 use crate::trial::Trial;
 
-/// The name under which the record on the hosts' taps reports its cost and its losses.
-const PASSAGES: &str = "passages";
 /// Above this share of busy time a machine is saturated.
 const SATURATED_SHARE: f64 = 0.95;
 /// Below this share of the rate asked for, a workload was not what was asked.
@@ -20,8 +18,8 @@ pub(crate) fn flags(trial: &Trial, moments: Option<&Moments>) -> BTreeSet<Flag> 
     let raised = [
         (Flag::HostSaturated, moments.is_some_and(|moments| host_saturated(trial, moments))),
         (Flag::EmulatedCpu, emulated_cpu(trial)),
-        (Flag::ProberLost, lost(trial, |name| name != PASSAGES)),
-        (Flag::PassagesLost, lost(trial, |name| name == PASSAGES)),
+        (Flag::ProberLost, prober_lost(trial)),
+        (Flag::PassagesLost, passages_lost(trial)),
         (Flag::WorkloadBelowRate, workload_below_rate(trial)),
         (Flag::CorruptMemory, corrupt_memory(trial)),
         (Flag::RecordTruncated, trial.record.truncated || trial.ending().is_none()),
@@ -52,13 +50,22 @@ fn emulated_cpu(trial: &Trial) -> bool {
         .any(|is_emulated| is_emulated)
 }
 
-fn lost(trial: &Trial, is_meant: impl Fn(&str) -> bool) -> bool {
+fn prober_lost(trial: &Trial) -> bool {
     trial
         .pick(|kind| match kind {
-            EventKind::ProbeEnded { probe, send_errors, drops, .. } => Some((probe, *send_errors, *drops)),
+            EventKind::ProbeEnded { send_errors, drops, .. } => Some(*send_errors > 0 || *drops > 0),
             _ => None,
         })
-        .any(|(probe, send_errors, drops)| is_meant(probe) && (send_errors > 0 || drops > 0))
+        .any(|lost| lost)
+}
+
+fn passages_lost(trial: &Trial) -> bool {
+    trial
+        .pick(|kind| match kind {
+            EventKind::PassagesEnded { drops } => Some(*drops),
+            _ => None,
+        })
+        .any(|drops| drops > 0)
 }
 
 fn workload_below_rate(trial: &Trial) -> bool {
@@ -129,7 +136,9 @@ mod tests {
         assert_eq!(with("icmp", 0, 0), []);
         assert_eq!(with("icmp", 1, 0), [Flag::ProberLost]);
         assert_eq!(with("udp", 0, 1), [Flag::ProberLost]);
-        assert_eq!(with("passages", 0, 1), [Flag::PassagesLost]);
+        let taps = |drops| flags(&Fixture::pre_copy().with(1600.0, "", EventKind::PassagesEnded { drops }));
+        assert_eq!(taps(0), []);
+        assert_eq!(taps(1), [Flag::PassagesLost]);
     }
 
     #[test]

@@ -39,7 +39,8 @@ pub(crate) fn total_floor_ms(trial: &Trial, moments: &Moments, link: &MeasuredLi
     link.time_ms(non_zero_bytes(trial, moments)?).and_then(figure)
 }
 
-/// Least downtime: what was left to send at the stop over the link's goodput, and one round trip, in ms. With
+/// Least downtime: what was left to send at the stop over the link's goodput, and one round trip, in ms. What was left
+/// is what the hypervisor says it sent during the stop, else its last word on what remained before. With
 /// post-copy nothing but the devices' state need be sent, whose size nobody tells: absent.
 pub(crate) fn downtime_floor_ms(trial: &Trial, moments: &Moments, link: &MeasuredLink) -> Option<f64> {
     if moments.post_copy {
@@ -47,12 +48,23 @@ pub(crate) fn downtime_floor_ms(trial: &Trial, moments: &Moments, link: &Measure
     }
     let left_bytes = match trial.case.strategy {
         Strategy::Suspend => non_zero_bytes(trial, moments)?,
+        _ if reported_bytes(trial).is_some() => reported_bytes(trial)?,
         _ => {
             let remaining = Samples::of(trial.vm_series("progress"), "remaining_bytes");
             remaining.last_in(moments.command, moments.stopped?)?
         }
     };
     figure(link.time_ms(left_bytes)? + link.rtt_ms?)
+}
+
+/// What the hypervisor says it sent while the vCPUs were stopped.
+fn reported_bytes(trial: &Trial) -> Option<i64> {
+    trial
+        .pick(|kind| match kind {
+            EventKind::HypervisorReport(report) => report.downtime_bytes,
+            _ => None,
+        })
+        .last()
 }
 
 /// The guest's non-zero pages in bytes: those that a first pass over all of its memory sent with their content.
@@ -85,6 +97,21 @@ mod tests {
     fn the_floors_are_what_had_to_be_sent_over_what_the_link_carries() {
         // 8000 pages of content when the second pass began; 1 000 000 bytes left at the stop; 100 000 bytes a ms.
         assert_eq!(floors(&Fixture::pre_copy().outcome()), (Some(327.68), Some(10.2)));
+    }
+
+    #[test]
+    fn the_hypervisors_own_count_of_what_it_sent_during_the_stop_is_nearer_than_its_last_word_before() {
+        let counted = |bytes| {
+            let mut fixture = Fixture::pre_copy();
+            for event in &mut fixture.record.events {
+                if let EventKind::HypervisorReport(report) = &mut event.kind {
+                    report.downtime_bytes = bytes;
+                }
+            }
+            floors(&fixture.outcome()).1
+        };
+        assert_eq!(counted(None), Some(10.2));
+        assert_eq!(counted(Some(500_000)), Some(5.2));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::fixture::{Fixture, achieved, case, ns, probe_ended, status};
+use crate::fixture::{Fixture, achieved, case, ns, status};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
@@ -227,7 +227,7 @@ fn any_number_kind() -> impl Strategy<Value = EventKind> {
             drops: 0,
         }),
         number().prop_map(|rate| achieved(rate, 0)),
-        any::<u64>().prop_map(|drops| probe_ended("passages", 0, drops)),
+        any::<u64>().prop_map(|drops| EventKind::PassagesEnded { drops }),
     ]
 }
 

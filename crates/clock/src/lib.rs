@@ -39,7 +39,12 @@ pub fn sleep_until(due_ns: i64) {
     loop {
         // SAFETY: `due` is a valid timespec that lives across the call; the remainder pointer may be null.
         let code = unsafe {
-            libc::clock_nanosleep(libc::CLOCK_MONOTONIC, libc::TIMER_ABSTIME, &raw const due, std::ptr::null_mut())
+            libc::clock_nanosleep(
+                libc::CLOCK_MONOTONIC,
+                libc::TIMER_ABSTIME,
+                &raw const due,
+                std::ptr::null_mut(),
+            )
         };
         if code != libc::EINTR {
             return;
@@ -61,7 +66,10 @@ impl Mapping {
     /// Reads both clocks a few times and keeps the tightest bracket.
     #[must_use]
     pub fn read() -> Self {
-        (0..5).map(|_| Self::read_once()).min_by_key(|mapping| mapping.error_ns).unwrap_or_else(Self::read_once)
+        (0..5)
+            .map(|_| Self::read_once())
+            .min_by_key(|mapping| mapping.error_ns)
+            .unwrap_or_else(Self::read_once)
     }
 
     /// A `CLOCK_REALTIME` stamp on the bench's clock.

@@ -261,6 +261,9 @@ pub struct HypervisorReport {
     pub setup_time_ms: Option<f64>,
     /// Bytes it says it sent for memory.
     pub ram_bytes: Option<i64>,
+    /// Bytes it says it sent while the vCPUs were stopped.
+    #[serde(default)]
+    pub downtime_bytes: Option<i64>,
     /// Everything it said, under its own names.
     #[serde(default)]
     pub raw: BTreeMap<String, serde_json::Value>,

@@ -8,7 +8,9 @@ use std::time::Duration;
 use dunlin_clock::now_ns;
 use dunlin_guest::{AgentClient, GuestError, Neighbour, Network as GuestNetwork, kernel_args};
 use dunlin_hypervisor::Vm;
-use dunlin_hypervisor::qemu::{Birth, QemuVm, QemuVmSpec, Start, TemplateKey, restore_template, save_template};
+use dunlin_hypervisor::qemu::{
+    Birth, QemuVm, QemuVmSpec, Start, TemplateKey, restore_template, save_template,
+};
 use dunlin_record::{
     Achieved, Case, Event, EventKind, GuestStart, Journal, MemoryHeld, Moment, VmId, Workload,
 };
@@ -86,10 +88,17 @@ impl Guest {
     }
 
     /// Records what memory the guest holds, as seen from inside and from its host.
-    pub(crate) fn tell_memory(&self, at: &QemuVm, moment: Moment, case: &Case, journal: &mut Journal) -> Result<()> {
+    pub(crate) fn tell_memory(
+        &self,
+        at: &QemuVm,
+        moment: Moment,
+        case: &Case,
+        journal: &mut Journal,
+    ) -> Result<()> {
         let inside = self.agent.memory(ANSWER_LIMIT)?;
         let bytes = |value: u64| i64::try_from(value).ok();
-        let dirtied = case.workload.as_ref().map(|Workload::MemoryWrite { working_set_mib, .. }| mib(*working_set_mib));
+        let dirtied =
+            case.workload.as_ref().map(|Workload::MemoryWrite { working_set_mib, .. }| mib(*working_set_mib));
         let held = MemoryHeld {
             configured_bytes: Some(mib(self.spec.memory_mib)),
             allocated_bytes: at.allocated_bytes(),

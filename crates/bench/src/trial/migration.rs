@@ -115,12 +115,12 @@ impl Run<'_> {
             guest.follow(&destination)?;
         }
         let at = if place == Place::Destination { &destination } else { &guest.source };
+        guest.tell_memory(at, Moment::After, self.trial.case, journal)?;
         if self.trial.case.workload.is_some() {
             let achieved = guest.stop_workload()?;
             let reported = EventKind::WorkloadReported { achieved };
             journal.keep(&event(Some(at.host()), Some(&guest.id), reported))?;
         }
-        guest.tell_memory(at, Moment::After, self.trial.case, journal)?;
         guest.source.quit(QUIT_LIMIT)?;
         destination.quit(QUIT_LIMIT)?;
         drop(destination);

@@ -44,7 +44,8 @@ impl Observation {
                 observation.tasks.push((number, task, series, Kind::Counters));
             }
             for guest in guests {
-                let series = run.recording.series(&format!("{}-passages-{id}", guest.id), shapes::PASSAGES)?;
+                let series =
+                    run.recording.series(&format!("{}-passages-{id}", guest.id), shapes::PASSAGES)?;
                 let task = helper.watch_passages(&guest.spec.tap, series.sink())?;
                 observation.tasks.push((number, task, series, Kind::Passages));
             }
@@ -80,7 +81,8 @@ impl Probing {
     pub(super) fn start(run: &Run<'_>, guest: &Guest, journal: &mut Journal) -> Result<Self> {
         let probes = &run.trial.case.probes;
         let mut probing = Self { running: Vec::new() };
-        let kinds = [(ProbeKind::Icmp, &probes.icmp), (ProbeKind::Udp { port: DEFAULT_UDP_PORT }, &probes.udp)];
+        let kinds =
+            [(ProbeKind::Icmp, &probes.icmp), (ProbeKind::Udp { port: DEFAULT_UDP_PORT }, &probes.udp)];
         for (kind, asked) in kinds {
             if let Some(probe) = asked {
                 probing.add(run, guest, kind, probe, journal)?;
@@ -89,7 +91,14 @@ impl Probing {
         Ok(probing)
     }
 
-    fn add(&mut self, run: &Run<'_>, guest: &Guest, kind: ProbeKind, asked: &Probe, journal: &mut Journal) -> Result<()> {
+    fn add(
+        &mut self,
+        run: &Run<'_>,
+        guest: &Guest,
+        kind: ProbeKind,
+        asked: &Probe,
+        journal: &mut Journal,
+    ) -> Result<()> {
         let name = kind.to_string();
         let series = |what, shape| run.recording.series(&format!("{}-probe-{name}-{what}", guest.id), shape);
         let sent = series("sent", shapes::PROBE_SENT)?;

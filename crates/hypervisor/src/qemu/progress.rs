@@ -29,6 +29,8 @@ pub(super) fn report(answer: &Value) -> HypervisorReport {
         downtime_ms: ms("downtime"),
         setup_time_ms: ms("setup-time"),
         ram_bytes: progress(answer).transferred_bytes,
+        // Always there from QEMU 7.0 on; 0 where it did not count (as in post-copy).
+        downtime_bytes: answer["ram"]["downtime-bytes"].as_i64().filter(|bytes| *bytes > 0),
         raw: answer
             .as_object()
             .map(|map| map.iter().map(|(k, v)| (k.clone(), v.clone())).collect())

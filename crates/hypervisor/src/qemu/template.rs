@@ -4,8 +4,14 @@
 //! guest, so that a template never fits a VM it was not made for.
 
 use std::fs;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::unistd::linkat;
 
 use super::features::QemuFeatures;
 use super::launch::{QemuBinary, QemuVmSpec};
@@ -62,23 +68,17 @@ impl TemplateKey {
 /// Saves a running guest as a template; the VM is stopped afterwards and only good to be ended.
 ///
 /// # Errors
-/// Where QEMU or the disk refuses; no half template remains.
+/// Where QEMU or the disk refuses. No half template remains, even if this process is killed.
 pub fn save_template(vm: &mut QemuVm, features: &QemuFeatures, path: &Path) -> Result<()> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(|source| io_error("create", folder, source))?;
         forget_oldest(folder);
     }
-    let part = path.with_extension(format!("part-{}", std::process::id()));
+    let draft = Draft::beside(path)?;
     vm.stop()?;
-    let saved = (|| {
-        vm.configure(&file_settings(features))?;
-        vm.save(&address(features, &part, Direction::Save)?, TEMPLATE_LIMIT)?;
-        fs::rename(&part, path).map_err(|source| io_error("rename", &part, source))
-    })();
-    if saved.is_err() {
-        let _ = fs::remove_file(&part);
-    }
-    saved
+    vm.configure(&file_settings(features))?;
+    vm.save(&address(features, &draft.path(), Direction::Save)?, TEMPLATE_LIMIT)?;
+    draft.publish(path)
 }
 
 /// Loads a template into a VM launched as incoming, and lets it run.
@@ -101,6 +101,32 @@ pub fn restore_template(vm: &mut QemuVm, features: &QemuFeatures, path: &Path) -
         )
     });
     Ok(())
+}
+
+/// A file without a name (`O_TMPFILE`) that gets one when it is whole, and is gone with this process if it never is.
+struct Draft(fs::File);
+
+impl Draft {
+    fn beside(path: &Path) -> Result<Self> {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let open =
+            fs::File::options().read(true).write(true).custom_flags(libc::O_TMPFILE).mode(0o600).open(folder);
+        open.map(Self).map_err(|source| io_error("make a nameless file in", folder, source))
+    }
+
+    /// By which QEMU, in the same pid namespace, opens it.
+    fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd()))
+    }
+
+    fn publish(self, path: &Path) -> Result<()> {
+        let linked = linkat(AT_FDCWD, &self.path(), AT_FDCWD, path, AtFlags::AT_SYMLINK_FOLLOW);
+        match linked {
+            // Another run was quicker; its template is as good.
+            Ok(()) | Err(Errno::EEXIST) => Ok(()),
+            Err(errno) => Err(io_error("give its name to", path, errno.into())),
+        }
+    }
 }
 
 #[derive(Clone, Copy)]

@@ -1,0 +1,224 @@
+//! What goes wrong for real: killed hypervisors and dunlins, cut links, full disks, impatient users.
+
+mod harness;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use harness::{Run, foreign_namespaces, outcomes, pids};
+use serde_json::Value;
+
+/// A guest that dirties memory faster than this link carries it: its migration goes on until it is ended.
+fn endless(limit_s: u32, trials: u32) -> String {
+    format!(
+        r#"
+[vm]
+memory_mib = 128
+[link.migration]
+rate_mbit = 200
+[trials]
+count = {trials}
+limit_s = {limit_s}
+baseline_s = 0.4
+settle_s = 0.4
+[[case]]
+name = "endless"
+workload = {{ kind = "memory-write", working_set_mib = 48, rate_mib_s = "full" }}
+"#
+    )
+}
+
+const IDLE: &str = r#"
+[vm]
+memory_mib = 128
+[trials]
+baseline_s = 0.4
+settle_s = 0.4
+"#;
+
+fn source_runs(events: &[Value]) -> bool {
+    events.iter().any(|event| event["event"] == "source-checked" && event["running"] == true)
+}
+
+#[test]
+fn vm_a_destination_that_is_killed_fails_its_trial_only() {
+    need_vms!();
+    let mut run = Run::start("test-killed-destination", &endless(8, 2));
+    run.await_migration("01-endless-1");
+    let victim = run.hypervisor("host-b");
+    assert!(Command::new("kill").args(["-9", &victim.to_string()]).status().unwrap().success());
+    let finished = run.finish();
+    let outcomes = finished.outcomes();
+    assert_eq!((finished.code, outcomes.len()), (Some(5), 2), "{}", finished.story());
+    assert_eq!(outcomes[0]["status"], "failed");
+    let error = outcomes[0]["error"].as_str().unwrap();
+    assert!(error.contains("host-b") && error.contains("signal 9"), "{error}");
+    assert!(source_runs(&finished.events("01-endless-1")), "{:#?}", finished.events("01-endless-1"));
+    // The workload went on at the source and found its memory as it had left it.
+    assert_eq!(
+        outcomes[0].pointer("/workload/achieved/corrupt_pages"),
+        Some(&Value::from(0)),
+        "{}",
+        outcomes[0]
+    );
+    assert_eq!(outcomes[1]["status"], "not-converged", "{}", finished.story());
+    assert!(source_runs(&finished.events("01-endless-2")));
+}
+
+#[test]
+fn vm_a_link_that_is_cut_fails_its_trial_only() {
+    need_vms!();
+    let mut run = Run::start("test-cut-link", &endless(40, 1));
+    run.await_migration("01-endless-1");
+    let cut = run.on_host("host-b", &["ip", "link", "set", "migration", "down"]);
+    assert!(cut.status.success(), "{}", String::from_utf8_lossy(&cut.stderr));
+    let finished = run.finish();
+    let outcomes = finished.outcomes();
+    assert_eq!((finished.code, outcomes.len()), (Some(5), 1), "{}", finished.story());
+    assert_eq!(outcomes[0]["status"], "failed");
+    let error = outcomes[0]["error"].as_str().unwrap();
+    assert!(error.contains("no byte moved"), "{error}");
+    assert!(source_runs(&finished.events("01-endless-1")), "{:#?}", finished.events("01-endless-1"));
+}
+
+#[test]
+fn vm_a_run_ended_by_the_user_keeps_what_it_measured_and_goes_on_later() {
+    need_vms!();
+    let scenario = format!("{IDLE}count = 3\n[[case]]\nname = \"idle\"\n");
+    let mut run = Run::start("test-interrupted", &scenario);
+    let folder = run.folder.clone();
+    run.until("the first outcome", || outcomes(&folder).len() == 1);
+    run.signal("-INT");
+    let first = run.finish();
+    assert_eq!(first.code, Some(130), "{}", first.story());
+    assert!((1..3).contains(&first.outcomes().iter().filter(|line| line["status"] == "completed").count()));
+    let kept = first.outcomes()[0].clone();
+    let (folder, dir) = (first.folder.clone(), first.dir);
+    let again = Run::start_in("test-interrupted", &scenario, dir, folder, "--resume").finish();
+    let outcomes = again.outcomes();
+    assert_eq!((again.code, outcomes.len()), (Some(0), 3), "{}", again.story());
+    assert!(outcomes.iter().all(|outcome| outcome["status"] == "completed"), "{}", again.story());
+    assert_eq!(outcomes[0], kept);
+}
+
+#[test]
+fn vm_a_full_disk_ends_the_run_and_leaves_earlier_trials_whole() {
+    need_vms!();
+    let dir = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(&dir.path().join("disk"), "900k") else {
+        println!("skipped: no small disk can be mounted here");
+        return;
+    };
+    let folder = disk.0.join("run");
+    let scenario = format!("{IDLE}count = 30\n[[case]]\nname = \"idle\"\n");
+    let finished = Run::start_in("test-full-disk", &scenario, dir, folder, "--out").finish();
+    let outcomes = finished.outcomes();
+    assert_eq!(finished.code, Some(1), "{}", finished.story());
+    assert!(finished.stderr.contains("No space left on device"), "{}", finished.stderr);
+    assert!(finished.stderr.contains("hint:"), "{}", finished.stderr);
+    assert!((1..30).contains(&outcomes.len()), "{}", finished.story());
+    assert!(outcomes.iter().all(|outcome| outcome["status"] == "completed"), "{}", finished.story());
+    drop(disk);
+}
+
+/// A file system that is quickly full.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn mount(at: &Path, size: &str) -> Option<Self> {
+        fs::create_dir_all(at).unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "none"])
+            .arg(at)
+            .status();
+        mounted.is_ok_and(|status| status.success()).then(|| Self(at.to_owned()))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn vm_a_killed_dunlin_leaves_nothing_behind() {
+    need_vms!();
+    let stray_before = strays();
+    let mut run = Run::start("test-killed-dunlin", &endless(60, 1));
+    run.await_migration("01-endless-1");
+    let inner = run.inner_pids();
+    let namespaces = foreign_namespaces(&inner);
+    // The lab is there: the inner dunlin, two helpers, two hypervisors; its own pid and mount namespace; a network
+    // namespace each for the bench and both hosts.
+    assert!(inner.len() >= 5, "{inner:?}");
+    assert!(namespaces.len() >= 5, "{namespaces:?}");
+    run.signal("-KILL");
+    let began = harness::now();
+    let left = || {
+        let alive: Vec<u32> =
+            inner.iter().copied().filter(|pid| Path::new(&format!("/proc/{pid}")).exists()).collect();
+        let used = foreign_namespaces(&pids());
+        (alive, namespaces.intersection(&used).cloned().collect::<Vec<_>>())
+    };
+    while left() != (vec![], vec![]) {
+        assert!(began.elapsed() < Duration::from_secs(5), "left after 5 s: {:?}", left());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains("dunlin"), "{mounts}");
+    assert_eq!(strays(), stray_before);
+}
+
+/// Files that a lab could have left outside of its own world: sockets, taps, half-made templates.
+fn strays() -> Vec<String> {
+    let templates = dunlin_guest::default_cache_dir().unwrap().join("templates");
+    let mut found = Vec::new();
+    for folder in [Path::new("/run"), Path::new("/run/netns"), Path::new("/sys/class/net"), &templates] {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let names = entries.map(|entry| entry.path().display().to_string());
+        found.extend(names.filter(|name| !name.ends_with(".template")));
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn vm_a_lab_lives_until_it_is_ended_and_can_be_joined() {
+    need_vms!();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("lab.toml");
+    fs::write(&file, format!("name = \"test-lab\"\n{IDLE}[[case]]\nname = \"idle\"\n")).unwrap();
+    let said = dir.path().join("said");
+    let mut lab = harness::dunlin()
+        .args(["lab", "up"])
+        .arg(&file)
+        .stderr(fs::File::create(&said).unwrap())
+        .spawn()
+        .unwrap();
+    let began = harness::now();
+    while !fs::read_to_string(&said).unwrap().contains("vm0 runs on host-a at 10.77.0.100") {
+        assert!(lab.try_wait().unwrap().is_none(), "{}", fs::read_to_string(&said).unwrap());
+        assert!(began.elapsed() < harness::LIMIT);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let shell = |host: &str, script: &str| {
+        let output = harness::dunlin()
+            .args(["lab", "shell", "--lab", "test-lab", host, "--", "sh", "-c", script])
+            .output();
+        let output = output.unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    // The VM answers the bench; each host has its own devices.
+    assert_eq!(shell("bench", "ping -c 1 -W 5 10.77.0.100 >/dev/null; echo $?").1, "0\n");
+    assert!(shell("host-a", "cat /proc/net/dev").1.contains("tap-vm0"));
+    assert_eq!(shell("host-a", "exit 7").0, Some(7));
+    assert_eq!(shell("host-z", "true").0, Some(4));
+    // A shell's end is not the lab's.
+    assert!(lab.try_wait().unwrap().is_none());
+    assert!(Command::new("kill").args(["-INT", &lab.id().to_string()]).status().unwrap().success());
+    let status = lab.wait().unwrap();
+    assert_eq!(status.code(), Some(0), "{}", fs::read_to_string(&said).unwrap());
+}

@@ -1,0 +1,193 @@
+//! Every strategy with real QEMU and real guests, and what their records must hold.
+
+mod harness;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use harness::{Finished, Run};
+use serde_json::Value;
+
+const STRATEGIES: &str = r#"
+[vm]
+memory_mib = 128
+[trials]
+count = 1
+limit_s = 60
+baseline_s = 0.6
+settle_s = 0.6
+[[case]]
+name = "idle"
+[[case]]
+name = "post-copy"
+strategy = { kind = "post-copy" }
+workload = { kind = "memory-write", working_set_mib = 32, rate_mib_s = "full" }
+[[case]]
+name = "hybrid"
+strategy = { kind = "hybrid", after_passes = 1, preempt = false }
+workload = { kind = "memory-write", working_set_mib = 32, rate_mib_s = "full" }
+[[case]]
+name = "suspend"
+strategy = { kind = "suspend" }
+workload = { kind = "memory-write", working_set_mib = 32, rate_mib_s = 20 }
+[[case]]
+name = "two"
+vm.count = 2
+"#;
+
+fn number(outcome: &Value, pointer: &str) -> f64 {
+    let value = outcome.pointer(pointer).and_then(Value::as_f64);
+    value.unwrap_or_else(|| panic!("{pointer} is absent in {outcome:#}"))
+}
+
+/// Everything a completed trial must have measured.
+fn assert_whole(outcome: &Value) {
+    assert_eq!(outcome["status"], "completed", "{outcome:#}");
+    for pointer in [
+        "/total_time_ms",
+        "/wire_bytes/source_tx",
+        "/wire_bytes/source_rx",
+        "/downtime_ms/reported",
+        "/downtime_ms/paused",
+        "/downtime_ms/icmp",
+        "/downtime_ms/udp",
+        "/downtime_error_ms/icmp",
+        "/phases_ms/initialize",
+        "/phases_ms/reserve",
+        "/phases_ms/activate",
+        "/memory_mib/configured",
+        "/memory_mib/allocated",
+        "/memory_mib/used",
+        "/memory_mib/requested",
+        "/ram_bytes",
+        "/floor_ms",
+        "/link/goodput_mbit",
+        "/guest_start_ms",
+    ] {
+        assert!(number(outcome, pointer) >= 0.0, "{pointer} in {outcome:#}");
+    }
+    assert!(!outcome["iterations"].as_array().unwrap().is_empty());
+    // The wire carries the hypervisor's bytes and the headers around them.
+    assert!(number(outcome, "/wire_bytes/source_tx") > number(outcome, "/ram_bytes"));
+    assert!(number(outcome, "/memory_mib/configured") >= number(outcome, "/memory_mib/used"));
+    for probe in ["icmp", "udp"] {
+        let by = |whom: &str| number(outcome, &format!("/probes/{probe}/answered_by/{whom}"));
+        assert!(by("source") > 0.0 && by("destination") > 0.0, "{outcome:#}");
+        assert!(by("unknown") <= 0.01 * (by("source") + by("destination")) + 1.0, "{outcome:#}");
+    }
+    assert_eq!(
+        outcome.pointer("/workload/achieved/corrupt_pages").unwrap_or(&Value::from(0)),
+        0,
+        "{outcome:#}"
+    );
+}
+
+fn find<'a>(outcomes: &'a [Value], case: &str) -> &'a Value {
+    outcomes.iter().find(|outcome| outcome["case"]["name"] == case).unwrap()
+}
+
+#[test]
+fn vm_every_strategy_moves_the_guest_and_is_measured() {
+    need_vms!();
+    let finished = Run::start("test-strategies", STRATEGIES).finish();
+    let outcomes = finished.outcomes();
+    assert_eq!((finished.code, outcomes.len()), (Some(0), 6), "{}", finished.story());
+    outcomes.iter().for_each(assert_whole);
+    for case in ["post-copy", "hybrid"] {
+        let outcome = find(&outcomes, case);
+        assert!(number(outcome, "/phases_ms/post_copy") > 0.0);
+        // What the hypervisor does not count: pages that come after the VM runs.
+        assert!(
+            number(outcome, "/downtime_ms/icmp") > number(outcome, "/downtime_ms/reported"),
+            "{outcome:#}"
+        );
+    }
+    let suspend = find(&outcomes, "suspend");
+    assert!(number(suspend, "/downtime_ms/paused") > 0.5 * number(suspend, "/total_time_ms"), "{suspend:#}");
+    assert!(number(suspend, "/workload/achieved/rate_mib_s") > 0.0);
+    let vms: Vec<_> =
+        outcomes.iter().filter(|outcome| outcome["case"]["name"] == "two").map(|o| &o["vm"]).collect();
+    assert_eq!(vms, ["vm0", "vm1"]);
+    the_outcomes_come_back_from_events_and_series_alone(&finished);
+}
+
+fn the_outcomes_come_back_from_events_and_series_alone(finished: &Finished) {
+    let file = finished.folder.join("trials.jsonl");
+    let before = std::fs::read_to_string(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    // No QEMU on this path.
+    let report = harness::dunlin()
+        .arg("report")
+        .arg(&finished.folder)
+        .arg("--json")
+        .env("PATH", "/nowhere")
+        .output()
+        .unwrap();
+    assert!(report.status.success(), "{}", String::from_utf8_lossy(&report.stderr));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), before);
+    let shown: Value = serde_json::from_slice(&report.stdout).unwrap();
+    assert_eq!(shown["trials"], Value::from(finished.outcomes()));
+}
+
+/// QEMU 7.2 as `script/fetch-qemu-7.2` leaves it; `None` if it did not.
+fn qemu_7_2() -> Option<(PathBuf, PathBuf)> {
+    let cache = dunlin_guest::default_cache_dir().ok()?.join("qemu-7.2");
+    let (binary, firmware) = (cache.join("bin/qemu-system-x86_64"), cache.join("share/qemu"));
+    let version = Command::new(&binary).arg("--version").output().ok()?;
+    String::from_utf8_lossy(&version.stdout).contains("version 7.2").then_some((binary, firmware))
+}
+
+#[test]
+fn vm_qemu_7_2_is_measured_less_what_it_lacks_and_moves_to_the_newer_one() {
+    need_vms!();
+    let Some((binary, firmware)) = qemu_7_2() else {
+        println!("skipped: QEMU 7.2 is not in the cache; script/fetch-qemu-7.2 puts it there");
+        return;
+    };
+    let scenario = format!(
+        r#"
+[vm]
+memory_mib = 128
+machine = "pc-q35-7.2"
+[qemu]
+binary = "{binary}"
+firmware = "{firmware}"
+[trials]
+count = 1
+limit_s = 60
+baseline_s = 0.5
+settle_s = 0.5
+[[case]]
+name = "pre-copy"
+[[case]]
+name = "hybrid"
+strategy = {{ kind = "hybrid", after_passes = 1 }}
+workload = {{ kind = "memory-write", working_set_mib = 32, rate_mib_s = "full" }}
+[[case]]
+name = "needs mapped-ram"
+qemu.capabilities = {{ mapped-ram = true }}
+[[case]]
+name = "to the newer"
+qemu.destination_binary = "qemu-system-x86_64"
+"#,
+        binary = binary.display(),
+        firmware = firmware.display(),
+    );
+    let finished = Run::start("test-qemu-7-2", &scenario).finish();
+    let outcomes = finished.outcomes();
+    assert_eq!((finished.code, outcomes.len()), (Some(0), 3), "{}", finished.story());
+    for outcome in &outcomes {
+        assert_eq!(outcome["status"], "completed", "{outcome:#}");
+        assert!(outcome["hypervisor"]["version"].as_str().unwrap().starts_with("7.2"), "{outcome:#}");
+        assert!(number(outcome, "/downtime_ms/icmp") >= 0.0);
+        assert!(number(outcome, "/downtime_ms/paused") > 0.0);
+    }
+    let newer = &find(&outcomes, "to the newer")["hypervisor"]["destination_version"];
+    assert!(newer.as_str().is_some_and(|version| !version.starts_with("7.2")), "{newer}");
+    // What this QEMU does not know is skipped with the reason, before anything boots.
+    assert!(finished.stderr.contains("skipped: needs mapped-ram"), "{}", finished.stderr);
+    assert!(
+        finished.stderr.contains("QEMU 7.2.22 does not know it")
+            || finished.stderr.contains("does not know it")
+    );
+}
