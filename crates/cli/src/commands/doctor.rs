@@ -1,12 +1,11 @@
 //! `dunlin doctor`: what this machine can do, and the command that mends each lack.
 
-use comfy_table::{Table, presets};
 use dunlin_bench::{Examination, examine};
 use dunlin_record::Accelerator;
 use serde_json::{Value, json};
 
 use super::{bench_failure, enter_lab};
-use crate::failure::{Exit, Failure, Result};
+use crate::failure::{Exit, Failure, Result, in_one_line};
 use crate::terminal;
 
 /// Say what this machine can do, and what mends what it cannot.
@@ -22,87 +21,246 @@ struct Finding {
     name: String,
     /// What it is for.
     purpose: String,
+    /// Whether a lab cannot do without.
     required: bool,
-    /// What was found, or why it is not there.
-    found: Result<String, (String, String)>,
+    state: State,
+}
+
+/// What was found.
+enum State {
+    /// It is there: its version, or `yes`.
+    There(String),
+    /// It is not.
+    Lacking { because: String, mend: String },
+    /// It cannot be told before something else is there.
+    Untried { because: String },
+}
+
+impl Finding {
+    fn new(name: &str, purpose: &str, required: bool, state: State) -> Self {
+        Self { name: name.into(), purpose: purpose.into(), required, state }
+    }
+
+    fn is_missing(&self) -> bool {
+        self.required && matches!(self.state, State::Lacking { .. })
+    }
+
+    fn mark(&self) -> &'static str {
+        match self.state {
+            State::There(_) => "ok",
+            State::Lacking { .. } if self.required => "MISSING",
+            State::Lacking { .. } => "no",
+            State::Untried { .. } => "?",
+        }
+    }
 }
 
 pub(crate) fn run(args: &Args) -> Result {
-    // Each of these is tried in a child, in the world the user is in.
-    let mut findings: Vec<Finding> = dunlin_testbed::capabilities()
-        .into_iter()
-        .map(|capability| Finding {
-            name: capability.name.into(),
-            purpose: capability.purpose.into(),
-            required: capability.required,
-            found: capability.lack.map_or(Ok("yes".into()), |lack| Err((lack.because, lack.mend))),
-        })
-        .collect();
-    if findings.iter().all(|finding| !finding.required || finding.found.is_ok()) {
+    let mut findings = machine();
+    if findings.iter().any(Finding::is_missing) {
+        let because = "not tried: a lab is needed";
+        findings.push(Finding::new("qemu", "running VMs", true, State::Untried { because: because.into() }));
+    } else {
         let inside = enter_lab("doctor")?;
         let examination = examine(inside).map_err(|error| bench_failure(&error))?;
         findings.extend(hypervisor(&examination));
     }
-    terminal::print(&if args.json { as_json(&findings) } else { as_table(&findings) })?;
-    match findings.iter().filter(|finding| finding.required && finding.found.is_err()).count() {
+    let width = terminal::width().unwrap_or(100);
+    terminal::print(&if args.json { as_json(&findings) } else { as_text(&findings, width.into()) })?;
+    match findings.iter().filter(|finding| finding.is_missing()).count() {
         0 => Ok(()),
+        1 => Err(Failure::says(Exit::Machine, "something that a lab needs is missing")),
         lacks => Err(Failure::says(Exit::Machine, format!("{lacks} things that a lab needs are missing"))),
     }
 }
 
+/// What the machine lets a testbed do: each is tried in a child, in the world the user is in.
+fn machine() -> Vec<Finding> {
+    let found = dunlin_testbed::capabilities().into_iter().map(|capability| {
+        let state = match capability.lack {
+            None => State::There("yes".into()),
+            Some(lack) => State::Lacking { because: lack.because, mend: lack.mend },
+        };
+        Finding::new(capability.name, capability.purpose, capability.required, state)
+    });
+    found.collect()
+}
+
+/// What the hypervisor said and did in a lab.
 fn hypervisor(examination: &Examination) -> Vec<Finding> {
-    let install = "apt-get install qemu-system-x86 (on Debian 12: -t bookworm-backports for QEMU 10)";
-    let finding = |name: &str, purpose: &str, found| Finding { name: name.into(), purpose: purpose.into(), required: true, found };
     let mut findings = Vec::new();
+    let there = |text: &str| State::There(text.to_owned());
     match &examination.qemu {
         Ok(features) => {
-            let package = if features.package.is_empty() { String::new() } else { format!(" ({})", features.package) };
-            findings.push(finding("qemu", "running VMs", Ok(format!("{}{package}", features.version))));
+            let version = match features.package.as_str() {
+                "" => features.version.clone(),
+                package => format!("{} ({package})", features.version),
+            };
+            findings.push(Finding::new("qemu", "running VMs", true, State::There(version)));
             let names: Vec<&str> = features.capabilities.iter().map(String::as_str).collect();
-            findings.push(finding("migration capabilities", "strategies and settings", Ok(names.join(" "))));
+            let names = there(&names.join(" "));
+            findings.push(Finding::new("migration capabilities", "strategies and settings", true, names));
         }
         Err(error) => {
-            findings.push(finding("qemu", "running VMs", Err((error.to_string(), install.into()))));
+            let mend =
+                "apt-get install qemu-system-x86 (on Debian 12: -t bookworm-backports brings QEMU 10)".into();
+            let state = State::Lacking { because: in_one_line(error), mend };
+            findings.push(Finding::new("qemu", "running VMs", true, state));
         }
     }
-    let kernel = examination.guest_kernel.clone();
-    let kernel = kernel.ok_or_else(|| ("none was fetched".to_owned(), "dunlin guest fetch".to_owned()));
-    findings.push(finding("guest kernel", "booting guests", kernel));
-    let accelerator = match &examination.accelerator {
-        Some((Accelerator::Kvm, why)) => Ok(format!("yes: {why}")),
-        Some((_, why)) => Err((why.clone(), "a machine with (nested) virtualisation; until then times are those of emulation".into())),
-        None => Err(("not tried: QEMU and a guest kernel are needed".into(), "see above".into())),
+    let kernel = examination.guest_kernel.as_deref().map_or_else(
+        || State::Lacking { because: "none was fetched".into(), mend: "dunlin guest fetch".into() },
+        there,
+    );
+    findings.push(Finding::new("guest kernel", "booting guests", true, kernel));
+    let kvm = match &examination.accelerator {
+        Some((Accelerator::Kvm, why)) => State::There(format!("yes: {why}")),
+        Some((_, why)) => State::Lacking {
+            because: why.clone(),
+            mend: "a machine with (nested) virtualisation; until then times are those of emulation".into(),
+        },
+        None => State::Untried { because: "not tried: QEMU and a guest kernel are needed".into() },
     };
-    findings.push(Finding { required: false, ..finding("kvm", "guests at the speed of hardware", accelerator) });
-    findings.push(Finding { required: false, ..finding("tcg", "guests where KVM is not", Ok("yes, with QEMU".into())) });
+    findings.push(Finding::new("kvm", "guests at the speed of hardware", false, kvm));
+    let tcg = match &examination.qemu {
+        Ok(_) => there("yes, with QEMU"),
+        Err(_) => State::Untried { because: "not tried: QEMU is needed".into() },
+    };
+    findings.push(Finding::new("tcg", "guests where KVM is not", false, tcg));
     findings
 }
 
-fn as_table(findings: &[Finding]) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
-    table.set_width(terminal::width().unwrap_or(100));
-    table.set_header(["", "what", "for", "found", "to mend"]);
-    for Finding { name, purpose, required, found } in findings {
-        let mark = if found.is_ok() { "ok" } else if *required { "MISSING" } else { "no" };
-        let (found, mend) = match found {
-            Ok(found) => (found.clone(), String::new()),
-            Err((because, mend)) => (because.clone(), mend.clone()),
-        };
-        table.add_row([mark, name, purpose, &found, &mend]);
+/// A finding a line, with what mends a lack below it. Lines end at spaces where they reach `width`.
+fn as_text(findings: &[Finding], width: usize) -> String {
+    const DETAIL_INDENT: usize = 9;
+    let names_width = findings.iter().map(|finding| finding.name.len()).max().unwrap_or(0);
+    let mut text = String::new();
+    for finding in findings {
+        let head = format!("{:<7}  {:<names_width$}  ", finding.mark(), finding.name);
+        let (State::There(said) | State::Lacking { because: said, .. } | State::Untried { because: said }) =
+            &finding.state;
+        wrap(&mut text, &head, said, head.len(), width);
+        if let State::Lacking { mend, .. } = &finding.state {
+            let done_without = if finding.required { "" } else { "; a lab does without" };
+            let indent = " ".repeat(DETAIL_INDENT);
+            for detail in [format!("for {}{done_without}", finding.purpose), format!("to mend: {mend}")] {
+                wrap(&mut text, &indent, &detail, DETAIL_INDENT + 2, width);
+            }
+        }
     }
-    format!("{table}\n")
+    text
 }
 
+/// Appends `head` and the words after it; a line that would be longer than `width` goes on below, indented. No word is
+/// ever broken.
+fn wrap(text: &mut String, head: &str, words: &str, indent: usize, width: usize) {
+    let mut line = head.to_owned();
+    let mut is_empty = true;
+    for word in words.split_whitespace() {
+        if !is_empty && line.len() + 1 + word.len() > width {
+            text.push_str(&line);
+            text.push('\n');
+            line = " ".repeat(indent);
+            is_empty = true;
+        }
+        if !is_empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+        is_empty = false;
+    }
+    text.push_str(line.trim_end());
+    text.push('\n');
+}
+
+/// `ok` is null where it could not be told.
 fn as_json(findings: &[Finding]) -> String {
     let list: Vec<Value> = findings
         .iter()
-        .map(|Finding { name, purpose, required, found }| match found {
-            Ok(found) => json!({ "name": name, "for": purpose, "required": required, "ok": true, "found": found }),
-            Err((because, mend)) => json!({
-                "name": name, "for": purpose, "required": required, "ok": false, "because": because, "mend": mend
-            }),
+        .map(|Finding { name, purpose, required, state }| {
+            let (ok, found, because, mend) = match state {
+                State::There(found) => (Some(true), Some(found), None, None),
+                State::Lacking { because, mend } => (Some(false), None, Some(because), Some(mend)),
+                State::Untried { because } => (None, None, Some(because), None),
+            };
+            json!({
+                "name": name, "for": purpose, "required": required,
+                "ok": ok, "found": found, "because": because, "mend": mend
+            })
         })
         .collect();
-    format!("{}\n", serde_json::to_string_pretty(&list).unwrap_or_default())
+    format!("{:#}\n", Value::Array(list))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn findings() -> Vec<Finding> {
+        let there = |text: &str| State::There(text.into());
+        let lacking =
+            |because: &str, mend: &str| State::Lacking { because: because.into(), mend: mend.into() };
+        let capabilities = "auto-converge background-snapshot dirty-bitmaps dirty-limit events \
+            late-block-activate mapped-ram multifd pause-before-switchover postcopy-blocktime postcopy-preempt";
+        vec![
+            Finding::new("namespaces", "the lab's hosts and networks", true, there("yes")),
+            Finding::new(
+                "netem",
+                "delays made by the kernel",
+                false,
+                lacking(
+                    "No such file or directory (os error 2)",
+                    "sudo modprobe sch_netem; without it, dunlin delays frames itself",
+                ),
+            ),
+            Finding::new(
+                "qemu",
+                "running VMs",
+                true,
+                lacking(
+                    "cannot start qemu-system-x86_64 on host-a: No such file or directory (os error 2)",
+                    "apt-get install qemu-system-x86 (on Debian 12: -t bookworm-backports brings QEMU 10)",
+                ),
+            ),
+            Finding::new("migration capabilities", "strategies and settings", true, there(capabilities)),
+            Finding::new(
+                "kvm",
+                "guests at the speed of hardware",
+                false,
+                State::Untried { because: "not tried: QEMU and a guest kernel are needed".into() },
+            ),
+        ]
+    }
+
+    #[test]
+    fn findings_are_readable_at_80_columns() {
+        insta::assert_snapshot!(as_text(&findings(), 80));
+    }
+
+    #[test]
+    fn findings_are_readable_at_100_columns() {
+        insta::assert_snapshot!(as_text(&findings(), 100));
+    }
+
+    #[test]
+    fn findings_as_json_tell_what_is_not_there_from_what_could_not_be_told() {
+        insta::assert_snapshot!(as_json(&findings()));
+    }
+
+    #[test]
+    fn no_word_is_broken_or_lost_however_narrow_the_terminal() {
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let wide = as_text(&findings(), 1000);
+        for width in 0..120 {
+            assert_eq!(words(&as_text(&findings(), width)), words(&wide), "{width}");
+        }
+        assert!(as_text(&findings(), 80).lines().all(|line| line.len() <= 80));
+    }
+
+    #[test]
+    fn only_what_a_lab_cannot_do_without_is_missing() {
+        let missing: Vec<String> =
+            findings().into_iter().filter(Finding::is_missing).map(|finding| finding.name).collect();
+        assert_eq!(missing, ["qemu"]);
+    }
 }

@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use dunlin_analysis::{Timeline, timeline};
-use dunlin_record::{Outcome, RunFolder};
+use dunlin_analysis::timeline;
+use dunlin_record::{Case, Outcome, RecordError, RunFolder, RunInfo, TrialId, TrialRecord};
 use dunlin_report::Report;
 
 use super::record_failure;
-use crate::failure::{Exit, Failure, Result};
+use crate::failure::{Exit, Failure, Result, in_one_line};
 use crate::terminal;
 
 /// Show what a run measured, computed from its events and series.
@@ -30,9 +30,9 @@ pub(crate) fn run(args: &Args) -> Result {
     let loaded = Loaded::open(&args.run)?;
     match &args.html {
         Some(file) => loaded.write_html(file),
-        None if args.json => terminal::print(&dunlin_report::json(&loaded.report(&[]))),
-        None if args.csv => terminal::print(&dunlin_report::csv(&loaded.report(&[]))),
-        None => terminal::print(&dunlin_report::table(&loaded.report(&[]), terminal::width())),
+        None if args.json => terminal::print(&dunlin_report::json(&loaded.report())),
+        None if args.csv => terminal::print(&dunlin_report::csv(&loaded.report())),
+        None => terminal::print(&dunlin_report::table(&loaded.report(), terminal::width())),
     }
 }
 
@@ -41,14 +41,14 @@ pub(crate) fn show(folder: &Path) -> Result {
     let loaded = Loaded::open(folder)?;
     let page = folder.join("report.html");
     loaded.write_html(&page)?;
-    let table = dunlin_report::table(&loaded.report(&[]), terminal::width());
+    let table = dunlin_report::table(&loaded.report(), terminal::width());
     terminal::print(&format!("{table}\nreport: {}\n", page.display()))
 }
 
 /// A run as read from its folder.
 struct Loaded {
     folder: RunFolder,
-    info: dunlin_record::RunInfo,
+    info: RunInfo,
     outcomes: Vec<Outcome>,
 }
 
@@ -57,46 +57,86 @@ impl Loaded {
     fn open(path: &Path) -> Result<Self> {
         let read = || {
             let folder = RunFolder::open(path)?;
-            let info = folder.info()?;
-            let outcomes = if folder.outcomes_path().exists() { folder.outcomes()? } else { Vec::new() };
-            Ok((folder, info, outcomes))
+            Ok(Self { info: folder.info()?, outcomes: Vec::new(), folder })
         };
-        let (folder, info, outcomes) = read().map_err(|error| record_failure(&error))?;
-        let mut loaded = Self { folder, info, outcomes };
-        if !loaded.folder.outcomes_path().exists() {
+        let mut loaded: Self = read().map_err(|error| record_failure(&error))?;
+        if loaded.folder.outcomes_path().exists() {
+            loaded.outcomes = loaded.folder.outcomes().map_err(|error| outcomes_failure(&error))?;
+            loaded.put_in_order();
+        } else {
             loaded.recompute()?;
         }
         Ok(loaded)
     }
 
+    /// By case, then by trial: the order in which a run is made, unless it was interrupted and gone on with.
+    fn put_in_order(&mut self) {
+        let titles: Vec<String> = self.info.cases.iter().map(Case::title).collect();
+        self.outcomes.sort_by_key(|outcome| {
+            let title = outcome.case.title();
+            let place = titles.iter().position(|of_case| *of_case == title).unwrap_or(titles.len());
+            (place, outcome.trial)
+        });
+    }
+
     fn recompute(&mut self) -> Result {
-        for id in self.folder.trials().map_err(|error| record_failure(&error))? {
-            let record = self.folder.read_trial(&id).map_err(|error| record_failure(&error))?;
+        let mut all_read = true;
+        for (id, record) in self.records()? {
+            let Some(record) = record else {
+                all_read = false;
+                continue;
+            };
             match dunlin_analysis::outcomes(&record) {
                 Ok(outcomes) => self.outcomes.extend(outcomes),
                 // A trial that was killed at its very beginning.
-                Err(error) => terminal::say(&format!("warning: {error}")),
+                Err(error) => warn(&format!("trial {id} is left out: {}", in_one_line(&error))),
             }
         }
-        // A run on a medium that cannot be written is shown all the same.
-        if let Err(error) = self.folder.replace_outcomes(&self.outcomes) {
-            terminal::say(&format!("warning: {error}"));
+        self.put_in_order();
+        // Without the trials that could not be read it would be a file that lacks lines, and nobody told why.
+        if all_read && let Err(error) = self.folder.replace_outcomes(&self.outcomes) {
+            // A run on a medium that cannot be written is shown all the same.
+            warn(&in_one_line(&error));
         }
         Ok(())
     }
 
-    fn report<'a>(&'a self, timelines: &'a [Timeline]) -> Report<'a> {
-        Report { info: &self.info, outcomes: &self.outcomes, timelines }
+    /// Each trial's raw record. One that cannot be read is told and absent: the others are shown all the same.
+    fn records(&self) -> Result<impl Iterator<Item = (TrialId, Option<TrialRecord>)> + use<>> {
+        let folder = self.folder.clone();
+        let trials = folder.trials().map_err(|error| record_failure(&error))?;
+        Ok(trials.into_iter().map(move |id| match folder.read_trial(&id) {
+            Ok(record) => (id, Some(record)),
+            Err(error) => {
+                warn(&format!("trial {id} cannot be read: {}", in_one_line(&error)));
+                (id, None)
+            }
+        }))
+    }
+
+    fn report(&self) -> Report<'_> {
+        Report { info: &self.info, outcomes: &self.outcomes, timelines: &[] }
     }
 
     fn write_html(&self, file: &Path) -> Result {
-        let mut timelines = Vec::new();
-        for id in self.folder.trials().map_err(|error| record_failure(&error))? {
-            let record = self.folder.read_trial(&id).map_err(|error| record_failure(&error))?;
-            timelines.extend(timeline(&record));
-        }
-        let page = dunlin_report::html(&self.report(&timelines));
+        let records = self.records()?.filter_map(|(_, record)| record);
+        let timelines: Vec<_> = records.flat_map(|record| timeline(&record)).collect();
+        let page = dunlin_report::html(&Report { timelines: &timelines, ..self.report() });
         std::fs::write(file, page)
             .map_err(|error| Failure::says(Exit::Failed, format!("cannot write {}: {error}", file.display())))
+    }
+}
+
+fn warn(text: &str) {
+    terminal::say(&format!("warning: {text}"));
+}
+
+/// Outcomes can be had again from events and series, so a broken file of them is no loss.
+fn outcomes_failure(error: &RecordError) -> Failure {
+    match error {
+        RecordError::Json { path, .. } => {
+            record_failure(error).hint(format!("delete {}: it is then computed again", path.display()))
+        }
+        _ => record_failure(error),
     }
 }
