@@ -88,6 +88,23 @@ pub enum BenchError {
 }
 
 impl BenchError {
+    /// Whether nothing more can be kept, so that going on would be in vain.
+    pub(crate) fn ends_the_run(&self) -> bool {
+        matches!(self, Self::Record(_) | Self::Migrate(MigrateError::Record(_))) || self.is_disk_full()
+    }
+
+    /// Whether a disk was full, wherever in the chain of causes that stands.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        let first: &(dyn std::error::Error + 'static) = self;
+        let mut causes = std::iter::successors(Some(first), |error| error.source());
+        causes.any(|error| {
+            error.downcast_ref::<std::io::Error>().is_some_and(|error| {
+                matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+            })
+        })
+    }
+
     /// Whether something was asked that cannot be had here, so that other cases may go on.
     #[must_use]
     pub fn is_unsupported(&self) -> bool {

@@ -80,14 +80,23 @@ pub fn run(order: &Order<'_>, inside: Inside, observer: &mut dyn Observer) -> Re
     let expected = due.iter().map(|due| expected_trial(due.case)).sum();
     observer.run_started(&order.scenario.title, due.len(), expected, folder.path());
 
-    let mut finished = Finished { folder: folder.path().to_owned(), ended: [0; 3], skipped: skipped.len(), cancelled: false };
+    let mut finished = Finished {
+        folder: folder.path().to_owned(),
+        ended: [0; 3],
+        skipped: skipped.len(),
+        cancelled: false,
+    };
     for (index, due) in due.iter().enumerate() {
         if order.cancel.is_cancelled() {
             finished.cancelled = true;
             break;
         }
         let Some(plan) = &plans[due.case_index] else { continue };
-        observer.trial_started(index + 1, &format!("{}, trial {}", due.case.title(), due.number), expected_trial(due.case));
+        observer.trial_started(
+            index + 1,
+            &format!("{}, trial {}", due.case.title(), due.number),
+            expected_trial(due.case),
+        );
         world.bring_up(&due.case.link)?;
         let plan = plan.on(world.hosts()?);
         let trial = Trial {
@@ -154,9 +163,9 @@ fn open_folder(order: &Order<'_>, info: &RunInfo) -> Result<RunFolder> {
 fn tidy_up(folder: &RunFolder) -> Result<BTreeSet<TrialId>> {
     let mut kept: Vec<Outcome> = Vec::new();
     for id in folder.trials()? {
-        let Ok(outcomes) = dunlin_analysis::outcomes(&folder.read_trial(&id)?) else { continue };
-        let whole = !folder.read_trial(&id)?.truncated;
-        if whole && outcomes.iter().all(|outcome| outcome.status != Status::Cancelled) {
+        let record = folder.read_trial(&id)?;
+        let Ok(outcomes) = dunlin_analysis::outcomes(&record) else { continue };
+        if !record.truncated && outcomes.iter().all(|outcome| outcome.status != Status::Cancelled) {
             kept.extend(outcomes);
         }
     }

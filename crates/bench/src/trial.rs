@@ -7,9 +7,7 @@ mod observation;
 use std::path::{Path, PathBuf};
 
 use dunlin_clock::{Cancel, Deadline, Mapping, now_ns};
-use dunlin_record::{
-    Case, Event, EventKind, EventWriter, HostId, Journal, RunFolder, Status, TrialId, VmId,
-};
+use dunlin_record::{Case, Event, EventKind, EventWriter, HostId, Journal, RunFolder, Status, TrialId, VmId};
 
 use crate::plan::Plan;
 use crate::recording::Recording;
@@ -46,7 +44,9 @@ pub(crate) fn run(trial: &Trial<'_>, world: &World, observer: &mut dyn Observer)
     let ended = run.all(&mut journal);
     let Ended { status, error } = match ended {
         Ok(ended) => ended,
-        Err(BenchError::Cancelled) => Ended { status: Status::Cancelled, error: Some("ended by the user".into()) },
+        Err(BenchError::Cancelled) => {
+            Ended { status: Status::Cancelled, error: Some("ended by the user".into()) }
+        }
         Err(error) => Ended { status: Status::Failed, error: Some(error_text(&error)) },
     };
     // Whoever was still running has told its end by now.
@@ -111,7 +111,11 @@ impl Run<'_> {
         journal.keep(&event(None, None, started))?;
         let mapping = Mapping::read();
         let (offset_ns, error_ns) = (mapping.offset_ns, mapping.error_ns);
-        journal.keep(&event(None, None, EventKind::ClockMapped { clock: "realtime".into(), offset_ns, error_ns }))?;
+        journal.keep(&event(
+            None,
+            None,
+            EventKind::ClockMapped { clock: "realtime".into(), offset_ns, error_ns },
+        ))?;
         let goodput = self.world.goodput()?;
         let measured = EventKind::LinkMeasured {
             link: "migration".into(),

@@ -41,6 +41,14 @@ fn cancel_on_signals() -> Result<Cancel> {
 
 /// What went wrong with a run, with what to do about it.
 fn bench_failure(error: &BenchError) -> Failure {
+    let failure = failure_of(error);
+    if error.is_disk_full() {
+        return failure.hint("make room and go on with --resume; trials that had ended are kept");
+    }
+    failure
+}
+
+fn failure_of(error: &BenchError) -> Failure {
     match error {
         BenchError::Scenario(_) => Failure::new(Exit::BadInput, error),
         BenchError::Testbed(inner) => testbed_failure(inner),
@@ -87,13 +95,9 @@ fn guest_failure(error: &GuestError) -> Failure {
 }
 
 fn record_failure(error: &RecordError) -> Failure {
-    let failure = match error {
+    let exit = match error {
         RecordError::NotARun { .. } | RecordError::Format { .. } => Exit::BadInput,
         _ => Exit::Failed,
     };
-    let failure = Failure::new(failure, error);
-    if error.is_disk_full() {
-        return failure.hint("make room and go on with --resume; trials that had ended are kept");
-    }
-    failure
+    Failure::new(exit, error)
 }

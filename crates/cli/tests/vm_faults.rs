@@ -25,7 +25,7 @@ baseline_s = 0.4
 settle_s = 0.4
 [[case]]
 name = "endless"
-workload = {{ kind = "memory-write", working_set_mib = 48, rate_mib_s = "full" }}
+workload = {{ kind = "memory-write", working_set_mib = 32, rate_mib_s = "full" }}
 "#
     )
 }

@@ -34,6 +34,9 @@ pub struct Job<'a> {
     pub on_progress: &'a mut dyn FnMut(i64, &Progress) -> dunlin_record::Result<()>,
 }
 
+/// How long a process may take from closing its sockets to its end.
+const DYING_LIMIT: Duration = Duration::from_millis(300);
+
 /// Where the one running copy of a VM is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
@@ -232,7 +235,7 @@ fn source_died(job: &mut Job<'_>, error: HypervisorError) -> Result<Ended> {
 
 /// The failure in the hypervisors' own words, where they have some.
 fn failure_text(job: &mut Job<'_>, why: &str) -> String {
-    if let Err(error) = job.destination.check_alive() {
+    if let Err(error) = lives_on(job.destination) {
         return error_text(&error.into());
     }
     let words =
@@ -241,6 +244,16 @@ fn failure_text(job: &mut Job<'_>, why: &str) -> String {
         Some(words) => format!("{why}: {words}"),
         None => why.to_owned(),
     }
+}
+
+/// Fails if a hypervisor has ended. Its socket says so a moment before its process does.
+fn lives_on(vm: &mut dyn Vm) -> Result<(), HypervisorError> {
+    let deadline = Deadline::after(DYING_LIMIT);
+    while !deadline.passed() {
+        vm.check_alive()?;
+        std::thread::sleep(deadline.step(Duration::from_millis(20)));
+    }
+    Ok(())
 }
 
 /// An error with all its causes in one line.

@@ -48,6 +48,12 @@ pub enum RecordError {
         /// Which folder.
         path: PathBuf,
     },
+    /// A series file ends before its header does, as after a kill or on a full disk.
+    #[error("{} breaks off in its header", path.display())]
+    BreaksOff {
+        /// Which file.
+        path: PathBuf,
+    },
     /// A series file's header or rows are not what they should be.
     #[error("{}: {why}", path.display())]
     Series {
@@ -63,12 +69,5 @@ impl RecordError {
     pub(crate) fn io(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { doing, path, source }
-    }
-
-    /// Whether the disk (or a quota on it) was full.
-    #[must_use]
-    pub fn is_disk_full(&self) -> bool {
-        matches!(self, Self::Io { source, .. }
-            if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
     }
 }

@@ -193,9 +193,14 @@ impl RunFolder {
         if folder.is_dir() {
             for file in list(&folder)? {
                 let Some(name) = file.strip_suffix(".zst") else { continue };
-                let one = read_series(&folder.join(&file))?;
-                truncated |= one.truncated;
-                series.insert(name.to_owned(), one);
+                match read_series(&folder.join(&file)) {
+                    Ok(one) => {
+                        truncated |= one.truncated;
+                        series.insert(name.to_owned(), one);
+                    }
+                    Err(RecordError::BreaksOff { .. }) => truncated = true,
+                    Err(error) => return Err(error),
+                }
             }
         }
         Ok(TrialRecord { id: trial.clone(), events, series, truncated })

@@ -194,7 +194,7 @@ impl Series {
 /// Reads a series file, as far as it goes.
 ///
 /// # Errors
-/// Where the file cannot be opened, or its header is not one this version knows.
+/// Where the file cannot be opened, breaks off in its header, or its header is not one this version knows.
 pub fn read_series(path: &Path) -> Result<Series> {
     let file = File::open(path).map_err(RecordError::io("open", path))?;
     let wrong = |why: String| RecordError::Series { path: path.to_owned(), why };
@@ -204,6 +204,9 @@ pub fn read_series(path: &Path) -> Result<Series> {
         && !is_break(&error)
     {
         return Err(RecordError::io("read", path)(error));
+    }
+    if !line.ends_with('\n') {
+        return Err(RecordError::BreaksOff { path: path.to_owned() });
     }
     let header: Header =
         serde_json::from_str(&line).map_err(|error| wrong(format!("its header cannot be read: {error}")))?;
