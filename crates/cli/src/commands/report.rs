@@ -81,8 +81,8 @@ impl Loaded {
 
     fn recompute(&mut self) -> Result {
         let mut all_read = true;
-        for (id, record) in self.records()? {
-            let Some(record) = record else {
+        for id in self.folder.trials().map_err(|error| record_failure(&error))? {
+            let Some(record) = self.read_trial(&id) else {
                 all_read = false;
                 continue;
             };
@@ -101,17 +101,10 @@ impl Loaded {
         Ok(())
     }
 
-    /// Each trial's raw record. One that cannot be read is told and absent: the others are shown all the same.
-    fn records(&self) -> Result<impl Iterator<Item = (TrialId, Option<TrialRecord>)> + use<>> {
-        let folder = self.folder.clone();
-        let trials = folder.trials().map_err(|error| record_failure(&error))?;
-        Ok(trials.into_iter().map(move |id| match folder.read_trial(&id) {
-            Ok(record) => (id, Some(record)),
-            Err(error) => {
-                warn(&format!("trial {id} cannot be read: {}", in_one_line(&error)));
-                (id, None)
-            }
-        }))
+    /// A trial's raw record. One that cannot be read is told and absent: the others are shown all the same.
+    fn read_trial(&self, id: &TrialId) -> Option<TrialRecord> {
+        let warned = |error| warn(&format!("trial {id} cannot be read: {}", in_one_line(&error)));
+        self.folder.read_trial(id).map_err(warned).ok()
     }
 
     fn report(&self) -> Report<'_> {
@@ -119,7 +112,10 @@ impl Loaded {
     }
 
     fn write_html(&self, file: &Path) -> Result {
-        let records = self.records()?.filter_map(|(_, record)| record);
+        // VMs share their trial's record.
+        let mut ids: Vec<&TrialId> = self.outcomes.iter().map(|outcome| &outcome.id).collect();
+        ids.dedup();
+        let records = ids.into_iter().filter_map(|id| self.read_trial(id));
         let timelines: Vec<_> = records.flat_map(|record| timeline(&record)).collect();
         let page = dunlin_report::html(&Report { timelines: &timelines, ..self.report() });
         std::fs::write(file, page)

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use comfy_table::{Table, presets};
 use dunlin_bench::{Scenario, expected_case_duration, expected_duration, starter};
+use serde_json::json;
 
 use crate::failure::{Exit, Failure, Result};
 use crate::progress::in_words;
@@ -17,7 +18,7 @@ pub(crate) enum Action {
     Check {
         /// The scenario's file (TOML)
         file: PathBuf,
-        /// Print the cases as resolved, as JSON
+        /// Print the scenario as resolved, as JSON
         #[arg(long)]
         json: bool,
     },
@@ -38,9 +39,7 @@ pub(crate) fn run(action: Action) -> Result {
 fn check(file: &Path, json: bool) -> Result {
     let scenario = Scenario::load(file).map_err(|error| Failure::new(Exit::BadInput, &error))?;
     if json {
-        let cases = serde_json::to_string_pretty(&scenario.cases)
-            .map_err(|error| Failure::says(Exit::Failed, format!("cannot write the cases as JSON: {error}")))?;
-        return terminal::print(&(cases + "\n"));
+        return terminal::print(&as_json(&scenario));
     }
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
@@ -57,16 +56,36 @@ fn check(file: &Path, json: bool) -> Result {
     let trials: u32 = scenario.cases.iter().map(|case| case.trials.count).sum();
     let expected = in_words(expected_duration(&scenario));
     terminal::print(&format!(
-        "{}: {}\n{table}\n{} cases, {trials} trials, about {expected}\n",
+        "{}: {}\n{}\n{} cases, {trials} trials, about {expected}\n",
         scenario.name,
         scenario.title,
+        table.trim_fmt(),
         scenario.cases.len()
     ))
 }
 
+/// For programs: the cases as resolved, each with its title and expected duration.
+fn as_json(scenario: &Scenario) -> String {
+    let cases = scenario.cases.iter().map(|case| {
+        let mut object = json!(case);
+        object["title"] = case.title().into();
+        object["expected_s"] = expected_case_duration(case).as_secs().into();
+        object
+    });
+    let document = json!({
+        "name": scenario.name,
+        "title": scenario.title,
+        "expected_s": expected_duration(scenario).as_secs(),
+        "cases": cases.collect::<Vec<_>>(),
+    });
+    format!("{document:#}\n")
+}
+
 fn new(file: &Path) -> Result {
     let written = std::fs::File::create_new(file).and_then(|mut file| file.write_all(starter().as_bytes()));
-    written.map_err(|error| Failure::says(Exit::BadInput, format!("cannot create {}: {error}", file.display())))?;
+    written.map_err(|error| {
+        Failure::says(Exit::BadInput, format!("cannot create {}: {error}", file.display()))
+    })?;
     terminal::say(&format!("wrote {0}; check it with `dunlin scenario check {0}`", file.display()));
     Ok(())
 }
