@@ -48,7 +48,7 @@ pub fn hold(
     let logs = Path::new("/run/dunlin/logs");
     fs::create_dir_all(logs)
         .map_err(|source| BenchError::Io { doing: format!("create {}", logs.display()), source })?;
-    let nest = Nest { case, plan: &plan, world: &world, logs };
+    let nest = Nest { case, plan: &plan, world: &world, logs, cancel };
     let mut journal = Journal::discarding();
     observer.stage("starting the VMs");
     let mut guests = Vec::new();

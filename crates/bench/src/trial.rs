@@ -42,18 +42,19 @@ pub(crate) fn run(trial: &Trial<'_>, world: &World, observer: &mut dyn Observer)
     let recording = Recording::new(trial.folder.clone(), trial.id.clone());
     let run = Run { trial, logs, recording, world, observer };
     let ended = run.all(&mut journal);
-    let Ended { status, error } = match ended {
-        Ok(ended) => ended,
-        Err(BenchError::Cancelled) => {
-            Ended { status: Status::Cancelled, error: Some("ended by the user".into()) }
-        }
-        Err(error) => Ended { status: Status::Failed, error: Some(error_text(&error)) },
+    let (status, error) = match &ended {
+        Ok(ended) => (ended.status, ended.error.clone()),
+        Err(BenchError::Cancelled) => (Status::Cancelled, Some("ended by the user".into())),
+        Err(error) => (Status::Failed, Some(error_text(error))),
     };
     // Whoever was still running has told its end by now.
     journal.drain()?;
     journal.keep(&event(None, None, EventKind::TrialEnded { status, error }))?;
     journal.finish()?;
-    Ok(status)
+    match ended {
+        Err(error) if error.ends_the_run() => Err(error),
+        _ => Ok(status),
+    }
 }
 
 /// What a guest is started in.
@@ -64,6 +65,7 @@ pub(crate) struct Nest<'a> {
     pub(crate) world: &'a World,
     /// Where logs go.
     pub(crate) logs: &'a Path,
+    pub(crate) cancel: &'a Cancel,
 }
 
 /// The stages of a trial and what they share.
@@ -95,7 +97,13 @@ impl Run<'_> {
     }
 
     fn nest(&self) -> Nest<'_> {
-        Nest { case: self.trial.case, plan: self.trial.plan, world: self.world, logs: &self.logs }
+        Nest {
+            case: self.trial.case,
+            plan: self.trial.plan,
+            world: self.world,
+            logs: &self.logs,
+            cancel: self.trial.cancel,
+        }
     }
 
     /// The head of the record.

@@ -65,6 +65,21 @@ fn vm_a_destination_that_is_killed_fails_its_trial_only() {
     );
     assert_eq!(outcomes[1]["status"], "not-converged", "{}", finished.story());
     assert!(source_runs(&finished.events("01-endless-2")));
+    the_hypervisor_sees_what_the_workload_says_it_writes(&outcomes[1]);
+}
+
+/// A workload that an optimiser has removed would report a rate and dirty nothing.
+fn the_hypervisor_sees_what_the_workload_says_it_writes(outcome: &Value) {
+    let achieved = outcome.pointer("/workload/achieved").unwrap();
+    assert!(achieved["passes"].as_u64() > Some(1), "{achieved:#}");
+    let iterations = outcome["iterations"].as_array().unwrap();
+    // The first pass carries the whole guest, the last one was cut off; each in between the whole working set.
+    let between = &iterations[1..iterations.len() - 1];
+    assert!(!between.is_empty(), "{iterations:#?}");
+    for iteration in between {
+        let sent = iteration["wire_bytes"].as_f64().unwrap();
+        assert!(sent > 0.7 * f64::from(32 << 20) && sent < 2.0 * f64::from(32 << 20), "{iteration:#}");
+    }
 }
 
 #[test]

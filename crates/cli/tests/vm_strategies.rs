@@ -72,7 +72,9 @@ fn assert_whole(outcome: &Value) {
     assert!(number(outcome, "/memory_mib/configured") >= number(outcome, "/memory_mib/used"));
     for probe in ["icmp", "udp"] {
         let by = |whom: &str| number(outcome, &format!("/probes/{probe}/answered_by/{whom}"));
-        assert!(by("source") > 0.0 && by("destination") > 0.0, "{outcome:#}");
+        // A suspended VM answers nobody from the command on.
+        assert!(by("source") > 0.0 || outcome["strategy"] == "suspend", "{outcome:#}");
+        assert!(by("destination") > 0.0, "{outcome:#}");
         assert!(by("unknown") <= 0.01 * (by("source") + by("destination")) + 1.0, "{outcome:#}");
     }
     assert_eq!(

@@ -136,7 +136,8 @@ fn run(job: &mut Job<'_>, watch: &mut Watch, journal: &mut Journal) -> Result<Ou
 
 /// Does what has to be done next; an outcome if the migration is to be given up.
 fn act(job: &mut Job<'_>, watch: &mut Watch, journal: &mut Journal) -> Result<Option<Outcome>> {
-    if job.cancel.is_cancelled() {
+    // Once the VM may run at the destination, its way back is cut: the move is seen through.
+    if job.cancel.is_cancelled() && !watch.switch_asked {
         return Ok(Some(Outcome::GaveUp(Status::Cancelled, "ended by the user".into())));
     }
     if watch.waits_for_switchover {
@@ -207,10 +208,12 @@ fn give_up(
     if let Err(error) = job.source.check_alive() {
         return source_died(job, error);
     }
-    let left = cancel(job.source, watch, journal);
-    if matches!(left, Ok(false)) && status != Status::Failed {
-        // It completed while we asked it not to.
-        if let Ok(Outcome::Completed) = wait_for_destination(job, watch, journal) {
+    // A post-copy cannot be cancelled: half of the memory is on each side.
+    if !watch.post_copy_began {
+        let left = cancel(job.source, watch, journal);
+        let completed_meanwhile = matches!(left, Ok(false)) && status != Status::Failed;
+        if completed_meanwhile && matches!(wait_for_destination(job, watch, journal), Ok(Outcome::Completed))
+        {
             return completed(job, watch, journal);
         }
     }

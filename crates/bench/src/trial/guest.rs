@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dunlin_clock::now_ns;
+use dunlin_clock::{Deadline, now_ns};
 use dunlin_guest::{AgentClient, GuestError, Neighbour, Network as GuestNetwork, kernel_args};
 use dunlin_hypervisor::Vm;
 use dunlin_hypervisor::qemu::{
@@ -21,6 +21,8 @@ use crate::{BenchError, Result};
 
 /// Limit of a boot until the agent answers: some 6 s under emulation, more where the machine is busy.
 const BOOT_LIMIT: Duration = Duration::from_secs(120);
+/// How long one question to a booting guest waits before it is seen whether it still makes sense.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Limit of an agent's answer once the guest runs.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 /// Limit of starting or ending a workload: all its memory is touched or checked.
@@ -146,7 +148,7 @@ fn restore(nest: Nest<'_>, spec: &QemuVmSpec, journal: &mut Journal) -> Result<(
 fn make_template(nest: Nest<'_>, spec: &QemuVmSpec, path: &std::path::Path) -> Result<()> {
     let aside = Journal::discarding();
     let mut vm = launch(nest, spec, Start::Boot, aside.sender())?;
-    let agent = await_agent(&vm)?;
+    let agent = await_agent(nest, &mut vm)?;
     // The agent's session ends before the state is saved: the guest comes back to a client it does not know.
     drop(agent);
     Ok(save_template(&mut vm, &nest.plan.source.features, path)?)
@@ -154,8 +156,8 @@ fn make_template(nest: Nest<'_>, spec: &QemuVmSpec, path: &std::path::Path) -> R
 
 fn boot(nest: Nest<'_>, spec: &QemuVmSpec, journal: &mut Journal) -> Result<(QemuVm, AgentClient)> {
     let started_ns = now_ns();
-    let vm = launch(nest, spec, Start::Boot, journal.sender())?;
-    let agent = await_agent(&vm)?;
+    let mut vm = launch(nest, spec, Start::Boot, journal.sender())?;
+    let agent = await_agent(nest, &mut vm)?;
     ready(GuestStart::Booted, started_ns, &vm, journal)?;
     Ok((vm, agent))
 }
@@ -171,18 +173,28 @@ fn launch(
     Ok(QemuVm::launch(Birth { host, binary, features, spec, start, logs: nest.logs, events })?)
 }
 
-/// Waits for a booting guest, but not for one whose hypervisor has ended.
-fn await_agent(vm: &QemuVm) -> Result<AgentClient> {
+/// Waits for a booting guest, but not for one whose hypervisor has ended, and not for one nobody wants any more.
+fn await_agent(nest: Nest<'_>, vm: &mut QemuVm) -> Result<AgentClient> {
     let agent = AgentClient::new(vm.agent_stream()?)?;
-    match agent.identify(BOOT_LIMIT) {
-        Ok(_) => Ok(agent),
-        Err(GuestError::Timeout { .. }) => Err(BenchError::GuestDown {
-            vm: vm.id().to_string(),
-            host: vm.host().to_string(),
-            why: format!("its agent did not answer within {} s", BOOT_LIMIT.as_secs()),
-            console: vm.console_tail(),
-        }),
-        Err(error) => Err(error.into()),
+    let deadline = Deadline::after(BOOT_LIMIT);
+    loop {
+        match agent.identify(deadline.step(PATIENCE)) {
+            Ok(_) => return Ok(agent),
+            Err(GuestError::Timeout { .. }) if !deadline.passed() => {}
+            Err(GuestError::Timeout { .. }) => {
+                return Err(BenchError::GuestDown {
+                    vm: vm.id().to_string(),
+                    host: vm.host().to_string(),
+                    why: format!("its agent did not answer within {} s", BOOT_LIMIT.as_secs()),
+                    console: vm.console_tail(),
+                });
+            }
+            Err(error) => return Err(error.into()),
+        }
+        vm.check_alive()?;
+        if nest.cancel.is_cancelled() {
+            return Err(BenchError::Cancelled);
+        }
     }
 }
 

@@ -39,6 +39,7 @@ pub(crate) fn run(args: Args) -> Result {
         (None, Some(folder)) => (unused(folder)?, None),
         (None, None) => default_folder(&scenario.name),
     };
+    outside_run(&folder)?;
     let order = Order { scenario: &scenario, folder: &folder, resume: args.resume.is_some(), cancel: &cancel };
     let mut progress = RunProgress::new();
     let finished = dunlin_bench::run(&order, inside, &mut progress).map_err(|error| bench_failure(&error));
@@ -49,6 +50,16 @@ pub(crate) fn run(args: Args) -> Result {
     let finished = finished?;
     report::show(&folder)?;
     verdict(&finished)
+}
+
+/// The lab has a `/run` of its own, which goes with it.
+fn outside_run(folder: &Path) -> Result {
+    let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    if absolute.starts_with("/run") {
+        let message = format!("a run cannot be recorded in {}: below /run nothing outlives the lab", folder.display());
+        return Err(Failure::says(Exit::BadInput, message).hint("name a folder elsewhere with --out"));
+    }
+    Ok(())
 }
 
 /// A folder given by the user must not hold another run.

@@ -11,15 +11,15 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// Far above what anything here takes; a test that waits longer has found a hang.
-pub const LIMIT: Duration = Duration::from_secs(150);
+pub(crate) const LIMIT: Duration = Duration::from_secs(150);
 
 /// The program under test.
-pub fn dunlin() -> Command {
+pub(crate) fn dunlin() -> Command {
     Command::new(env!("CARGO_BIN_EXE_dunlin"))
 }
 
 /// Why no VM can be run here; `None` if one can. Asked once, of the program itself.
-pub fn lack() -> Option<&'static str> {
+pub(crate) fn lack() -> Option<&'static str> {
     static LACK: OnceLock<Option<String>> = OnceLock::new();
     let lack = LACK.get_or_init(|| {
         let fetched = dunlin().args(["guest", "fetch"]).output().unwrap();
@@ -44,34 +44,34 @@ macro_rules! need_vms {
 }
 
 /// A run of a scenario, in a folder of its own.
-pub struct Run {
+pub(crate) struct Run {
     /// Where its record is.
-    pub folder: PathBuf,
+    pub(crate) folder: PathBuf,
     child: Child,
     lab: String,
     dir: Option<tempfile::TempDir>,
 }
 
 /// How a run ended.
-pub struct Finished {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
-    pub folder: PathBuf,
+pub(crate) struct Finished {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    pub(crate) folder: PathBuf,
     /// Keeps the folder until the test is done with it.
-    pub dir: tempfile::TempDir,
+    pub(crate) dir: tempfile::TempDir,
 }
 
 impl Run {
     /// Begins `dunlin bench` with a scenario's text (without its name).
-    pub fn start(name: &str, scenario: &str) -> Self {
+    pub(crate) fn start(name: &str, scenario: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("run");
         Self::start_in(name, scenario, dir, folder, "--out")
     }
 
     /// The same in a given folder (`--out` or `--resume`), below a directory that is kept.
-    pub fn start_in(name: &str, scenario: &str, dir: tempfile::TempDir, folder: PathBuf, how: &str) -> Self {
+    pub(crate) fn start_in(name: &str, scenario: &str, dir: tempfile::TempDir, folder: PathBuf, how: &str) -> Self {
         let file = dir.path().join("scenario.toml");
         fs::write(&file, format!("name = \"{name}\"\n{scenario}")).unwrap();
         // To files: a full pipe would hold the program up.
@@ -83,25 +83,25 @@ impl Run {
     }
 
     /// Sends a signal to the outer process.
-    pub fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: &str) {
         let status = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
         assert!(status.success());
     }
 
     /// Runs a command on a host of the run's lab.
-    pub fn on_host(&self, host: &str, command: &[&str]) -> Output {
+    pub(crate) fn on_host(&self, host: &str, command: &[&str]) -> Output {
         dunlin().args(["lab", "shell", "--lab", &self.lab, host, "--"]).args(command).output().unwrap()
     }
 
     /// Waits for the migration of a trial to be under way: the second pass of a VM that keeps dirtying its memory.
-    pub fn await_migration(&mut self, trial: &str) {
+    pub(crate) fn await_migration(&mut self, trial: &str) {
         let log = self.folder.join("logs").join(trial).join("vm0-host-a-qmp.log");
         let under_way = |log: &str| log.contains(r#""event": "MIGRATION_PASS", "data": {"pass": 2}"#);
         self.until("a second pass", || fs::read_to_string(&log).is_ok_and(|log| under_way(&log)));
     }
 
     /// Waits until something holds; fails if the run ends before.
-    pub fn until(&mut self, what: &str, mut holds: impl FnMut() -> bool) {
+    pub(crate) fn until(&mut self, what: &str, mut holds: impl FnMut() -> bool) {
         let began = now();
         while !holds() {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -113,7 +113,7 @@ impl Run {
     }
 
     /// The processes in the lab's pid namespace: all that the run started.
-    pub fn inner_pids(&self) -> Vec<u32> {
+    pub(crate) fn inner_pids(&self) -> Vec<u32> {
         let title = format!("dunlin-lab:{}", self.lab);
         let first = pids().into_iter().find(|pid| cmdline(*pid).first() == Some(&title));
         let Some(world) = first.and_then(|pid| namespace(pid, "pid")) else { return Vec::new() };
@@ -121,14 +121,14 @@ impl Run {
     }
 
     /// The hypervisor's process on a host.
-    pub fn hypervisor(&self, host: &str) -> u32 {
+    pub(crate) fn hypervisor(&self, host: &str) -> u32 {
         let mark = format!("vm0-{host}-qmp");
         let is_it = |pid: &u32| cmdline(*pid).iter().any(|word| word.contains(&mark));
         self.inner_pids().into_iter().find(is_it).expect("a hypervisor on the host")
     }
 
     /// Waits for the end of the run.
-    pub fn finish(mut self) -> Finished {
+    pub(crate) fn finish(mut self) -> Finished {
         let began = now();
         let code = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -157,12 +157,12 @@ impl Drop for Run {
 
 impl Finished {
     /// The lines of `trials.jsonl`.
-    pub fn outcomes(&self) -> Vec<Value> {
+    pub(crate) fn outcomes(&self) -> Vec<Value> {
         outcomes(&self.folder)
     }
 
     /// The events of a trial, which must be whole.
-    pub fn events(&self, trial: &str) -> Vec<Value> {
+    pub(crate) fn events(&self, trial: &str) -> Vec<Value> {
         let path = self.folder.join("events").join(format!("{trial}.jsonl.zst"));
         let read = dunlin_record::read_events(&path).unwrap();
         assert!(!read.truncated, "{} breaks off", path.display());
@@ -170,36 +170,36 @@ impl Finished {
     }
 
     /// What a failing assertion should show.
-    pub fn story(&self) -> String {
+    pub(crate) fn story(&self) -> String {
         format!("code {:?}\n{}\n{}\n{:#?}", self.code, self.stderr, self.stdout, self.outcomes())
     }
 }
 
 /// The lines of a run's `trials.jsonl`, each of which must be valid.
-pub fn outcomes(folder: &Path) -> Vec<Value> {
+pub(crate) fn outcomes(folder: &Path) -> Vec<Value> {
     let text = fs::read_to_string(folder.join("trials.jsonl")).unwrap_or_default();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// All processes.
-pub fn pids() -> Vec<u32> {
+pub(crate) fn pids() -> Vec<u32> {
     let entries = fs::read_dir("/proc").unwrap();
     entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
 /// A process's words; none if it is gone.
-pub fn cmdline(pid: u32) -> Vec<String> {
+pub(crate) fn cmdline(pid: u32) -> Vec<String> {
     let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     bytes.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
 }
 
 /// The identity of a namespace of a process.
-pub fn namespace(pid: u32, kind: &str) -> Option<String> {
+pub(crate) fn namespace(pid: u32, kind: &str) -> Option<String> {
     fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok().map(|link| link.to_string_lossy().into_owned())
 }
 
 /// Every namespace that some process of the list is in and we are not.
-pub fn foreign_namespaces(of: &[u32]) -> BTreeSet<String> {
+pub(crate) fn foreign_namespaces(of: &[u32]) -> BTreeSet<String> {
     let foreign = |kind: &str| {
         let own = namespace(std::process::id(), kind);
         of.iter()
@@ -211,6 +211,6 @@ pub fn foreign_namespaces(of: &[u32]) -> BTreeSet<String> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test's own patience is no measurement")]
-pub fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }
