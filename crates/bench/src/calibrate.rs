@@ -74,7 +74,7 @@ pub fn calibrate(
     rig.rest_until(now_ns() + WARM_UP_NS)?;
     let mut schedule = Schedule::new(order.sizes_ms, order.repetitions);
     while let Some(planned) = schedule.next() {
-        observer(&schedule.progress(&planned));
+        observer(&schedule.progress(&planned, ping::expected(order.sizes_ms)));
         let sample = one_outage(&rig, &mut watch, &planned, schedule.phase())?;
         match noise(&sample) {
             None => findings.sound.push((planned, sample)),

@@ -115,7 +115,7 @@ impl Record {
         let host = HostId::new("host-a");
         let started = EventKind::TrialStarted {
             scenario: "calibrate".into(),
-            case: Box::new(case()),
+            case: Box::new(case(interval_ms)),
             trial: 1,
             source: host.clone(),
             destination: host,
@@ -152,8 +152,9 @@ impl Record {
     }
 }
 
-/// A case whose outages count only if they overlap the injection.
-fn case() -> Case {
+/// A case whose outages count only if they overlap the injection, or the two intervals after it: in an injection shorter
+/// than an interval there may be no answer to show that the service was there at all.
+fn case(interval_ms: f64) -> Case {
     Case {
         name: "calibrate".into(),
         dials: BTreeMap::new(),
@@ -163,7 +164,7 @@ fn case() -> Case {
         probes: Probes::default(),
         workload: None,
         strategy: Strategy::PreCopy,
-        trials: Trials { settle_s: 0.0, ..Trials::default() },
+        trials: Trials { settle_s: 2.0 * interval_ms / 1e3, ..Trials::default() },
     }
 }
 
@@ -214,6 +215,13 @@ mod tests {
     fn gaps_that_do_not_overlap_the_injection_are_not_its_own() {
         let is_lost = |seq| (1000..1020).contains(&seq) || (1100..1300).contains(&seq);
         assert_eq!(downtimes(injection(20), rows(is_lost), rows(is_lost)), [Some(20.0); 2]);
+    }
+
+    #[test]
+    fn an_injection_too_short_to_be_seen_is_measured_as_nothing() {
+        let mut short = injection(1);
+        short.end_ns = short.start_ns + 100_000;
+        assert_eq!(downtimes(short, rows(|_| false), rows(|_| false)), [Some(0.0); 2]);
     }
 
     #[test]

@@ -32,12 +32,11 @@ pub(super) fn compare(
 ) -> Result<Option<Vec<PingAccount>>> {
     let mut accounts = Vec::new();
     for (done, &asked_ms) in order.sizes_ms.iter().enumerate() {
-        let left_s = order.sizes_ms[done..].iter().map(|size| running_s(*size)).sum();
         observer(&CalibrationProgress {
             done,
             total: order.sizes_ms.len(),
             doing: format!("ping, drop {asked_ms} ms"),
-            left: Duration::from_secs(left_s),
+            left: expected(&order.sizes_ms[done..]),
         });
         let Some(ping) = Ping::start(rig, order.interval_ms, running_s(asked_ms))? else { return Ok(None) };
         let length_ns = Planned { fault: Fault::Drop, asked_ms }.length_ns();
@@ -46,6 +45,11 @@ pub(super) fn compare(
         accounts.push(PingAccount { asked_ms, injected_ms: length_ms(&injection), reading });
     }
     Ok(Some(accounts))
+}
+
+/// How long it takes for these sizes.
+pub(super) fn expected(sizes_ms: &[u32]) -> Duration {
+    Duration::from_secs(sizes_ms.iter().map(|asked_ms| running_s(*asked_ms)).sum())
 }
 
 /// How long ping runs around an outage, in whole seconds, as it wants them.

@@ -76,13 +76,13 @@ impl Schedule {
         (self.made as f64 * GOLDEN_RATIO).fract()
     }
 
-    /// How far it is, when `next` is about to be made.
-    pub(super) fn progress(&self, next: &Planned) -> CalibrationProgress {
+    /// How far it is, when `next` is about to be made and something that takes `then` follows the last.
+    pub(super) fn progress(&self, next: &Planned, then: Duration) -> CalibrationProgress {
         CalibrationProgress {
             done: self.made - 1,
             total: self.made + self.waiting.len(),
             doing: format!("{} {} ms", super::certificate::fault_name(next.fault), next.asked_ms),
-            left: next.expected() + self.waiting.iter().map(Planned::expected).sum::<Duration>(),
+            left: next.expected() + self.waiting.iter().map(Planned::expected).sum::<Duration>() + then,
         }
     }
 }
@@ -116,16 +116,16 @@ mod tests {
     }
 
     #[test]
-    fn progress_counts_down_to_nothing() {
+    fn progress_counts_down_to_what_follows() {
         let mut schedule = Schedule::new(&[5, 1000], 1);
         let mut lefts = Vec::new();
         while let Some(planned) = schedule.next() {
-            let progress = schedule.progress(&planned);
+            let progress = schedule.progress(&planned, Duration::from_secs(7));
             assert_eq!((progress.done, progress.total), (lefts.len(), 4));
             lefts.push(progress.left);
         }
         assert!(lefts.windows(2).all(|pair| pair[0] > pair[1]), "{lefts:?}");
-        assert!(lefts[3] > Duration::from_secs(1));
+        assert!(lefts[3] > Duration::from_secs(8));
     }
 
     #[test]

@@ -95,8 +95,10 @@ impl Progress {
     fn show(&self, step: &CalibrationProgress) {
         let left = in_words(step.left);
         if !self.0.is_hidden() {
-            self.0.set_length(step.total as u64);
-            self.0.set_position(step.done as u64);
+            self.0.update(|state| {
+                state.set_len(step.total as u64);
+                state.set_pos(step.done as u64);
+            });
             self.0.set_message(format!("{} (about {left} left)", step.doing));
         } else if step.done.is_multiple_of(LINE_EVERY) {
             terminal::say(&format!("{}/{}: {} (about {left} left)", step.done, step.total, step.doing));
