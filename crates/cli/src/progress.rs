@@ -1,92 +1,118 @@
 //! A run's progress: a bar with the time left on a terminal, plain lines elsewhere.
 
+mod estimate;
+
+use std::fmt::Write;
 use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dunlin_bench::Observer;
 use dunlin_clock::now_ns;
 use dunlin_record::{Outcome, Status};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::terminal;
+use estimate::Estimate;
 
 /// Tells a person how a run goes.
 pub(crate) struct RunProgress {
     bar: ProgressBar,
-    started_ns: i64,
     trials: usize,
-    expected: Duration,
-    expected_done: Duration,
-    current: (usize, Duration, String),
+    estimate: Shared,
+}
+
+/// The bar is drawn anew a few times a second, on a thread of its own.
+#[derive(Clone, Default)]
+struct Shared(Arc<Mutex<Estimate>>);
+
+impl Shared {
+    fn get(&self) -> MutexGuard<'_, Estimate> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl RunProgress {
     pub(crate) fn new() -> Self {
-        let target = if terminal::is_watched() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let bar = ProgressBar::with_draw_target(None, target);
-        // The template is a constant that a test checks.
-        if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
-            bar.set_style(style.progress_chars("=> "));
-        }
-        Self {
-            bar,
-            started_ns: now_ns(),
-            trials: 0,
-            expected: Duration::ZERO,
-            expected_done: Duration::ZERO,
-            current: (0, Duration::ZERO, String::new()),
+        let target =
+            if terminal::is_watched() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let progress =
+            Self { bar: ProgressBar::with_draw_target(None, target), trials: 0, estimate: Shared::default() };
+        progress.set_style(TEMPLATE_BEFORE);
+        progress.bar.enable_steady_tick(TICK);
+        progress
+    }
+
+    fn set_style(&self, template: &str) {
+        // The templates are constants that a test checks.
+        if let Ok(style) = style(template, &self.estimate) {
+            self.bar.set_style(style);
         }
     }
 
     fn line(&self, text: &str) {
         if self.bar.is_hidden() { terminal::say(text) } else { self.bar.suspend(|| terminal::say(text)) }
     }
-
-    /// What is left by the expected durations, corrected by how true they were so far.
-    fn left(&self) -> Duration {
-        let spent = Duration::from_nanos(u64::try_from(now_ns() - self.started_ns).unwrap_or(0));
-        let pace = if self.expected_done.as_secs_f64() > 1.0 {
-            (spent.as_secs_f64() / self.expected_done.as_secs_f64()).clamp(0.2, 5.0)
-        } else {
-            1.0
-        };
-        self.expected.saturating_sub(self.expected_done).mul_f64(pace)
-    }
 }
 
-const TEMPLATE: &str = "{spinner} [{bar:24}] {prefix} {wide_msg}";
+const TICK: Duration = Duration::from_millis(200);
+/// Before the run begins, as long as it is not known how much there is to do.
+const TEMPLATE_BEFORE: &str = "{spinner} {wide_msg}";
+const TEMPLATE: &str = "{spinner} [{done}] {prefix} {wide_msg} {left}";
+
+fn style(template: &str, estimate: &Shared) -> Result<ProgressStyle, impl std::error::Error + use<>> {
+    let (of_done, of_left) = (estimate.clone(), estimate.clone());
+    let done = move |_: &ProgressState, out: &mut dyn Write| {
+        let _ = out.write_str(&drawn(of_done.get().fraction(now_ns())));
+    };
+    let left = move |_: &ProgressState, out: &mut dyn Write| {
+        let _ = write!(out, "about {} left", in_words(of_left.get().left(now_ns())));
+    };
+    ProgressStyle::with_template(template).map(|style| style.with_key("done", done).with_key("left", left))
+}
+
+/// A bar of 24 columns.
+fn drawn(fraction: f64) -> String {
+    const COLUMNS: usize = 24;
+    let full = (fraction.clamp(0.0, 1.0) * COLUMNS as f64) as usize;
+    let head = if full > 0 && full < COLUMNS { ">" } else { "" };
+    format!("{:<COLUMNS$}", "=".repeat(full - head.len()) + head)
+}
 
 impl Observer for RunProgress {
     fn run_started(&mut self, title: &str, trials: usize, expected: Duration, folder: &Path) {
-        (self.started_ns, self.trials, self.expected) = (now_ns(), trials, expected);
-        self.line(&format!("{title}: {trials} trials, about {}, recorded in {}", in_words(expected), folder.display()));
-        self.bar.set_length(expected.as_secs().max(1));
-        self.bar.enable_steady_tick(Duration::from_millis(200));
+        self.trials = trials;
+        *self.estimate.get() = Estimate::of(expected);
+        self.line(&format!(
+            "{title}: {trials} trials, about {}, recorded in {}",
+            in_words(expected),
+            folder.display()
+        ));
+        self.bar.set_message("");
+        self.set_style(TEMPLATE);
     }
 
     fn trial_started(&mut self, number: usize, title: &str, expected: Duration) {
-        self.current = (number, expected, title.to_owned());
-        self.bar.set_position(self.expected_done.as_secs());
-        self.bar.set_prefix(format!("trial {number}/{}", self.trials));
+        self.estimate.get().trial_started(expected, now_ns());
+        self.bar.set_prefix(format!("{number}/{} {title}:", self.trials));
         if self.bar.is_hidden() {
-            let left = in_words(self.left());
+            let left = in_words(self.estimate.get().left(now_ns()));
             terminal::say(&format!("trial {number}/{}: {title} (about {left} left in all)", self.trials));
         }
     }
 
     fn stage(&mut self, text: &str) {
-        let left = if self.trials == 0 { String::new() } else { format!(" (about {} left)", in_words(self.left())) };
-        self.bar.set_message(format!("{}: {text}{left}", self.current.2));
-        self.bar.tick();
+        self.bar.set_message(text.to_owned());
+        // The stages of a trial go by too fast for lines of their own.
+        if self.bar.is_hidden() && self.trials == 0 {
+            terminal::say(text);
+        }
     }
 
     fn trial_ended(&mut self, outcomes: &[Outcome]) {
+        self.estimate.get().trial_ended(now_ns());
         for outcome in outcomes {
             self.line(&outcome_line(outcome));
-        }
-        self.expected_done += self.current.1;
-        if self.current.0 == self.trials {
-            self.bar.finish_and_clear();
         }
     }
 
@@ -102,16 +128,17 @@ impl Drop for RunProgress {
 }
 
 fn outcome_line(outcome: &Outcome) -> String {
-    let ms = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.0} ms"));
+    let ms = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.0}"));
     let head = format!("  {} trial {}: {}", outcome.case.title(), outcome.trial, outcome.status);
+    let downtime = &outcome.downtime_ms;
     match (outcome.status, &outcome.error) {
         (Status::Completed, _) => format!(
-            "{head} in {}, downtime reported {}, paused {}, icmp {}, udp {}",
+            "{head} in {} ms; downtime in ms: reported {}, paused {}, icmp {}, udp {}",
             ms(outcome.total_time_ms),
-            ms(outcome.downtime_ms.reported),
-            ms(outcome.downtime_ms.paused),
-            ms(outcome.downtime_ms.icmp),
-            ms(outcome.downtime_ms.udp),
+            ms(downtime.reported),
+            ms(downtime.paused),
+            ms(downtime.icmp),
+            ms(downtime.udp),
         ),
         (_, Some(error)) => format!("{head}: {error}"),
         (_, None) => head,
@@ -139,7 +166,23 @@ mod tests {
     }
 
     #[test]
-    fn the_bar_has_a_template_that_indicatif_takes() {
-        assert!(ProgressStyle::with_template(TEMPLATE).is_ok());
+    fn a_bar_is_as_long_as_what_is_done() {
+        for (fraction, bar) in [
+            (0.0, "                        "),
+            (0.05, ">                       "),
+            (0.5, "===========>            "),
+            (0.99, "======================> "),
+            (1.0, "========================"),
+            (7.0, "========================"),
+        ] {
+            assert_eq!(drawn(fraction), bar, "{fraction}");
+        }
+    }
+
+    #[test]
+    fn the_bar_has_templates_that_indicatif_takes() {
+        for template in [TEMPLATE_BEFORE, TEMPLATE] {
+            assert!(style(template, &Shared::default()).is_ok(), "{template}");
+        }
     }
 }
