@@ -34,16 +34,21 @@ impl Case {
     /// The case's name followed by its dials' values, as in `dirty 16`: unique within a scenario.
     #[must_use]
     pub fn title(&self) -> String {
-        let mut title = self.name.clone();
-        for value in self.dials.values() {
-            title.push(' ');
-            match value {
-                serde_json::Value::String(text) => title.push_str(text),
-                other => title.push_str(&other.to_string()),
-            }
-        }
-        title
+        title(&self.name, &self.dials)
     }
+}
+
+/// A name followed by its dials' values.
+pub(crate) fn title(name: &str, dials: &BTreeMap<String, serde_json::Value>) -> String {
+    let mut title = name.to_owned();
+    for value in dials.values() {
+        title.push(' ');
+        match value {
+            serde_json::Value::String(text) => title.push_str(text),
+            other => title.push_str(&other.to_string()),
+        }
+    }
+    title
 }
 
 /// The virtual machine to be moved.

@@ -79,15 +79,7 @@ impl CaseLabel {
     /// Name and dials, as in `dirty 16`.
     #[must_use]
     pub fn title(&self) -> String {
-        let mut title = self.name.clone();
-        for value in self.dials.values() {
-            title.push(' ');
-            match value {
-                serde_json::Value::String(text) => title.push_str(text),
-                other => title.push_str(&other.to_string()),
-            }
-        }
-        title
+        crate::case::title(&self.name, &self.dials)
     }
 }
 

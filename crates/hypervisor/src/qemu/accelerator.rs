@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use dunlin_clock::Deadline;
 use dunlin_record::Accelerator;
-use dunlin_testbed::{Host, Launch};
+use dunlin_testbed::Host;
 
 use super::features::QemuFeatures;
-use super::launch::QemuBinary;
-use crate::{HypervisorError, Result};
+use super::launch::{self, QemuBinary};
+use crate::Result;
 
 /// A guest under KVM boots in a second or two; under one that hangs it never does.
 const BOOT_LIMIT: Duration = Duration::from_secs(15);
@@ -92,17 +92,7 @@ fn boots_under_kvm(host: &Arc<dyn Host>, binary: &QemuBinary, boot: TrialBoot<'_
     }
     args.extend(["-append".into(), boot.kernel_args.into()]);
     args.extend(["-serial".into(), format!("file:{}", console.display()).into()]);
-    let launch = Launch {
-        program: binary.program.clone(),
-        args,
-        stdout: "/dev/null".into(),
-        stderr: "/dev/null".into(),
-    };
-    let mut process = host.launch(launch).map_err(|source| HypervisorError::Start {
-        program: binary.program.display().to_string(),
-        host: host.id().clone(),
-        source,
-    })?;
+    let mut process = launch::start(host, binary, args, "/dev/null".into(), "/dev/null".into())?;
     let deadline = Deadline::after(BOOT_LIMIT);
     let mut booted = false;
     while !booted && !deadline.passed() && process.try_wait()?.is_none() {

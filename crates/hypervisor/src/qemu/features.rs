@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dunlin_record::{HypervisorSettings, Strategy};
-use dunlin_testbed::{Host, Launch};
+use dunlin_testbed::Host;
 use serde_json::{Value, json};
 
-use super::launch::QemuBinary;
+use super::launch::{self, QemuBinary};
 use super::qmp::{Qmp, QmpError};
 use crate::{HypervisorError, Result};
 
@@ -46,17 +46,7 @@ impl QemuFeatures {
         }
         args.extend(["-machine", "none", "-nodefaults", "-display", "none", "-S", "-qmp"].map(Into::into));
         args.push(format!("unix:{},server=on,wait=off", socket.display()).into());
-        let launch = Launch {
-            program: binary.program.clone(),
-            args,
-            stdout: "/dev/null".into(),
-            stderr: stderr.clone(),
-        };
-        let mut process = host.launch(launch).map_err(|source| HypervisorError::Start {
-            program: binary.program.display().to_string(),
-            host: host.id().clone(),
-            source,
-        })?;
+        let mut process = launch::start(host, binary, args, "/dev/null".into(), stderr.clone())?;
         let asked = (|| {
             let stream = host.connect(&socket, ANSWER_LIMIT)?;
             let qmp = Qmp::negotiate(stream, Box::new(|_| ()), Box::new(std::io::sink()), ANSWER_LIMIT)

@@ -2,10 +2,13 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use dunlin_record::{Accelerator, VmId};
+use dunlin_testbed::{Host, Launch, Process};
 
 use super::checkpoints::TRACE_POINT;
+use crate::{HypervisorError, Result};
 
 /// A QEMU program.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -64,6 +67,22 @@ pub(super) struct Endpoints {
 
 /// The name of the virtio-serial port that the guest's agent looks for.
 const AGENT_PORT: &str = "dunlin.agent";
+
+/// Starts a QEMU on a host.
+pub(super) fn start(
+    host: &Arc<dyn Host>,
+    binary: &QemuBinary,
+    args: Vec<OsString>,
+    stdout: PathBuf,
+    stderr: PathBuf,
+) -> Result<Process> {
+    let launch = Launch { program: binary.program.clone(), args, stdout, stderr };
+    host.launch(launch).map_err(|source| HypervisorError::Start {
+        program: binary.program.display().to_string(),
+        host: host.id().clone(),
+        source,
+    })
+}
 
 /// The words after the program's name.
 pub(super) fn arguments(

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use dunlin_clock::{Deadline, Mapping};
 use dunlin_record::{Accelerator, Event, EventKind, HostId, HypervisorIdentity, HypervisorReport, VmId};
-use dunlin_testbed::{Host, Launch, Network, Process};
+use dunlin_testbed::{Host, Network, Process};
 use serde_json::{Value, json};
 
 use super::checkpoints::parse_checkpoints;
 use super::events::translate;
 use super::features::{QemuFeatures, append};
-use super::launch::{Endpoints, QemuBinary, QemuVmSpec, Start, arguments};
+use super::launch::{self, Endpoints, QemuBinary, QemuVmSpec, Start, arguments};
 use super::progress;
 use super::qmp::{Qmp, QmpError};
 use crate::{HypervisorError, MigrationNeeds, MigrationSettings, Progress, Result, RunState, Vm};
@@ -78,17 +78,8 @@ impl QemuVm {
         let stderr = logs.join(format!("{name}-stderr.log"));
         let transcript = append(&logs.join(format!("{name}-qmp.log")))?;
         let args = arguments(binary, spec, &endpoints, start, features.checkpoints);
-        let launch = Launch {
-            program: binary.program.clone(),
-            args,
-            stdout: logs.join(format!("{name}-stdout.log")),
-            stderr: stderr.clone(),
-        };
-        let mut process = host.launch(launch).map_err(|source| HypervisorError::Start {
-            program: binary.program.display().to_string(),
-            host: host.id().clone(),
-            source,
-        })?;
+        let mut process =
+            launch::start(host, binary, args, logs.join(format!("{name}-stdout.log")), stderr.clone())?;
         let connected = connect_while_alive(host, &endpoints.qmp, &mut process);
         let stream = connected.map_err(|error| ended_or(error, &mut process, spec, host, &stderr))?;
         let handler = {
