@@ -64,7 +64,7 @@ impl<'a> Rig<'a> {
         Ok(())
     }
 
-    pub(super) fn check_cancel(&self) -> Result<()> {
+    fn check_cancel(&self) -> Result<()> {
         if self.cancel.is_cancelled() { Err(BenchError::Cancelled) } else { Ok(()) }
     }
 
