@@ -110,7 +110,8 @@ impl BenchError {
     pub fn is_unsupported(&self) -> bool {
         matches!(
             self,
-            Self::Hypervisor(HypervisorError::Unsupported { .. }) | Self::Testbed(TestbedError::Unsupported { .. })
+            Self::Hypervisor(HypervisorError::Unsupported { .. })
+                | Self::Testbed(TestbedError::Unsupported { .. })
         )
     }
 }

@@ -13,8 +13,8 @@ mod trial;
 mod world;
 
 pub use calibrate::{
-    Calibration, CalibrationOrder, CalibrationProgress, Cell, Excluded, PingAccount, PingReading, ProbeCost, ProbeReading,
-    Verdict, calibrate,
+    Calibration, CalibrationOrder, CalibrationProgress, Cell, Excluded, PingAccount, PingReading, ProbeCost,
+    ProbeReading, Verdict, calibrate,
 };
 pub use error::{BenchError, Result};
 pub use examine::{Examination, examine};
@@ -22,5 +22,6 @@ pub use hold::{HeldVm, hold};
 pub use observer::Observer;
 pub use runner::{Finished, Order, run};
 pub use scenario::{
-    Problem, ProblemKind, Scenario, ScenarioError, expected_case_duration, expected_duration, starter, trial_id,
+    Problem, ProblemKind, Scenario, ScenarioError, expected_case_duration, expected_duration, starter,
+    trial_id,
 };

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dunlin_record::{RecordError, Result, RunFolder, SeriesWriter, TrialId, shapes};
+use dunlin_wire::RowSink;
 
 /// Makes the series of one trial.
 #[derive(Clone)]
@@ -55,7 +56,7 @@ impl SeriesHandle {
     }
 
     /// A sink that appends the rows it is given.
-    pub(crate) fn sink(&self) -> Box<dyn FnMut(&[i64]) + Send> {
+    pub(crate) fn sink(&self) -> RowSink {
         let series = self.clone();
         Box::new(move |rows| series.push(rows))
     }

@@ -56,9 +56,8 @@ fn failure_of(error: &BenchError) -> Failure {
         BenchError::Migrate(MigrateError::Hypervisor(inner)) => hypervisor_failure(inner),
         BenchError::Migrate(MigrateError::Record(inner)) | BenchError::Record(inner) => record_failure(inner),
         BenchError::Guest(inner) => guest_failure(inner),
-        BenchError::NoKernel { .. } => {
-            Failure::new(Exit::Machine, error).hint("fetch one with `dunlin guest fetch`, or name your own by vm.kernel")
-        }
+        BenchError::NoKernel { .. } => Failure::new(Exit::Machine, error)
+            .hint("fetch one with `dunlin guest fetch`, or name your own by vm.kernel"),
         BenchError::NothingToRun { .. } => {
             Failure::new(Exit::Machine, error).hint("`dunlin doctor` says what this machine can do")
         }

@@ -40,7 +40,8 @@ pub(crate) fn run(args: Args) -> Result {
         (None, None) => default_folder(&scenario.name),
     };
     outside_run(&folder)?;
-    let order = Order { scenario: &scenario, folder: &folder, resume: args.resume.is_some(), cancel: &cancel };
+    let order =
+        Order { scenario: &scenario, folder: &folder, resume: args.resume.is_some(), cancel: &cancel };
     let mut progress = RunProgress::new();
     let finished = dunlin_bench::run(&order, inside, &mut progress).map_err(|error| bench_failure(&error));
     drop(progress);
@@ -56,7 +57,8 @@ pub(crate) fn run(args: Args) -> Result {
 fn outside_run(folder: &Path) -> Result {
     let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     if absolute.starts_with("/run") {
-        let message = format!("a run cannot be recorded in {}: below /run nothing outlives the lab", folder.display());
+        let message =
+            format!("a run cannot be recorded in {}: below /run nothing outlives the lab", folder.display());
         return Err(Failure::says(Exit::BadInput, message).hint("name a folder elsewhere with --out"));
     }
     Ok(())
@@ -66,7 +68,9 @@ fn outside_run(folder: &Path) -> Result {
 fn unused(folder: PathBuf) -> Result<PathBuf> {
     if folder.join("run.json").exists() {
         let message = format!("{} holds a run already", folder.display());
-        return Err(Failure::says(Exit::BadInput, message).hint("go on with it by --resume, or name another folder"));
+        return Err(
+            Failure::says(Exit::BadInput, message).hint("go on with it by --resume, or name another folder")
+        );
     }
     Ok(folder)
 }

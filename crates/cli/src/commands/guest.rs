@@ -7,7 +7,7 @@ use crate::failure::Result;
 use crate::terminal;
 
 /// Fetch what guests boot from.
-#[derive(clap::Subcommand)]
+#[derive(Clone, Copy, clap::Subcommand)]
 pub(crate) enum Action {
     /// Fetch the distribution's kernel for VMs into the cache (nothing is installed), and build the guest's image
     Fetch,

@@ -69,7 +69,10 @@ fn only_lab() -> Result<String> {
     let mut labs = dunlin_testbed::running_labs().map_err(|error| testbed_failure(&error))?;
     match (labs.pop(), labs.len()) {
         (Some(lab), 0) => Ok(lab),
-        (None, _) => Err(Failure::says(Exit::BadInput, "no lab is up here").hint("make one with `dunlin lab up SCENARIO`")),
+        (None, _) => {
+            Err(Failure::says(Exit::BadInput, "no lab is up here")
+                .hint("make one with `dunlin lab up SCENARIO`"))
+        }
         (Some(lab), _) => {
             labs.push(lab);
             Err(Failure::says(Exit::BadInput, format!("several labs are up: {}", labs.join(", ")))

@@ -1,5 +1,6 @@
 //! Runs of the real program with real VMs, for tests: started, watched from outside, ended whatever happens.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
+#![expect(clippy::unwrap_used, reason = "only tests use it, which should panic")]
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -71,7 +72,13 @@ impl Run {
     }
 
     /// The same in a given folder (`--out` or `--resume`), below a directory that is kept.
-    pub(crate) fn start_in(name: &str, scenario: &str, dir: tempfile::TempDir, folder: PathBuf, how: &str) -> Self {
+    pub(crate) fn start_in(
+        name: &str,
+        scenario: &str,
+        dir: tempfile::TempDir,
+        folder: PathBuf,
+        how: &str,
+    ) -> Self {
         let file = dir.path().join("scenario.toml");
         fs::write(&file, format!("name = \"{name}\"\n{scenario}")).unwrap();
         // To files: a full pipe would hold the program up.
