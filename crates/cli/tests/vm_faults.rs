@@ -1,4 +1,5 @@
 //! What goes wrong for real: killed hypervisors and dunlins, cut links, full disks, impatient users.
+#![expect(clippy::unwrap_used, reason = "a test panics where it fails")]
 
 mod harness;
 
