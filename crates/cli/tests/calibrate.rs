@@ -1,6 +1,5 @@
 //! `dunlin calibrate` for real: a lab, a relay, probes. Needs the right to make namespaces; skipped without.
 #![expect(
-    clippy::unwrap_used,
     clippy::print_stderr,
     reason = "helpers of tests fail the test, or say why it is skipped"
 )]
