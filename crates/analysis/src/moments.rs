@@ -14,6 +14,8 @@ const BARE_FRAME_BYTES: i64 = 94;
 /// The moments of a migration, in ns of the bench's clock; absent = not seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Moments {
+    /// From here to the command the service is as usual; what came earlier was its warming up.
+    pub(crate) baseline_start: i64,
     /// The migrate command.
     pub(crate) command: i64,
     /// Both ends complete; absent unless the trial completed.
@@ -52,6 +54,7 @@ impl Moments {
             .map(|event| event.t_ns);
         let last_event = trial.events().next_back().map_or(command, |event| event.t_ns);
         let end = completed.unwrap_or_else(|| given_up(trial, command).unwrap_or(last_event));
+        let baseline_ns = (trial.case.trials.baseline_s * 1e9).max(0.0) as i64;
         let settle_ns = (trial.case.trials.settle_s * 1e9).max(0.0) as i64;
         let running = trial
             .events_on(trial.destination)
@@ -59,6 +62,7 @@ impl Moments {
             .find(|event| event.kind == EventKind::VcpusRunning)
             .map(|event| event.t_ns);
         let mut moments = Self {
+            baseline_start: command.saturating_sub(baseline_ns),
             command,
             completed,
             end,
@@ -147,6 +151,7 @@ mod tests {
     #[test]
     fn the_moments_of_a_completed_migration() {
         let expected = Moments {
+            baseline_start: ns(-1000.0),
             command: ns(0.0),
             completed: Some(ns(543.0)),
             end: ns(543.0),

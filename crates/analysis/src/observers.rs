@@ -114,7 +114,8 @@ fn is_in_window(t_ns: i64, moments: &Moments) -> bool {
 /// Round trips of the requests that were sent and answered before the migration, sorted.
 fn baseline_round_trips(log: &ProbeLog, moments: &Moments) -> Vec<i64> {
     let before = |request: &&Request| {
-        request.answered_ns.is_some_and(|t_ns| t_ns.max(request.sent_ns) < moments.command)
+        request.sent_ns >= moments.baseline_start
+            && request.answered_ns.is_some_and(|t_ns| t_ns.max(request.sent_ns) < moments.command)
     };
     let mut trips: Vec<i64> = log.requests.iter().filter(before).filter_map(Request::round_trip_ns).collect();
     trips.sort_unstable();
@@ -229,6 +230,18 @@ mod tests {
         let jittery = Fixture::pre_copy()
             .with_probe("icmp", |at| Some(at + 0.2 + if at % 10.0 == 0.0 { 0.3 } else { 0.0 }));
         assert_eq!(jittery.outcome().probes["icmp"].error_ms, Some(1.302));
+    }
+
+    #[test]
+    fn what_came_before_the_baseline_was_warming_up_and_is_not_usual() {
+        let slow_start = |baseline_s| {
+            let fixture = Fixture::pre_copy()
+                .with_probe("icmp", |at| (!(-900.0..-850.0).contains(&at)).then_some(at + 0.2))
+                .with_case(|case| case.trials.baseline_s = baseline_s);
+            fixture.outcome().probes["icmp"].baseline_gap_ms
+        };
+        assert_eq!(slow_start(1.0), Some(50.0));
+        assert_eq!(slow_start(0.5), Some(0.0));
     }
 
     #[test]

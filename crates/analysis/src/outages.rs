@@ -29,7 +29,9 @@ impl Outages {
     /// Finds the outages in a probe's log.
     pub(crate) fn find(log: &ProbeLog, moments: &Moments) -> Self {
         let baseline_ns = gaps(log)
-            .filter(|gap| !gap.is_unfinished && gap.end_ns <= moments.command)
+            .filter(|gap| {
+                !gap.is_unfinished && gap.start_ns >= moments.baseline_start && gap.end_ns <= moments.command
+            })
             .map(|gap| gap.missing_ns.max(0))
             .max();
         let usual_ns = baseline_ns.unwrap_or(0).max(log.interval_ns);

@@ -1,8 +1,5 @@
 //! `dunlin calibrate` for real: a lab, a relay, probes. Needs the right to make namespaces; skipped without.
-#![expect(
-    clippy::print_stderr,
-    reason = "helpers of tests fail the test, or say why it is skipped"
-)]
+#![expect(clippy::print_stderr, reason = "helpers of tests fail the test, or say why it is skipped")]
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};

@@ -193,7 +193,8 @@ pub struct Trials {
     pub count: u32,
     /// Limit of one migration in seconds; past it the trial is `not-converged`.
     pub limit_s: f64,
-    /// How long the VM is observed before the migration, in seconds: it shows what gaps are usual.
+    /// How long the VM is observed before the migration, in seconds: it shows what gaps are usual. Half a second of
+    /// warming up comes before it and does not count.
     pub baseline_s: f64,
     /// How long it is observed after it, in seconds.
     pub settle_s: f64,

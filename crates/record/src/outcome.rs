@@ -156,7 +156,8 @@ pub struct ProbeOutcome {
     /// Error of an outage by this probe, in ms: one interval, the jitter of answers before the migration (99th
     /// percentile), and the clock mapping's.
     pub error_ms: Option<f64>,
-    /// Longest gap between answers before the migration, less one interval: what stands out must exceed it. In ms.
+    /// Longest gap between answers in the baseline before the migration, less one interval: what stands out must exceed
+    /// it. In ms.
     pub baseline_gap_ms: Option<f64>,
     /// How late requests left, 99th percentile, in ms.
     pub send_lateness_p99_ms: Option<f64>,

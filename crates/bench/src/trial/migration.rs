@@ -14,6 +14,9 @@ use crate::Result;
 
 /// Without a byte moving for this long a migration is ended as failed.
 const STALL_LIMIT: Duration = Duration::from_secs(5);
+/// How long probes run before what is usual is taken from them: the guest's first answers are slow, and under emulation
+/// very slow.
+const WARM_UP_S: f64 = 0.5;
 /// How long a hypervisor may take to end.
 const QUIT_LIMIT: Duration = Duration::from_secs(10);
 
@@ -39,7 +42,7 @@ impl Run<'_> {
 
         self.observer.stage("observing");
         let probing = Probing::start(self, guest, journal)?;
-        let ended = self.pause(case.trials.baseline_s, journal).and_then(|()| {
+        let ended = self.pause(WARM_UP_S + case.trials.baseline_s, journal).and_then(|()| {
             self.observer.stage("migrating");
             self.migrate(guest, &mut destination, &address, journal)
         });
