@@ -11,6 +11,7 @@ mod supervise;
 use std::fs;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::unistd::getpid;
 
@@ -70,8 +71,14 @@ pub fn enter(name: &str, end_limit: Duration) -> Result<Inside> {
 /// Makes the fresh namespaces a world: nothing in it reaches out, and it has its own `/proc` and `/run`.
 fn settle(name: &str) -> Result<Inside> {
     let root_is_private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    mount(None::<&str>, "/", None::<&str>, root_is_private, None::<&str>)
-        .map_err(TestbedError::errno("keep the lab's mounts to itself"))?;
+    mount(None::<&str>, "/", None::<&str>, root_is_private, None::<&str>).map_err(|errno| match errno {
+        // What a chroot sees as its root is a folder, not a mount.
+        Errno::EINVAL => TestbedError::NotPermitted {
+            what: "keeping the lab's mounts to itself where / is no mount point, as in a chroot".into(),
+            mend: "make the folder a mount point (mount --bind DIR DIR) before entering it".into(),
+        },
+        errno => TestbedError::errno("keep the lab's mounts to itself")(errno),
+    })?;
     let plain = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     mount(Some("proc"), "/proc", Some("proc"), plain | MsFlags::MS_NOEXEC, None::<&str>)
         .map_err(TestbedError::errno("mount the lab's /proc"))?;

@@ -23,6 +23,17 @@ fn every_scenario_that_is_shipped_is_good() {
 }
 
 #[test]
+fn the_shipped_scenarios_are_listed_and_printed_wherever_the_binary_is() {
+    let folder = tempfile::tempdir().unwrap();
+    insta::assert_snapshot!(told(dunlin(folder.path()).arg("scenarios")));
+    let demo = fs::read_to_string(repository().join("scenarios/demo.toml")).unwrap();
+    dunlin(folder.path()).args(["scenarios", "demo"]).assert().success().stdout(demo);
+    dunlin(folder.path()).args(["scenario", "check", "demo"]).assert().success();
+    let unknown = told(dunlin(folder.path()).args(["scenarios", "dmeo"]));
+    assert!(unknown.starts_with("exit code 3\n") && unknown.contains("dmeo"), "{unknown}");
+}
+
+#[test]
 fn a_scenario_as_json_holds_its_cases_with_every_default() {
     let output =
         dunlin(&repository()).args(["scenario", "check", "--json", "scenarios/demo.toml"]).output().unwrap();
