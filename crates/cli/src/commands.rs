@@ -8,6 +8,7 @@ pub(crate) mod helper;
 pub(crate) mod lab;
 pub(crate) mod report;
 pub(crate) mod scenario;
+pub(crate) mod scenarios;
 
 use std::time::Duration;
 

@@ -3,13 +3,14 @@
 mod commands;
 mod failure;
 mod progress;
+mod shipped;
 mod terminal;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{bench, calibrate, doctor, guest, helper, lab, report, scenario};
+use commands::{bench, calibrate, doctor, guest, helper, lab, report, scenario, scenarios};
 
 /// Measures, explains and improves the live migration of virtual machines.
 #[derive(Parser)]
@@ -40,6 +41,8 @@ enum Command {
     /// Check a scenario, or begin a new one.
     #[command(subcommand)]
     Scenario(scenario::Action),
+    /// List the scenarios that are shipped, or print one.
+    Scenarios(scenarios::Args),
     /// Certify the probes: measure outages of known length.
     Calibrate(calibrate::Args),
     /// Say what this machine can do, and what mends what it cannot.
@@ -62,6 +65,7 @@ pub fn run() -> ExitCode {
         Command::Bench(args) => bench::run(args),
         Command::Report(args) => report::run(&args),
         Command::Scenario(action) => scenario::run(action),
+        Command::Scenarios(args) => scenarios::run(&args),
         Command::Calibrate(args) => calibrate::run(args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Lab(action) => lab::run(action),

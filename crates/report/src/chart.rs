@@ -1,11 +1,13 @@
-//! Bar charts as SVG. Widths are percentages and heights pixels, so that text keeps its size on any screen.
+//! Charts as SVG. Widths are percentages and heights pixels, so that text keeps its size on any screen.
 
 mod axis;
 mod bars;
 mod groups;
+mod scatter;
 
 pub(crate) use bars::{BarRow, Unfinished, bars};
 pub(crate) use groups::{Group, GroupBar, groups};
+pub(crate) use scatter::{Missing, Rule, Scatter, Series, scatter};
 
 use axis::Axis;
 use maud::{Markup, html};

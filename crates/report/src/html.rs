@@ -3,6 +3,7 @@
 mod figures;
 mod setup;
 mod summary;
+mod sweeps;
 mod trials;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -34,7 +35,9 @@ pub fn html(report: &Report) -> String {
                     (head(report))
                     (setup::cautions(report))
                     (summary::summary(report, &rows))
+                    (sweeps::sections(report, &rows))
                     (figures::figures(report, &rows))
+                    (sweeps::rates(&rows))
                     (summary::meanings(report))
                     (trials::trials(report, &rows))
                     (setup::setup(report, &rows))

@@ -2,17 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use dunlin_bench::{Finished, Order, Scenario};
+use dunlin_bench::{Finished, Order};
 
 use super::{bench_failure, cancel_on_signals, enter_lab, report};
 use crate::failure::{Exit, Failure, Result};
 use crate::progress::RunProgress;
-use crate::terminal;
+use crate::{shipped, terminal};
 
 /// Run a scenario and report what came out.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The scenario's file (TOML)
+    /// The scenario's file (TOML), or the name of one that is shipped
     scenario: PathBuf,
     /// Record the run in this folder [default: runs/NAME-TIME, with a link runs/NAME]
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
@@ -27,8 +27,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args) -> Result {
     // Bad input is told before anything is started.
-    let mut scenario =
-        Scenario::load(&args.scenario).map_err(|error| Failure::new(Exit::BadInput, &error))?;
+    let mut scenario = shipped::load(&args.scenario).map_err(|error| Failure::new(Exit::BadInput, &error))?;
     if let Some(trials) = args.trials {
         scenario.cases.iter_mut().for_each(|case| case.trials.count = trials);
     }

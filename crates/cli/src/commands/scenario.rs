@@ -9,14 +9,14 @@ use serde_json::json;
 
 use crate::failure::{Exit, Failure, Result};
 use crate::progress::in_words;
-use crate::terminal;
+use crate::{shipped, terminal};
 
 /// Check a scenario, or begin a new one.
 #[derive(clap::Subcommand)]
 pub(crate) enum Action {
     /// Print a scenario's cases and how long it will take
     Check {
-        /// The scenario's file (TOML)
+        /// The scenario's file (TOML), or the name of one that is shipped
         file: PathBuf,
         /// Print the scenario as resolved, as JSON
         #[arg(long)]
@@ -37,7 +37,7 @@ pub(crate) fn run(action: Action) -> Result {
 }
 
 fn check(file: &Path, json: bool) -> Result {
-    let scenario = Scenario::load(file).map_err(|error| Failure::new(Exit::BadInput, &error))?;
+    let scenario = shipped::load(file).map_err(|error| Failure::new(Exit::BadInput, &error))?;
     if json {
         return terminal::print(&as_json(&scenario));
     }

@@ -3,6 +3,12 @@
 /// From where on values are too far apart for a linear axis to show the small ones.
 const LOG_RATIO: f64 = 100.0;
 
+/// The same for dots, which show a small value less than a bar shows a short length.
+const DOTS_LOG_RATIO: f64 = 20.0;
+
+/// Up to here a log axis of dots has room for the ticks 1, 2 and 5 of each decade.
+const ROUND_STEPS_RATIO: f64 = 2_000.0;
+
 /// Values beyond these are drawn at them: an axis of more decades shows nothing.
 const SMALLEST: f64 = 0.001;
 const GREATEST: f64 = 1e12;
@@ -38,6 +44,28 @@ impl Axis {
         if max / min <= LOG_RATIO {
             return Self::linear(values);
         }
+        Self::decades(min, max)
+    }
+
+    /// As [`Axis::fitting`], for dots: a log axis from a twentieth on, as far as the values reach and not in whole decades.
+    pub(super) fn spanning(values: impl Iterator<Item = f64> + Clone) -> Self {
+        let above_zero = values.clone().filter(|value| *value > 0.0 && value.is_finite());
+        let min = above_zero.clone().fold(f64::INFINITY, f64::min).clamp(SMALLEST, GREATEST);
+        let max = greatest(values.clone());
+        if max / min <= DOTS_LOG_RATIO {
+            return Self::linear(values);
+        }
+        if max / min > ROUND_STEPS_RATIO {
+            return Self::decades(min, max);
+        }
+        let (first, last) = (round_below(min), round_step(max));
+        let steps =
+            std::iter::successors(Some(first), |tick| (*tick < last * 0.999).then(|| round_step(tick * 1.5)));
+        Self { log: true, ticks: steps.collect() }
+    }
+
+    /// By powers of ten.
+    fn decades(min: f64, max: f64) -> Self {
         let (first, last) = (min.log10().floor() as i32, max.log10().ceil() as i32);
         let power = |exponent: i32| {
             if exponent < 0 { 1.0 / 10f64.powi(-exponent) } else { 10f64.powi(exponent) }
@@ -79,6 +107,12 @@ fn round_step(value: f64) -> f64 {
     factor * decade
 }
 
+/// The greatest of 1, 2 or 5 times a power of ten that is not above `value`.
+fn round_below(value: f64) -> f64 {
+    let decade = 10f64.powf(value.log10().floor());
+    [5.0, 2.0].into_iter().find(|factor| factor * decade <= value).unwrap_or(1.0) * decade
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,11 +144,23 @@ mod tests {
     }
 
     #[test]
+    fn dots_more_than_twentyfold_apart_stand_on_a_log_axis_as_far_as_they_reach() {
+        let axis = |values: &[f64]| Axis::spanning(values.iter().copied());
+        assert!(!axis(&[5.0, 100.0]).is_log());
+        assert_eq!(axis(&[3.0, 70.0]).ticks(), [2.0, 5.0, 10.0, 20.0, 50.0, 100.0]);
+        let sweep = axis(&[1.0, 832.0]);
+        assert_eq!(sweep.ticks(), [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0]);
+        assert!(sweep.is_log() && sweep.position(1.0) == 0.0);
+        assert_eq!(axis(&[3.0, 7000.0]).ticks(), [1.0, 10.0, 100.0, 1000.0, 10000.0]);
+    }
+
+    #[test]
     fn no_value_makes_an_endless_axis() {
         for value in [f64::INFINITY, f64::NAN, f64::MAX, f64::MIN_POSITIVE, -1.0] {
-            let axis = Axis::fitting([value, 1.0].into_iter());
-            assert!(axis.ticks().len() < 20, "{value}");
-            assert!((0.0..=1.0).contains(&axis.position(value)), "{value}");
+            for axis in [Axis::fitting([value, 1.0].into_iter()), Axis::spanning([value, 1.0].into_iter())] {
+                assert!(axis.ticks().len() < 20, "{value}");
+                assert!((0.0..=1.0).contains(&axis.position(value)), "{value}");
+            }
         }
     }
 }

@@ -1,0 +1,76 @@
+//! The scenarios that are shipped, held in the binary so that a copy of it has them too.
+
+use std::path::Path;
+
+use dunlin_bench::{Scenario, ScenarioError};
+
+/// A scenario that is shipped: its name, and its file's text.
+pub(crate) struct Shipped {
+    pub(crate) name: &'static str,
+    pub(crate) text: &'static str,
+}
+
+/// Names a file of `scenarios/`, and holds its text.
+macro_rules! shipped {
+    ($($name:literal),+ $(,)?) => {
+        &[$(Shipped { name: $name, text: include_str!(concat!("../../../scenarios/", $name, ".toml")) }),+]
+    };
+}
+
+/// All of them, in the order in which they are listed.
+pub(crate) const SHIPPED: &[Shipped] = shipped!["demo", "hu2013-baseline", "hu2013-dirty-sweep"];
+
+impl Shipped {
+    /// The one with this name.
+    pub(crate) fn find(name: &str) -> Option<&'static Self> {
+        SHIPPED.iter().find(|shipped| shipped.name == name)
+    }
+
+    /// The scenario it is.
+    ///
+    /// # Errors
+    /// As [`Scenario::parse`]; a test holds that there is none.
+    pub(crate) fn scenario(&self) -> Result<Scenario, ScenarioError> {
+        Scenario::parse(self.text, &format!("{}.toml", self.name))
+    }
+}
+
+/// A scenario by its file, or by the name of one that is shipped where there is no such file.
+///
+/// # Errors
+/// As [`Scenario::load`].
+pub(crate) fn load(scenario: &Path) -> Result<Scenario, ScenarioError> {
+    match scenario.to_str().and_then(Shipped::find) {
+        Some(shipped) if !scenario.exists() => shipped.scenario(),
+        _ => Scenario::load(scenario),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_file_of_scenarios_is_shipped_under_the_name_it_gives_itself() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios");
+        let files: BTreeSet<String> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
+            .collect();
+        let names = SHIPPED.iter().map(|shipped| shipped.scenario().unwrap().name).collect();
+        assert_eq!(files, names);
+        assert!(SHIPPED.iter().all(|shipped| shipped.scenario().unwrap().name == shipped.name));
+    }
+
+    #[test]
+    fn a_file_goes_before_a_shipped_scenario_of_its_name() {
+        assert_eq!(load(Path::new("demo")).unwrap().name, "demo");
+        assert!(load(Path::new("demos")).is_err());
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("demo");
+        std::fs::write(&file, "name = \"mine\"\n[[case]]\nname = \"c\"\n").unwrap();
+        assert_eq!(load(&file).unwrap().name, "mine");
+    }
+}
