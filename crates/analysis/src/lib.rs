@@ -1,6 +1,7 @@
 //! From a trial's record to its outcome and its time line: pure, no VM, no socket, no clock.
 
 mod answers;
+mod compare;
 mod error;
 mod flags;
 mod floors;
@@ -12,6 +13,7 @@ mod outcome;
 mod phases;
 mod probe_log;
 mod samples;
+mod statistics;
 mod timeline;
 mod trial;
 mod units;
@@ -21,6 +23,12 @@ mod fixture;
 #[cfg(test)]
 mod properties;
 
+pub use compare::{
+    CaseComparison, CompareOptions, Comparison, Figure, FigureComparison, Sample, Verdict, compare,
+};
 pub use error::AnalysisError;
 pub use outcome::outcomes;
+pub use statistics::{
+    Bootstrap, Interval, change_interval, deviation, median, median_interval, outliers, quantile,
+};
 pub use timeline::{Answerer, Mark, ProbeTrack, Request, Span, Timeline, WireTick, timeline};

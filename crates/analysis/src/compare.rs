@@ -1,0 +1,187 @@
+//! Two runs of the same cases, side by side: what changed, by how much, and whether that can be told from chance.
+
+mod cases;
+mod figure;
+mod permutation;
+#[cfg(test)]
+mod tests;
+mod verdict;
+
+use dunlin_record::{CaseLabel, Outcome, VmId};
+use serde::Serialize;
+
+use crate::statistics::{Bootstrap, Interval, change_interval, deviation, median, outliers, relative_change};
+use cases::{Matched, match_cases};
+pub use figure::Figure;
+use permutation::{Block, Judged, judge};
+use verdict::{Evidence, completion_interval, more_trials, verdict};
+
+/// How two runs are compared.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CompareOptions {
+    /// The share of whole tables that may hold a false `better` or `worse`, as in 0.05.
+    pub false_tables: f64,
+    /// The least relative change worth telling, as in 0.05.
+    pub least_change: f64,
+    /// How often the trials of a case are dealt to both sides anew.
+    pub permutations: u32,
+    /// How the intervals are made. Its seed is also that of the permutations.
+    pub bootstrap: Bootstrap,
+}
+
+impl Default for CompareOptions {
+    fn default() -> Self {
+        Self { false_tables: 0.05, least_change: 0.05, permutations: 9999, bootstrap: Bootstrap::default() }
+    }
+}
+
+/// Two runs side by side.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Comparison {
+    /// The cases that both have, in A's order.
+    pub cases: Vec<CaseComparison>,
+    /// The titles of cases that only A has.
+    pub only_in_a: Vec<String>,
+    /// The titles of cases that only B has.
+    pub only_in_b: Vec<String>,
+    /// Trials that the user ended: they say nothing of the migration and are left out.
+    pub cancelled_trials: usize,
+}
+
+/// A case in both runs.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CaseComparison {
+    /// The case's title; with the VM's name where there are several.
+    pub title: String,
+    /// The case.
+    pub case: CaseLabel,
+    /// The VM.
+    pub vm: VmId,
+    /// Completion, then each figure that either run measured.
+    pub figures: Vec<FigureComparison>,
+}
+
+/// A figure of a case in both runs.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FigureComparison {
+    /// Which figure.
+    pub figure: Figure,
+    /// Before.
+    pub a: Sample,
+    /// After.
+    pub b: Sample,
+    /// B's median relative to A's (0.1 is 10 % more); of [`Figure::Completed`] the difference of the shares. Absent
+    /// where one of them is, or A's is 0 and B's is not.
+    pub change: Option<f64>,
+    /// Where the change lies with 95 % confidence, this figure looked at alone.
+    pub interval: Option<Interval>,
+    /// How often a table in which nothing changed shows a difference as clear as this one somewhere.
+    pub p_value: f64,
+    /// What to make of it.
+    pub verdict: Verdict,
+    /// Where there is not enough data: roughly how many more trials a side would be needed, if that can be told.
+    pub more_trials: Option<u32>,
+}
+
+/// What to make of a difference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// It changed for the better, by more than chance explains.
+    Better,
+    /// It changed for the worse, by more than chance explains.
+    Worse,
+    /// Any change is smaller than the least that is worth telling.
+    NoDifference,
+    /// A change that matters can neither be shown nor ruled out.
+    NotEnoughData,
+}
+
+/// What one run says of a figure.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Sample {
+    /// Trials of the case, but for cancelled ones.
+    pub trials: usize,
+    /// Of these, those that tell the figure: only a migration that completed has figures.
+    pub values: usize,
+    /// The figure's median; of [`Figure::Completed`] the share of the trials that did.
+    pub median: Option<f64>,
+    /// Median absolute deviation, scaled as a standard deviation. Absent for [`Figure::Completed`].
+    pub deviation: Option<f64>,
+    /// Values further than three deviations from the median. They count like the others.
+    pub outliers: usize,
+}
+
+/// Compares two runs, case by case.
+///
+/// Whether a difference is more than chance is told by one permutation test over the whole table, so that the number of
+/// cases and figures does not multiply the false alarms.
+#[must_use]
+pub fn compare(a: &[Outcome], b: &[Outcome], options: &CompareOptions) -> Comparison {
+    let matched = match_cases(a, b);
+    let blocks: Vec<Block> = matched.cases.iter().map(block).collect();
+    let judged = judge(&blocks, options.permutations, options.bootstrap.seed);
+    let rows = judged.iter().map(Vec::len).sum();
+    let cases = matched.cases.iter().zip(&judged);
+    Comparison {
+        cases: cases.map(|(case, judged)| compare_case(case, judged, rows, options)).collect(),
+        only_in_a: matched.only_in_a,
+        only_in_b: matched.only_in_b,
+        cancelled_trials: matched.cancelled_trials,
+    }
+}
+
+fn block(case: &Matched) -> Block {
+    let values = |figure: &Figure| case.a.iter().chain(&case.b).map(|outcome| figure.of(outcome)).collect();
+    Block { in_a: case.a.len(), rows: case.figures.iter().map(values).collect() }
+}
+
+fn compare_case(case: &Matched, judged: &[Judged], rows: usize, options: &CompareOptions) -> CaseComparison {
+    let figures = case.figures.iter().zip(judged);
+    CaseComparison {
+        title: case.title.clone(),
+        case: case.label.clone(),
+        vm: case.vm.clone(),
+        figures: figures
+            .map(|(figure, judged)| compare_figure(*figure, case, *judged, rows, options))
+            .collect(),
+    }
+}
+
+fn compare_figure(
+    figure: Figure,
+    case: &Matched,
+    judged: Judged,
+    rows: usize,
+    options: &CompareOptions,
+) -> FigureComparison {
+    let values = |side: &[&Outcome]| side.iter().filter_map(|outcome| figure.of(outcome)).collect();
+    let (values_a, values_b): (Vec<f64>, Vec<f64>) = (values(&case.a), values(&case.b));
+    let (a, b) = (sample(figure, case.a.len(), &values_a), sample(figure, case.b.len(), &values_b));
+    let medians = a.median.zip(b.median);
+    let (change, interval) = match figure {
+        Figure::Completed => {
+            (medians.map(|(before, after)| after - before), completion_interval(&values_a, &values_b))
+        }
+        _ => (
+            medians.and_then(|(before, after)| relative_change(before, after)),
+            change_interval(&values_a, &values_b, &options.bootstrap),
+        ),
+    };
+    let evidence = Evidence { figure, values: (a.values, b.values), medians, change, interval, judged, rows };
+    let verdict = verdict(&evidence, options);
+    let more_trials = if verdict == Verdict::NotEnoughData { more_trials(&evidence, options) } else { None };
+    FigureComparison { figure, a, b, change, interval, p_value: judged.p_value, verdict, more_trials }
+}
+
+fn sample(figure: Figure, trials: usize, values: &[f64]) -> Sample {
+    let share = values.iter().sum::<f64>() / values.len() as f64;
+    let is_share = figure == Figure::Completed;
+    Sample {
+        trials,
+        values: values.len(),
+        median: if is_share { Some(share).filter(|share| share.is_finite()) } else { median(values) },
+        deviation: if is_share { None } else { deviation(values) },
+        outliers: if is_share { 0 } else { outliers(values).into_iter().filter(|is_one| *is_one).count() },
+    }
+}

@@ -1,0 +1,96 @@
+//! The figures that are compared, by the names they have in `trials.jsonl`.
+
+use dunlin_record::{Flag, Outcome, Status};
+use serde::{Serialize, Serializer};
+
+/// A figure of an outcome that two runs can be compared by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Figure {
+    /// Whether the migration completed, and left the guest's memory whole.
+    Completed,
+    /// `total_time_ms`.
+    TotalTime,
+    /// `downtime_ms.reported`.
+    DowntimeReported,
+    /// `downtime_ms.paused`.
+    DowntimePaused,
+    /// `downtime_ms.icmp`.
+    DowntimeIcmp,
+    /// `downtime_ms.udp`.
+    DowntimeUdp,
+    /// `downtime_ms.tcp`.
+    DowntimeTcp,
+    /// `downtime_ms.http`.
+    DowntimeHttp,
+    /// `wire_bytes.source_tx`.
+    WireBytes,
+}
+
+impl Figure {
+    /// All of them, in the order in which they are shown.
+    pub const ALL: [Self; 9] = [
+        Self::Completed,
+        Self::TotalTime,
+        Self::DowntimeReported,
+        Self::DowntimePaused,
+        Self::DowntimeIcmp,
+        Self::DowntimeUdp,
+        Self::DowntimeTcp,
+        Self::DowntimeHttp,
+        Self::WireBytes,
+    ];
+
+    /// Its name in the record.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::TotalTime => "total_time_ms",
+            Self::DowntimeReported => "downtime_ms.reported",
+            Self::DowntimePaused => "downtime_ms.paused",
+            Self::DowntimeIcmp => "downtime_ms.icmp",
+            Self::DowntimeUdp => "downtime_ms.udp",
+            Self::DowntimeTcp => "downtime_ms.tcp",
+            Self::DowntimeHttp => "downtime_ms.http",
+            Self::WireBytes => "wire_bytes.source_tx",
+        }
+    }
+
+    /// The figure of that name, if there is one.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|figure| figure.name() == name)
+    }
+
+    /// Whether more of it is better.
+    pub(super) fn more_is_better(self) -> bool {
+        self == Self::Completed
+    }
+
+    /// Its value in an outcome; of [`Self::Completed`] 1 or 0. A migration that did not complete has no other: how long
+    /// it took or what it sent until it was given up is no figure of a migration.
+    pub(super) fn of(self, outcome: &Outcome) -> Option<f64> {
+        let completed = outcome.status == Status::Completed && !outcome.flags.contains(&Flag::CorruptMemory);
+        if self == Self::Completed {
+            return Some(f64::from(u8::from(completed)));
+        }
+        let value = match self {
+            Self::Completed => None,
+            Self::TotalTime => outcome.total_time_ms,
+            Self::DowntimeReported => outcome.downtime_ms.reported,
+            Self::DowntimePaused => outcome.downtime_ms.paused,
+            Self::DowntimeIcmp => outcome.downtime_ms.icmp,
+            Self::DowntimeUdp => outcome.downtime_ms.udp,
+            Self::DowntimeTcp => outcome.downtime_ms.tcp,
+            Self::DowntimeHttp => outcome.downtime_ms.http,
+            Self::WireBytes => outcome.wire_bytes.map(|wire| wire.source_tx as f64),
+        };
+        value.filter(|value| completed && value.is_finite())
+    }
+}
+
+impl Serialize for Figure {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
