@@ -4,6 +4,8 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 /// Exit codes, as in `dunlin --help`.
@@ -68,7 +70,8 @@ fn an_interrupt_ends_it_with_a_code_of_its_own() {
         assert_eq!(child.wait().unwrap().code(), Some(MACHINE_LACKS));
         return;
     }
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+    kill(pid, Signal::SIGINT).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(INTERRUPTED));
     let rest: Vec<String> = lines.map(Result::unwrap).collect();
     assert_eq!(rest, ["error: ended by the user"]);

@@ -9,6 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use harness::{Run, foreign_namespaces, outcomes, pids};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 /// A guest that dirties memory faster than this link carries it: its migration goes on until it is ended.
@@ -49,7 +50,7 @@ fn vm_a_destination_that_is_killed_fails_its_trial_only() {
     let mut run = Run::start("test-killed-destination", &endless(8, 2));
     run.await_migration("01-endless-1");
     let victim = run.hypervisor("host-b");
-    assert!(Command::new("kill").args(["-9", &victim.to_string()]).status().unwrap().success());
+    harness::send(victim, Signal::SIGKILL);
     let finished = run.finish();
     let outcomes = finished.outcomes();
     assert_eq!((finished.code, outcomes.len()), (Some(5), 2), "{}", finished.story());
@@ -106,7 +107,7 @@ fn vm_a_run_ended_by_the_user_keeps_what_it_measured_and_goes_on_later() {
     let mut run = Run::start("test-interrupted", &scenario);
     let folder = run.folder.clone();
     run.until("the first outcome", || outcomes(&folder).len() == 1);
-    run.signal("-INT");
+    run.signal(Signal::SIGINT);
     let first = run.finish();
     assert_eq!(first.code, Some(130), "{}", first.story());
     assert!((1..3).contains(&first.outcomes().iter().filter(|line| line["status"] == "completed").count()));
@@ -117,6 +118,19 @@ fn vm_a_run_ended_by_the_user_keeps_what_it_measured_and_goes_on_later() {
     assert_eq!((again.code, outcomes.len()), (Some(0), 3), "{}", again.story());
     assert!(outcomes.iter().all(|outcome| outcome["status"] == "completed"), "{}", again.story());
     assert_eq!(outcomes[0], kept);
+}
+
+#[test]
+fn vm_a_guest_that_does_not_come_up_is_told_with_its_last_words() {
+    need_vms!();
+    let scenario =
+        format!("{IDLE}count = 1\n[[case]]\nname = \"lost\"\nvm.kernel_args = \"rdinit=/nowhere\"\n");
+    let finished = Run::start("test-lost-guest", &scenario).finish();
+    let outcomes = finished.outcomes();
+    assert_eq!((finished.code, outcomes.len()), (Some(5), 1), "{}", finished.story());
+    let error = outcomes[0]["error"].as_str().unwrap();
+    assert!(error.contains("did not come up on host-a"), "{error}");
+    assert!(error.contains("Kernel panic"), "{error}");
 }
 
 #[test]
@@ -171,7 +185,7 @@ fn vm_a_killed_dunlin_leaves_nothing_behind() {
     // namespace each for the bench and both hosts.
     assert!(inner.len() >= 5, "{inner:?}");
     assert!(namespaces.len() >= 5, "{namespaces:?}");
-    run.signal("-KILL");
+    run.signal(Signal::SIGKILL);
     let began = harness::now();
     let left = || {
         let alive: Vec<u32> =
@@ -234,7 +248,7 @@ fn vm_a_lab_lives_until_it_is_ended_and_can_be_joined() {
     assert_eq!(shell("host-z", "true").0, Some(4));
     // A shell's end is not the lab's.
     assert!(lab.try_wait().unwrap().is_none());
-    assert!(Command::new("kill").args(["-INT", &lab.id().to_string()]).status().unwrap().success());
+    harness::send(lab.id(), Signal::SIGINT);
     let status = lab.wait().unwrap();
     assert_eq!(status.code(), Some(0), "{}", fs::read_to_string(&said).unwrap());
 }

@@ -97,7 +97,8 @@ pub(super) fn arguments(
         args.option("-L", firmware);
     }
     args.option("-name", format!("{},debug-threads=on", spec.id));
-    args.words(&["-nodefaults", "-no-user-config", "-display", "none"]);
+    // A guest that panics must end, not boot for ever.
+    args.words(&["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]);
     args.option("-machine", &spec.machine);
     args.option("-accel", if spec.accelerator == Accelerator::Kvm { "kvm" } else { "tcg" });
     if let Some(cpu) = &spec.cpu {

@@ -27,6 +27,8 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 pub(super) const UNLIMITED_BANDWIDTH: u64 = 1 << 40;
 /// How much of a QEMU's last words an error repeats.
 const WORDS_BYTES: usize = 400;
+/// How much of a guest's: a kernel that panics says why some thirty lines before its end.
+const CONSOLE_BYTES: usize = 4000;
 
 /// A QEMU process.
 pub struct QemuVm {
@@ -125,7 +127,7 @@ impl QemuVm {
     /// The last lines of the guest's console.
     #[must_use]
     pub fn console_tail(&self) -> String {
-        tail(&self.endpoints.console)
+        tail(&self.endpoints.console, CONSOLE_BYTES)
     }
 
     /// The process id on its host.
@@ -394,7 +396,12 @@ fn ended_or(
 }
 
 fn ended(how: String, spec: &QemuVmSpec, host: &Arc<dyn Host>, stderr: &Path) -> HypervisorError {
-    HypervisorError::Ended { vm: spec.id.clone(), host: host.id().clone(), how, words: tail(stderr) }
+    HypervisorError::Ended {
+        vm: spec.id.clone(),
+        host: host.id().clone(),
+        how,
+        words: tail(stderr, WORDS_BYTES),
+    }
 }
 
 fn monitor_error(spec: &QemuVmSpec, host: &Arc<dyn Host>, doing: &str, source: QmpError) -> HypervisorError {
@@ -407,12 +414,12 @@ fn monitor_error(spec: &QemuVmSpec, host: &Arc<dyn Host>, doing: &str, source: Q
 }
 
 /// The end of a log, without trace lines; empty if there is none.
-fn tail(path: &Path) -> String {
+fn tail(path: &Path, bytes_max: usize) -> String {
     let bytes = std::fs::read(path).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
     let lines: Vec<&str> =
         text.lines().filter(|line| !line.contains(super::checkpoints::TRACE_POINT)).collect();
     let text = lines.join("\n");
-    let start = text.char_indices().rev().nth(WORDS_BYTES).map_or(0, |(index, _)| index);
+    let start = text.char_indices().rev().nth(bytes_max).map_or(0, |(index, _)| index);
     text[start..].trim().to_owned()
 }
