@@ -18,7 +18,8 @@ macro_rules! shipped {
 }
 
 /// All of them, in the order in which they are listed.
-pub(crate) const SHIPPED: &[Shipped] = shipped!["demo", "hu2013-baseline", "hu2013-dirty-sweep"];
+pub(crate) const SHIPPED: &[Shipped] =
+    shipped!["demo", "hu2013-baseline", "hu2013-dirty-sweep", "guestperf-matrix"];
 
 impl Shipped {
     /// The one with this name.

@@ -1,6 +1,6 @@
 //! Sweeps: the cases of one name that differ in one numeric dial, and the law that their convergence obeys.
 
-use dunlin_record::{Case, Outcome, Strategy, VmId, Workload};
+use dunlin_record::{Case, Outcome, Rate, Strategy, VmId, Workload};
 use serde_json::Value;
 
 use crate::cases::{CaseRow, Spread};
@@ -100,11 +100,12 @@ fn place<'a>(row: &'a CaseRow<'a>) -> Option<(Key<'a>, f64)> {
 }
 
 impl Sweep<'_> {
-    /// The law of this sweep, if it is one over working sets that pre-copy moves.
+    /// The law of this sweep, if it is one over working sets that are written at full speed and moved by pre-copy.
     pub(crate) fn law(&self) -> Option<Law> {
         let case = self.points.iter().find_map(|point| point.row.case)?;
-        let dirties = matches!(case.workload, Some(Workload::MemoryWrite { .. }));
-        if self.dial != "working_set_mib" || !dirties || case.strategy != Strategy::PreCopy {
+        let at_full_speed =
+            matches!(case.workload, Some(Workload::MemoryWrite { rate_mib_s: Rate::Full, .. }));
+        if self.dial != "working_set_mib" || !at_full_speed || case.strategy != Strategy::PreCopy {
             return None;
         }
         let outcomes = self.points.iter().flat_map(|point| &point.row.outcomes);

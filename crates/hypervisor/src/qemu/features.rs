@@ -28,6 +28,8 @@ pub struct QemuFeatures {
     pub capabilities: BTreeSet<String>,
     /// Migration parameters it knows, with their defaults.
     pub parameters: BTreeMap<String, Value>,
+    /// For those parameters that are words: the words it takes.
+    pub parameter_words: BTreeMap<String, BTreeSet<String>>,
     /// Trace points of the switch-over it has (>= 8.2).
     pub checkpoints: bool,
 }
@@ -101,10 +103,34 @@ impl QemuFeatures {
         if let Some(name) = settings.capabilities.keys().find(|name| !self.has(name)) {
             return Err(unknown("capability", name));
         }
-        match settings.parameters.keys().find(|name| !self.knows_parameter(name)) {
-            Some(name) => Err(unknown("parameter", name)),
-            None => Ok(()),
+        if let Some(name) = settings.parameters.keys().find(|name| !self.knows_parameter(name)) {
+            return Err(unknown("parameter", name));
         }
+        let dirty_ring = settings.extra_args.iter().any(|argument| argument.contains("dirty-ring-size"));
+        if settings.capabilities.get("dirty-limit") == Some(&true) && !dirty_ring {
+            return Err(HypervisorError::Unsupported {
+                what: "the migration capability dirty-limit".into(),
+                because: "it needs KVM with a dirty ring (extra_args with dirty-ring-size)".into(),
+            });
+        }
+        self.check_words(settings)
+    }
+
+    /// Refuses a word that a parameter does not take.
+    fn check_words(&self, settings: &HypervisorSettings) -> Result<()> {
+        for (name, value) in &settings.parameters {
+            let (Some(words), Some(word)) = (self.parameter_words.get(name), value.as_str()) else {
+                continue;
+            };
+            if !words.contains(word) {
+                let known = words.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+                return Err(HypervisorError::Unsupported {
+                    what: format!("{word} as the migration parameter {name}"),
+                    because: format!("this build of QEMU {} takes {known}", self.version),
+                });
+            }
+        }
+        Ok(())
     }
 
     fn is_at_least(&self, major: u32, minor: u32) -> bool {
@@ -124,6 +150,7 @@ fn ask_all(qmp: &Qmp) -> Result<QemuFeatures, QmpError> {
     let number = |name: &str| version["qemu"][name].as_u64().unwrap_or_default();
     let capabilities = ask("query-migrate-capabilities")?;
     let parameters = ask("query-migrate-parameters")?;
+    let schema = ask("query-qmp-schema")?;
     // Asks for the trace point by name: an empty list or an error means that it is not there.
     let trace = qmp.execute(
         "trace-event-get-state",
@@ -143,10 +170,27 @@ fn ask_all(qmp: &Qmp) -> Result<QemuFeatures, QmpError> {
             .as_object()
             .map(|map| map.iter().map(|(name, value)| (name.clone(), value.clone())).collect())
             .unwrap_or_default(),
+        parameter_words: parameter_words(&schema),
         checkpoints: trace.is_ok_and(|states| {
             states.as_array().is_some_and(|list| list.iter().any(|entry| entry["state"] != "unavailable"))
         }),
     })
+}
+
+/// The words of each parameter that is an enumeration, from QEMU's description of itself (its `docs/devel/qapi-code-gen`,
+/// "Client introspection"): types go by numbers there, so the way leads from the command over its argument's members.
+fn parameter_words(schema: &Value) -> BTreeMap<String, BTreeSet<String>> {
+    let named =
+        |name: &Value| schema.as_array().into_iter().flatten().find(move |entry| entry["name"] == *name);
+    let members = named(&"migrate-set-parameters".into())
+        .and_then(|command| named(&command["arg-type"]))
+        .and_then(|arguments| arguments["members"].as_array());
+    let words = |member: &Value| {
+        let values = named(&member["type"])?["values"].as_array()?;
+        let words = values.iter().filter_map(|value| value.as_str().map(str::to_owned)).collect();
+        Some((member["name"].as_str()?.to_owned(), words))
+    };
+    members.into_iter().flatten().filter_map(words).collect()
 }
 
 fn monitor_error(host: &Arc<dyn Host>, source: QmpError) -> HypervisorError {
@@ -165,4 +209,56 @@ pub(super) fn append(path: &Path) -> Result<File> {
         .append(true)
         .open(path)
         .map_err(|source| HypervisorError::Io { doing: format!("open {}", path.display()), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn features() -> QemuFeatures {
+        let schema = json!([
+            { "name": "migrate-set-parameters", "meta-type": "command", "arg-type": "149" },
+            { "name": "149", "meta-type": "object", "members": [
+                { "name": "multifd-compression", "type": "437" }, { "name": "multifd-channels", "type": "int" },
+            ] },
+            { "name": "437", "meta-type": "enum", "values": ["none", "zlib", "zstd"] },
+        ]);
+        QemuFeatures {
+            version: "10.0.2".into(),
+            package: String::new(),
+            capabilities: ["multifd", "dirty-limit"].map(str::to_owned).into(),
+            parameters: ["multifd-compression", "multifd-channels"]
+                .map(|name| (name.to_owned(), Value::Null))
+                .into(),
+            parameter_words: parameter_words(&schema),
+            checkpoints: true,
+        }
+    }
+
+    /// Why settings are refused; nothing if they are not.
+    fn refused(settings: Value) -> Option<String> {
+        let settings = serde_json::from_value(settings).unwrap();
+        features().check(&settings, &Strategy::PreCopy).err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_this_qemu_cannot_do_is_refused_with_the_reason() {
+        let because = |settings| refused(settings).unwrap();
+        let qpl = because(json!({ "parameters": { "multifd-compression": "qpl" } }));
+        assert!(qpl.contains("qpl") && qpl.contains("none, zlib, zstd"), "{qpl}");
+        assert!(because(json!({ "capabilities": { "compress": true } })).contains("does not know"));
+        assert!(because(json!({ "capabilities": { "dirty-limit": true } })).contains("dirty ring"));
+    }
+
+    #[test]
+    fn what_it_can_do_is_not() {
+        let ring = json!(["-accel", "kvm,dirty-ring-size=4096"]);
+        for settings in [
+            json!({ "capabilities": { "multifd": true }, "parameters": { "multifd-compression": "zstd", "multifd-channels": 4 } }),
+            json!({ "capabilities": { "dirty-limit": true }, "extra_args": ring }),
+            json!({ "capabilities": { "dirty-limit": false } }),
+        ] {
+            assert_eq!(refused(settings.clone()), None, "{settings}");
+        }
+    }
 }

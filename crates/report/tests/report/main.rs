@@ -1,6 +1,7 @@
 //! The renderings of a made-up run: whole outputs by snapshot, the page by what must hold of it.
 
 mod fixture;
+mod sweep;
 
 use dunlin_record::{Outcome, Status};
 use dunlin_report::{Report, csv, html, json, table};
