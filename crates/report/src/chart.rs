@@ -7,7 +7,7 @@ mod scatter;
 
 pub(crate) use bars::{BarRow, Unfinished, bars};
 pub(crate) use groups::{Group, GroupBar, groups};
-pub(crate) use scatter::{Missing, Rule, Scatter, Series, scatter};
+pub(crate) use scatter::{Dot, Missing, Rule, Scatter, Series, scatter};
 
 use axis::Axis;
 use maud::{Markup, html};

@@ -27,8 +27,17 @@ pub(crate) struct Series {
     pub(crate) name: &'static str,
     /// Medians by the dial's rising value; a line joins neighbours, and none leads over a case without a figure.
     pub(crate) medians: Vec<(f64, Option<f64>)>,
-    /// Each trial's values, with the words that name it.
-    pub(crate) dots: Vec<(String, f64, f64)>,
+    pub(crate) dots: Vec<Dot>,
+}
+
+/// One trial's value.
+pub(crate) struct Dot {
+    /// The words that name the trial.
+    pub(crate) trial: String,
+    pub(crate) at: f64,
+    pub(crate) value: f64,
+    /// Drawn hollow: the machine, not the migration, may have set the pace.
+    pub(crate) doubtful: bool,
 }
 
 /// Trials at one value of the dial that did not complete.
@@ -81,9 +90,9 @@ struct Frame {
 impl Frame {
     fn of(chart: &Scatter) -> Self {
         let dots = || chart.series.iter().flat_map(|series| &series.dots);
-        let at = dots().map(|dot| dot.1).chain(chart.unfinished.iter().map(|missing| missing.at));
+        let at = dots().map(|dot| dot.at).chain(chart.unfinished.iter().map(|missing| missing.at));
         let at: Vec<f64> = at.chain(chart.rules.iter().map(|rule| rule.at)).collect();
-        let values: Vec<f64> = dots().map(|dot| dot.2).collect();
+        let values: Vec<f64> = dots().map(|dot| dot.value).collect();
         let lines = LINE * u32::try_from(chart.rules.len()).unwrap_or(0);
         Self {
             x: Axis::spanning(at.iter().copied()),
@@ -164,10 +173,10 @@ fn draw(frame: &Frame, series: &Series, chart: &Scatter) -> Markup {
             @for (from, from_y, to, to_y) in segments {
                 line x1=(frame.x(from)) x2=(frame.x(to)) y1=(frame.y(from_y)) y2=(frame.y(to_y)) {}
             }
-            @for (trial, at, value) in &series.dots {
-                circle cx=(frame.x(*at)) cy=(frame.y(*value)) r="3.2" {
+            @for dot in &series.dots {
+                circle class=[dot.doubtful.then_some("doubtful")] cx=(frame.x(dot.at)) cy=(frame.y(dot.value)) r="3.2" {
                     title {
-                        (trial) ", " (series.name) ", at " (number(*at)) ": " (number(*value)) " " (chart.unit)
+                        (dot.trial) ", " (series.name) ", at " (number(dot.at)) ": " (number(dot.value)) " " (chart.unit)
                     }
                 }
             }
@@ -186,7 +195,14 @@ mod tests {
             medians: medians.to_vec(),
             dots: medians
                 .iter()
-                .filter_map(|(at, value)| value.map(|value| ("trial 1".to_owned(), *at, value)))
+                .filter_map(|(at, value)| {
+                    value.map(|value| Dot {
+                        trial: "trial 1".into(),
+                        at: *at,
+                        value,
+                        doubtful: value > 200.0,
+                    })
+                })
                 .collect(),
         };
         let chart = Scatter {

@@ -1,11 +1,11 @@
 //! Sweeps drawn: time, data and downtimes against a dial; and what workloads achieved of the rate asked for.
 
-use dunlin_record::{Outcome, Rate, Status, Workload};
+use dunlin_record::{Flag, Outcome, Rate, Status, Workload};
 use maud::{Markup, html};
 
 use crate::Report;
 use crate::cases::{CaseRow, Spread};
-use crate::chart::{Missing, Rule, Scatter, Series, scatter};
+use crate::chart::{Dot, Missing, Rule, Scatter, Series, scatter};
 use crate::format::{ABSENT, megabytes, number};
 use crate::sweep::{Law, Sweep, sweeps};
 use crate::words::Downtime;
@@ -60,7 +60,8 @@ fn law_words(law: Law) -> String {
     format!(
         "Pre-copy ends once what is dirty can be sent within the downtime limit: {} ms at {} MiB/s are {} MiB. A \
          working set written over and over at full speed that is smaller is moved; one that is greater is sent again \
-         and again, without an end. The paper's 32 MB is the same law with the limits of 2013.",
+         and again, without an end; unless the machine is so busy that the guest hardly runs, and so hardly writes. \
+         The paper's 32 MB is the same law with the limits of 2013.",
         number(law.downtime_limit_ms),
         number(law.mib_s),
         number(law.working_set_mib())
@@ -80,8 +81,13 @@ fn series(sweep: &Sweep, name: &'static str, figure: impl Fn(&Outcome) -> Option
     let medians =
         sweep.points.iter().map(|point| (point.value, point.row.spread(&figure).map(|one| one.median)));
     let dots = sweep.points.iter().flat_map(|point| {
-        let measured = point.row.completed().filter_map(|one| Some((one.trial, figure(one)?)));
-        measured.map(|(trial, value)| (format!("trial {trial}"), point.value, value))
+        let measured = point.row.completed().filter_map(|one| Some((one, figure(one)?)));
+        measured.map(|(one, value)| Dot {
+            trial: format!("trial {}", one.trial),
+            at: point.value,
+            value,
+            doubtful: one.flags.contains(&Flag::HostSaturated),
+        })
     });
     Series { name, medians: medians.collect(), dots: dots.collect() }
 }
@@ -105,6 +111,7 @@ fn legend(downtimes: &[Downtime]) -> Markup {
             @for downtime in downtimes {
                 li { i class={ "swatch dot s-" (downtime.name()) } {} (downtime.name()) }
             }
+            li { i class="swatch dot doubtful" {} "host saturated" }
             li { b class="not-converged" { "▴" } " not converged: has no end" }
             li { b class="failed" { "✕" } " failed or cancelled" }
         }
