@@ -11,9 +11,11 @@ mod observers;
 mod outages;
 mod outcome;
 mod phases;
+mod precision;
 mod probe_log;
 mod samples;
 mod statistics;
+mod time_shares;
 mod timeline;
 mod trial;
 mod units;
@@ -28,7 +30,9 @@ pub use compare::{
 };
 pub use error::AnalysisError;
 pub use outcome::outcomes;
+pub use precision::{Precision, precise_enough, precision};
 pub use statistics::{
     Bootstrap, Interval, change_interval, deviation, median, median_interval, outliers, quantile,
 };
+pub use time_shares::{TimeShares, time_shares};
 pub use timeline::{Answerer, Mark, ProbeTrack, Request, Span, Timeline, WireTick, timeline};

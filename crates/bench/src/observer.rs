@@ -1,5 +1,6 @@
 //! What a run tells whoever watches it.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
@@ -7,8 +8,8 @@ use dunlin_record::Outcome;
 
 /// Watches a run.
 pub trait Observer {
-    /// The run begins.
-    fn run_started(&mut self, title: &str, trials: usize, expected: Duration, folder: &Path);
+    /// The run begins; `trials` are the least and the most that it will make.
+    fn run_started(&mut self, title: &str, trials: RangeInclusive<usize>, expected: Duration, folder: &Path);
 
     /// A trial begins; `number` counts from 1.
     fn trial_started(&mut self, number: usize, title: &str, expected: Duration);

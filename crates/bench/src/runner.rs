@@ -1,16 +1,17 @@
 //! A run: every trial of every case, each on its own, whatever happens to the others.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use dunlin_clock::{Cancel, epoch_ns};
+use dunlin_analysis::TimeShares;
+use dunlin_clock::{Cancel, epoch_ns, now_ns};
 use dunlin_guest::default_cache_dir;
-use dunlin_record::{Case, FORMAT, Outcome, RunFolder, RunInfo, SkippedCase, Status, TrialId};
+use dunlin_record::{Case, FORMAT, Outcome, RunFolder, RunInfo, SkippedCase, Status};
 use dunlin_testbed::Inside;
 
+use crate::ledger::Ledger;
+use crate::order;
 use crate::plan::{Plan, Planner};
-use crate::scenario::{expected_case_duration, trial_id};
+use crate::scenario::{expected_trial_duration, trial_id};
 use crate::trial::{self, Trial};
 use crate::world::World;
 use crate::{BenchError, Observer, Result, Scenario};
@@ -38,14 +39,8 @@ pub struct Finished {
     pub skipped: usize,
     /// Whether the user ended it before its end.
     pub cancelled: bool,
-}
-
-/// One trial to be made.
-struct Due<'a> {
-    id: TrialId,
-    case: &'a Case,
-    case_index: usize,
-    number: u32,
+    /// Where the time of the trials made now went; what lay between them is in `other_ns`.
+    pub time: TimeShares,
 }
 
 /// Makes a run.
@@ -71,57 +66,109 @@ pub fn run(order: &Order<'_>, inside: Inside, observer: &mut dyn Observer) -> Re
         title: order.scenario.title.clone(),
         started_epoch_ms: epoch_ns() / 1_000_000,
         cases: cases.clone(),
+        seed: seed(order.scenario),
         skipped: skipped.clone(),
         hosts: vec![world.fingerprint()?],
     };
     let folder = open_folder(order, &info)?;
-    let done = if order.resume { tidy_up(&folder)? } else { BTreeSet::new() };
-    let due = due_trials(cases, &plans, &done);
-    let expected = due.iter().map(|due| expected_trial(due.case)).sum();
-    observer.run_started(&order.scenario.title, due.len(), expected, folder.path());
+    let done = if order.resume { tidy_up(&folder)? } else { Vec::new() };
+    let ledger = Ledger::new(cases, plans.iter().map(Option::is_some), done);
+    observer.run_started(&order.scenario.title, ledger.trials_left(), ledger.expected(), folder.path());
 
-    let mut finished = Finished {
+    // The order is that of the run's first part.
+    let seed = folder.info()?.seed;
+    let finished = Finished {
         folder: folder.path().to_owned(),
         ended: [0; 3],
         skipped: skipped.len(),
         cancelled: false,
+        time: TimeShares::default(),
     };
-    for (index, due) in due.iter().enumerate() {
-        if order.cancel.is_cancelled() {
-            finished.cancelled = true;
-            break;
+    let mut run = Run { order, world, plans, folder, ledger, observer, finished };
+    let started_ns = now_ns();
+    run.all(seed)?;
+    run.finished.time.other_ns += now_ns() - started_ns - run.finished.time.total_ns();
+    Ok(run.finished)
+}
+
+/// The seed of the order; absent where that is not shuffled.
+fn seed(scenario: &Scenario) -> Option<u32> {
+    // Any seed will do, as long as it is recorded: of the time, what changes from run to run.
+    let of_now = || (epoch_ns() / 1_000_000) as u32;
+    scenario.shuffle.then(|| scenario.seed.unwrap_or_else(of_now))
+}
+
+/// A run under way.
+struct Run<'a> {
+    order: &'a Order<'a>,
+    world: World,
+    /// Of each case that can be run here.
+    plans: Vec<Option<Plan>>,
+    folder: RunFolder,
+    ledger: Ledger<'a>,
+    observer: &'a mut dyn Observer,
+    finished: Finished,
+}
+
+impl Run<'_> {
+    /// Makes every trial that is due: in rounds, each of which gives every case of the same links one trial.
+    fn all(&mut self, seed: Option<u32>) -> Result<()> {
+        for group in order::groups(&self.order.scenario.cases) {
+            let mut number = 1;
+            while self.ledger.goes_on(&group, number) {
+                for case_index in order::round(&group, seed, number) {
+                    if self.order.cancel.is_cancelled() {
+                        self.finished.cancelled = true;
+                    }
+                    if self.finished.cancelled {
+                        return Ok(());
+                    }
+                    if self.ledger.is_due(case_index, number) {
+                        self.make(case_index, number)?;
+                    }
+                }
+                number += 1;
+            }
         }
-        let Some(plan) = &plans[due.case_index] else { continue };
-        observer.trial_started(
-            index + 1,
-            &format!("{}, trial {}", due.case.title(), due.number),
-            expected_trial(due.case),
-        );
-        world.bring_up(&due.case.link)?;
-        let plan = plan.on(world.hosts()?);
-        let trial = Trial {
-            id: due.id.clone(),
-            scenario: &order.scenario.name,
-            case: due.case,
-            number: due.number,
-            plan: &plan,
-            folder: &folder,
-            cancel: order.cancel,
-        };
-        let status = trial::run(&trial, &world, observer)?;
-        let outcomes = dunlin_analysis::outcomes(&folder.read_trial(&due.id)?)?;
-        for outcome in &outcomes {
-            folder.append_outcome(outcome)?;
-        }
-        observer.trial_ended(&outcomes);
-        match status {
-            Status::Completed => finished.ended[0] += 1,
-            Status::NotConverged => finished.ended[1] += 1,
-            Status::Failed => finished.ended[2] += 1,
-            Status::Cancelled => finished.cancelled = true,
-        }
+        Ok(())
     }
-    Ok(finished)
+
+    /// Makes one trial.
+    fn make(&mut self, case_index: usize, number: u32) -> Result<()> {
+        let Some(plan) = &self.plans[case_index] else { return Ok(()) };
+        let case = &self.order.scenario.cases[case_index];
+        let id = trial_id(case_index, case, number);
+        let made = self.finished.ended.iter().sum::<usize>();
+        let title = format!("{}, trial {number}", case.title());
+        self.observer.trial_started(made + 1, &title, expected_trial_duration(case));
+        self.world.bring_up(&case.link)?;
+        let plan = plan.on(self.world.hosts()?);
+        let trial = Trial {
+            id: id.clone(),
+            scenario: &self.order.scenario.name,
+            case,
+            number,
+            plan: &plan,
+            folder: &self.folder,
+            cancel: self.order.cancel,
+        };
+        let status = trial::run(&trial, &self.world, self.observer)?;
+        let record = self.folder.read_trial(&id)?;
+        let outcomes = dunlin_analysis::outcomes(&record)?;
+        for outcome in &outcomes {
+            self.folder.append_outcome(outcome)?;
+        }
+        self.finished.time += dunlin_analysis::time_shares(&record);
+        self.observer.trial_ended(&outcomes);
+        self.ledger.enter(case_index, number, outcomes);
+        match status {
+            Status::Completed => self.finished.ended[0] += 1,
+            Status::NotConverged => self.finished.ended[1] += 1,
+            Status::Failed => self.finished.ended[2] += 1,
+            Status::Cancelled => self.finished.cancelled = true,
+        }
+        Ok(())
+    }
 }
 
 /// A plan for each case that can be run here, a reason for each that cannot.
@@ -158,9 +205,9 @@ fn open_folder(order: &Order<'_>, info: &RunInfo) -> Result<RunFolder> {
     Ok(folder)
 }
 
-/// The trials of a run that need not be made again. Those that broke off or were ended by the user are made again, so
-/// their outcomes are taken out; those whose outcome was not written are given one.
-fn tidy_up(folder: &RunFolder) -> Result<BTreeSet<TrialId>> {
+/// The outcomes of a run's trials that need not be made again. Those that broke off or were ended by the user are made
+/// again, so their outcomes are taken out; those whose outcome was not written are given one.
+fn tidy_up(folder: &RunFolder) -> Result<Vec<Outcome>> {
     let mut kept: Vec<Outcome> = Vec::new();
     for id in folder.trials()? {
         let record = folder.read_trial(&id)?;
@@ -170,19 +217,5 @@ fn tidy_up(folder: &RunFolder) -> Result<BTreeSet<TrialId>> {
         }
     }
     folder.replace_outcomes(&kept)?;
-    Ok(kept.into_iter().map(|outcome| outcome.id).collect())
-}
-
-fn due_trials<'a>(cases: &'a [Case], plans: &[Option<Plan>], done: &BTreeSet<TrialId>) -> Vec<Due<'a>> {
-    let mut due = Vec::new();
-    for (case_index, case) in cases.iter().enumerate().filter(|(index, _)| plans[*index].is_some()) {
-        let trials = (1..=case.trials.count).map(|number| (number, trial_id(case_index, case, number)));
-        let missing = trials.filter(|(_, id)| !done.contains(id));
-        due.extend(missing.map(|(number, id)| Due { id, case, case_index, number }));
-    }
-    due
-}
-
-fn expected_trial(case: &Case) -> Duration {
-    expected_case_duration(case) / case.trials.count.max(1)
+    Ok(kept)
 }

@@ -20,6 +20,7 @@ use std::path::Path;
 use dunlin_record::{Case, TrialId};
 
 pub use error::{Problem, ProblemKind, ScenarioError};
+pub(crate) use estimate::expected_trial_duration;
 pub use estimate::{expected_case_duration, expected_duration};
 
 use error::Findings;
@@ -41,6 +42,10 @@ pub struct Scenario {
     pub name: String,
     /// What it is about; the name where the file gives none.
     pub title: String,
+    /// Whether the order of the trials is shuffled.
+    pub shuffle: bool,
+    /// The seed of the order; one is chosen for each run if absent.
+    pub seed: Option<u32>,
     /// Its cases in the order of the file; within one `[[case]]` the last list varies fastest.
     pub cases: Vec<Case>,
 }
@@ -112,23 +117,35 @@ fn resolve(file: &Table, findings: &mut Findings) -> Scenario {
     let title = text_of(file, "title").unwrap_or_else(|| name.clone());
     let built_in = node::parse(DEFAULTS, findings).unwrap_or_default();
     let defaults = matrix::merge_settings(&built_in, file);
-    let mut scenario = Scenario { name, title, cases: Vec::new() };
+    let (shuffle, seed) = (run_value(file, "shuffle"), run_value(file, "seed"));
+    let mut scenario = Scenario {
+        name,
+        title,
+        shuffle: !matches!(shuffle, Some(Leaf::Bool(false))),
+        seed: match seed {
+            Some(Leaf::Integer(seed)) => u32::try_from(*seed).ok(),
+            _ => None,
+        },
+        cases: Vec::new(),
+    };
     let mut titles = BTreeSet::new();
     for (at, case) in case_tables(file) {
         let settings = matrix::merge_settings(&defaults, case);
         let dials = matrix::dials(&settings);
         let cells = matrix::cell_count(&dials);
-        if cells.is_none_or(|cells| cells > CASES_MAX - scenario.cases.len()) {
+        if cells.is_none_or(|cells| cells > CASES_MAX.saturating_sub(scenario.cases.len())) {
             findings.add(at, "case", ProblemKind::TooManyCases { limit: CASES_MAX });
             return scenario;
         }
         let name = text_of(case, "name").unwrap_or_default();
         for cell in matrix::cells(&settings, &dials) {
             let Some(case) = rules::case(&name, at, &cell, findings) else { continue };
-            if !titles.insert(case.title()) {
-                findings.add(at, "case", ProblemKind::DuplicateTitle { title: case.title() });
+            for case in rules::pair(case) {
+                if !titles.insert(case.title()) {
+                    findings.add(at, "case", ProblemKind::DuplicateTitle { title: case.title() });
+                }
+                scenario.cases.push(case);
             }
-            scenario.cases.push(case);
         }
     }
     scenario
@@ -137,6 +154,15 @@ fn resolve(file: &Table, findings: &mut Findings) -> Scenario {
 fn text_of(table: &Table, key: &str) -> Option<String> {
     match &table.get(key)?.value {
         Value::Leaf(Leaf::Text(text)) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+/// A value of the `[run]` table.
+fn run_value<'a>(file: &'a Table, key: &str) -> Option<&'a Leaf> {
+    let Value::Table(run) = &file.get("run")?.value else { return None };
+    match &run.get(key)?.value {
+        Value::Leaf(leaf) => Some(leaf),
         _ => None,
     }
 }

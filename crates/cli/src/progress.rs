@@ -2,7 +2,8 @@
 
 mod estimate;
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,7 +19,8 @@ use estimate::Estimate;
 /// Tells a person how a run goes.
 pub(crate) struct RunProgress {
     bar: ProgressBar,
-    trials: usize,
+    /// How many, in words; nothing before the run begins.
+    trials: String,
     estimate: Shared,
 }
 
@@ -36,8 +38,8 @@ impl RunProgress {
     pub(crate) fn new() -> Self {
         let target =
             if terminal::is_watched() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let progress =
-            Self { bar: ProgressBar::with_draw_target(None, target), trials: 0, estimate: Shared::default() };
+        let bar = ProgressBar::with_draw_target(None, target);
+        let progress = Self { bar, trials: String::new(), estimate: Shared::default() };
         progress.set_style(TEMPLATE_BEFORE);
         progress.bar.enable_steady_tick(TICK);
         progress
@@ -80,11 +82,12 @@ fn drawn(fraction: f64) -> String {
 }
 
 impl Observer for RunProgress {
-    fn run_started(&mut self, title: &str, trials: usize, expected: Duration, folder: &Path) {
-        self.trials = trials;
+    fn run_started(&mut self, title: &str, trials: RangeInclusive<usize>, expected: Duration, folder: &Path) {
+        self.trials = range(trials.into_inner());
         *self.estimate.get() = Estimate::of(expected);
         self.line(&format!(
-            "{title}: {trials} trials, about {}, recorded in {}",
+            "{title}: {} trials, about {}, recorded in {}",
+            self.trials,
             in_words(expected),
             folder.display()
         ));
@@ -104,7 +107,7 @@ impl Observer for RunProgress {
     fn stage(&mut self, text: &str) {
         self.bar.set_message(text.to_owned());
         // The stages of a trial go by too fast for lines of their own.
-        if self.bar.is_hidden() && self.trials == 0 {
+        if self.bar.is_hidden() && self.trials.is_empty() {
             terminal::say(text);
         }
     }
@@ -145,6 +148,11 @@ fn outcome_line(outcome: &Outcome) -> String {
     }
 }
 
+/// The least and the most of something, which may be the same.
+pub(crate) fn range<N: PartialEq + Display>((least, most): (N, N)) -> String {
+    if least == most { least.to_string() } else { format!("{least}–{most}") }
+}
+
 /// A duration as people say it.
 pub(crate) fn in_words(duration: Duration) -> String {
     match duration.as_secs() {
@@ -163,6 +171,11 @@ mod tests {
         for (seconds, words) in [(0, "0 s"), (89, "89 s"), (90, "2 min"), (300, "5 min"), (7200, "2.0 h")] {
             assert_eq!(in_words(Duration::from_secs(seconds)), words);
         }
+    }
+
+    #[test]
+    fn a_range_of_one_is_a_number() {
+        assert_eq!((range((3, 3)), range((6, 30))), ("3".into(), "6–30".into()));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What was asked: one cell of a scenario's matrix, fully resolved.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -189,8 +191,16 @@ impl Default for Probe {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Trials {
-    /// Trials of each case.
+    /// Trials of each case; not used with `until`.
     pub count: u32,
+    /// Run trials until the medians are known this well, in half the width of their confidence intervals.
+    pub until: Option<Percent>,
+    /// With `until`: the least trials of each case …
+    pub min: u32,
+    /// … and the most.
+    pub max: u32,
+    /// Whether the scenario asked for this case twice, with probes and without: its dial `probing` says which it is.
+    pub paired: bool,
     /// Limit of one migration in seconds; past it the trial is `not-converged`.
     pub limit_s: f64,
     /// How long the VM is observed before the migration, in seconds: it shows what gaps are usual. Half a second of
@@ -200,9 +210,73 @@ pub struct Trials {
     pub settle_s: f64,
 }
 
+impl Trials {
+    /// The least and the most trials of the case.
+    #[must_use]
+    pub fn range(&self) -> RangeInclusive<u32> {
+        if self.until.is_some() { self.min..=self.max } else { self.count..=self.count }
+    }
+
+    /// Asks for just so many trials, however precise.
+    pub fn fix(&mut self, count: u32) {
+        self.count = count;
+        self.until = None;
+    }
+}
+
 impl Default for Trials {
     fn default() -> Self {
-        Self { count: 3, limit_s: 60.0, baseline_s: 1.0, settle_s: 1.0 }
+        Self {
+            count: 3,
+            until: None,
+            min: 6,
+            max: 30,
+            paired: false,
+            limit_s: 60.0,
+            baseline_s: 1.0,
+            settle_s: 1.0,
+        }
+    }
+}
+
+/// A share in percent, above 0 and up to 100; written as in `"5%"`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(into = "String", try_from = "String")]
+#[schemars(with = "String")]
+pub struct Percent(f64);
+
+impl Percent {
+    /// The share; `None` where it is not above 0 and up to 100.
+    #[must_use]
+    pub fn new(percent: f64) -> Option<Self> {
+        (percent > 0.0 && percent <= 100.0).then_some(Self(percent))
+    }
+
+    /// The share in percent.
+    #[must_use]
+    pub fn percent(self) -> f64 {
+        self.0
+    }
+}
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}%", self.0)
+    }
+}
+
+impl From<Percent> for String {
+    fn from(percent: Percent) -> Self {
+        percent.to_string()
+    }
+}
+
+impl TryFrom<String> for Percent {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let number = text.strip_suffix('%').and_then(|number| number.trim().parse().ok());
+        number.and_then(Self::new).ok_or("expected a share above 0 % and up to 100 %, as in \"5%\"")
     }
 }
 
@@ -327,6 +401,25 @@ mod tests {
         for wrong in ["0", "-1", "\"fast\"", "null"] {
             assert!(rate(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_percentage_is_a_number_with_its_sign() {
+        let percent = |text: &str| Percent::try_from(text.to_owned()).map(Percent::percent);
+        assert_eq!(percent("5%"), Ok(5.0));
+        assert_eq!(percent("2.5 %"), Ok(2.5));
+        assert_eq!(String::from(Percent(2.5)), "2.5%");
+        for wrong in ["5", "0%", "-1%", "101%", "nan%", "%", ""] {
+            assert!(percent(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn trials_are_a_count_or_a_range() {
+        let mut trials = Trials { until: Percent::new(5.0), ..Trials::default() };
+        assert_eq!(trials.range(), 6..=30);
+        trials.fix(2);
+        assert_eq!(trials.range(), 2..=2);
     }
 
     #[test]

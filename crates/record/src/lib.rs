@@ -14,8 +14,8 @@ mod run_folder;
 mod series;
 
 pub use case::{
-    Accelerator, Case, HypervisorSettings, Link, Links, Probe, Probes, Rate, Strategy, Trials, VmSettings,
-    Workload,
+    Accelerator, Case, HypervisorSettings, Link, Links, Percent, Probe, Probes, Rate, Strategy, Trials,
+    VmSettings, Workload,
 };
 pub use error::{RecordError, Result};
 pub use event::{

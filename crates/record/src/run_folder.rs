@@ -24,6 +24,9 @@ pub struct RunInfo {
     pub started_epoch_ms: i64,
     /// The scenario as resolved: its cells, in order.
     pub cases: Vec<Case>,
+    /// The seed by which the order of the trials was shuffled; absent where they were made in the scenario's order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u32>,
     /// Cells that could not be run here.
     #[serde(default)]
     pub skipped: Vec<SkippedCase>,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use dunlin_analysis::{Precision, precision};
 use dunlin_record::{Case, Outcome, Status};
 
 use crate::Report;
@@ -30,6 +31,14 @@ impl<'a> CaseRow<'a> {
     /// The outcomes of trials that completed: only they are repetitions of the same thing.
     pub(crate) fn completed(&self) -> impl Iterator<Item = &'a Outcome> + '_ {
         self.outcomes.iter().copied().filter(|outcome| outcome.status == Status::Completed)
+    }
+
+    /// How well the least known of the medians that decide is known, in percent of it; only where the scenario asked
+    /// for a precision and there are trials enough to tell.
+    pub(crate) fn reached(&self) -> Option<f64> {
+        self.case?.trials.until?;
+        let known = precision(&self.outcomes);
+        known.iter().filter_map(Precision::percent).max_by(f64::total_cmp)
     }
 
     /// The spread of a figure over the completed trials.

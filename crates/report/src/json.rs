@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::Report;
 use crate::cases::case_rows;
 use crate::format::utc;
+use crate::outliers::{self, Outlier};
 
 /// The run as pretty JSON: `{ "run": …, "trials": [Outcome…] }`.
 ///
@@ -25,6 +26,8 @@ pub fn json(report: &Report) -> String {
             cases: case_rows(report)
                 .into_iter()
                 .map(|row| RunCase {
+                    precision_percent: row.reached(),
+                    outliers: outliers::of_case(&row),
                     strategy: row.strategy.clone(),
                     trials: row.outcomes.len(),
                     completed: row.completed().count(),
@@ -67,4 +70,9 @@ struct RunCase {
     strategy: String,
     trials: usize,
     completed: usize,
+    /// How well the least known of the deciding medians is known; only where a precision was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    precision_percent: Option<f64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    outliers: Vec<Outlier>,
 }

@@ -6,6 +6,7 @@ mod csv;
 mod format;
 mod html;
 mod json;
+mod outliers;
 mod sweep;
 mod table;
 mod timeline_data;

@@ -6,6 +6,7 @@ use dunlin_record::{Outcome, Status};
 use crate::Report;
 use crate::cases::{CaseRow, Spread, case_rows};
 use crate::format::{ABSENT, megabytes, number};
+use crate::outliers;
 use crate::words::{Downtime, failure_line, flag_words, flags_met, not_completed, one_line, share};
 
 /// The terminal table: median over completed trials and, below it, the spread. Wraps at `width` columns; without one
@@ -18,6 +19,11 @@ pub fn table(report: &Report, width: Option<u16>) -> String {
     let legend = "Figures are medians over the completed trials; below them least–greatest where trials differ, then \
                   ± the error of an estimate. – was not measured.";
     text.push_str(&wrapped(legend, width, ""));
+    if report.info.cases.iter().any(|case| case.trials.until.is_some()) {
+        let legend = "± % below the trials: how well the least known of total time and ICMP downtime is known, in half \
+                      the width of its median's 95 % confidence interval.";
+        text.push_str(&wrapped(legend, width, ""));
+    }
     for (flag, amount) in flags_met(report.outcomes) {
         let words = flag_words(flag);
         let share = share(amount, report.outcomes.len());
@@ -26,6 +32,15 @@ pub fn table(report: &Report, width: Option<u16>) -> String {
             width,
             "  ",
         ));
+    }
+    let outliers: Vec<_> = case_rows(report).iter().flat_map(outliers::of_case).collect();
+    for (index, outlier) in outliers.iter().enumerate() {
+        if index == 0 {
+            text.push('\n');
+            text.push_str(&wrapped(&format!("Outliers, {}:", outliers::MEANING), width, ""));
+        }
+        text.push_str(&outlier.line());
+        text.push('\n');
     }
     for (index, case) in report.info.skipped.iter().enumerate() {
         text.push_str(if index == 0 { "\nSkipped, as this machine cannot run them:\n" } else { "" });
@@ -100,6 +115,9 @@ fn trials(row: &CaseRow) -> String {
         return row.without_trials().into();
     }
     let mut text = format!("{}/{}", row.completed().count(), row.outcomes.len());
+    if let Some(reached) = row.reached() {
+        text.push_str(&format!("\n±{} %", number(reached)));
+    }
     let others = not_completed(&row.outcomes);
     if !others.is_empty() {
         text.push('\n');

@@ -2,12 +2,12 @@
 
 use super::NAME_MAX;
 use super::error::{Findings, ProblemKind};
-use super::keys::{Key, SETTINGS, Takes, Variant, Verdict, one_of};
+use super::keys::{Key, RUN, SETTINGS, Takes, Variant, Verdict, one_of};
 use super::node::{Leaf, Node, Table, Value};
 
 /// Checks a whole file: its own keys, its defaults, its cases.
 pub(super) fn file(file: &Table, findings: &mut Findings) {
-    let own = ["name", "title", "case"];
+    let own = ["name", "title", "run", "case"];
     unknown_keys(file, &names(&own, SETTINGS), "", findings);
     name(
         file,
@@ -20,6 +20,9 @@ pub(super) fn file(file: &Table, findings: &mut Findings) {
     if let Some(title) = file.get("title") {
         value(title, &Takes::Text, "title", findings);
     }
+    if let Some(node) = file.get("run") {
+        run(node, findings);
+    }
     table(file, SETTINGS, "", findings);
     match file.get("case").map(|cases| (cases, &cases.value)) {
         None => findings.add(0, "case", missing("at least one [[case]]")),
@@ -28,6 +31,20 @@ pub(super) fn file(file: &Table, findings: &mut Findings) {
         }
         Some((_, Value::List(cases))) => cases.iter().for_each(|node| case(node, findings)),
         Some((node, _)) => findings.add(node.at, "case", wrong_type("[[case]] tables", node)),
+    }
+}
+
+/// Checks what holds for the run as a whole, where no list multiplies anything.
+fn run(node: &Node, findings: &mut Findings) {
+    let Value::Table(entries) = &node.value else {
+        findings.add(node.at, "run", wrong_type("a table", node));
+        return;
+    };
+    unknown_keys(entries, &names(&[], RUN), "run", findings);
+    for key in RUN {
+        if let Some(node) = entries.get(key.name) {
+            single(node, &key.takes, &join("run", key.name), findings);
+        }
     }
 }
 

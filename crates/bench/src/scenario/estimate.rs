@@ -31,15 +31,22 @@ pub fn expected_duration(scenario: &Scenario) -> Duration {
     scenario.cases.iter().map(expected_case_duration).fold(Duration::ZERO, Duration::saturating_add)
 }
 
-/// How long all trials of a case will take, about.
+/// How long all trials of a case will take, about; where their number is open, between the least and the most.
 #[must_use]
 pub fn expected_case_duration(case: &Case) -> Duration {
+    let trials = case.trials.range();
+    let trials = f64::from(trials.start() + trials.end()) / 2.0;
+    Duration::try_from_secs_f64(expected_trial_duration(case).as_secs_f64() * trials).unwrap_or(Duration::MAX)
+}
+
+/// How long one trial of a case will take, about.
+#[must_use]
+pub(crate) fn expected_trial_duration(case: &Case) -> Duration {
     let trials = &case.trials;
     let boot_s = if case.vm.fresh { BOOT_S } else { 0.0 };
     let migration_s = migration_s(case).min(trials.limit_s);
     let trial_s = SETUP_S + boot_s + trials.baseline_s + migration_s + trials.settle_s;
-    let total_s = trial_s * f64::from(trials.count) * f64::from(case.vm.count);
-    Duration::try_from_secs_f64(total_s).unwrap_or(Duration::MAX)
+    Duration::try_from_secs_f64(trial_s * f64::from(case.vm.count)).unwrap_or(Duration::MAX)
 }
 
 /// How long one migration takes; infinite where by law it never ends by itself.

@@ -1,5 +1,7 @@
 //! The keys of a scenario and what each takes. A test holds this list against the record's types.
 
+use dunlin_record::Percent;
+
 use super::node::{Leaf, Node, Value};
 
 /// A key and what it takes.
@@ -26,6 +28,8 @@ pub(super) enum Takes {
     Number { of: &'static str, min: f64, above: bool, max: f64 },
     /// The same, or one word.
     NumberOr { word: &'static str, of: &'static str, max: f64 },
+    /// A share, as in `"5%"`.
+    Percent,
     /// One of some words.
     Word(&'static [&'static str]),
     /// Text that is not empty.
@@ -68,6 +72,11 @@ const fn above_0(of: &'static str, max: f64) -> Takes {
 const MEMORY_MAX_MIB: i64 = 1 << 20;
 const DAY_S: f64 = 86_400.0;
 const HOUR_S: f64 = 3_600.0;
+const TRIALS_MAX: i64 = 10_000;
+
+/// What holds for a run as a whole, only at the top of the file.
+pub(super) const RUN: &[Key] =
+    &[key("shuffle", Takes::Flag), key("seed", whole("(32 bits)", 0, u32::MAX as i64))];
 
 /// A whole set of settings, as one table.
 pub(super) const ALL: Takes = Takes::Table(SETTINGS);
@@ -118,7 +127,11 @@ const PROBES: &[Key] = &[key("icmp", Takes::Switch(PROBE)), key("udp", Takes::Sw
 const PROBE: &[Key] = &[key("interval_ms", number("milliseconds", 0.1, 10_000.0))];
 
 const TRIALS: &[Key] = &[
-    key("count", whole("trials", 1, 10_000)),
+    key("count", whole("trials", 1, TRIALS_MAX)),
+    key("until", Takes::Percent),
+    key("min", whole("trials", 1, TRIALS_MAX)),
+    key("max", whole("trials", 1, TRIALS_MAX)),
+    key("paired", Takes::Flag),
     key("limit_s", above_0("seconds", DAY_S)),
     key("baseline_s", number("seconds", 0.0, HOUR_S)),
     key("settle_s", number("seconds", 0.0, HOUR_S)),
@@ -173,6 +186,7 @@ impl Takes {
             Self::Whole { of, .. } => format!("a whole number of {of}"),
             Self::Number { of, .. } => format!("a number of {of}"),
             Self::NumberOr { word, of, .. } => format!("a number of {of} or \"{word}\""),
+            Self::Percent => "a share as in \"5%\"".into(),
             Self::Word(words) => one_of(words),
             Self::Text | Self::AnyText => "text".into(),
             Self::Flag => "true or false".into(),
@@ -198,6 +212,11 @@ impl Takes {
                     None => Verdict::WrongType,
                 },
             },
+            (Self::Percent, Value::Leaf(Leaf::Text(text))) => {
+                Verdict::within(Percent::try_from(text.clone()).is_ok(), || {
+                    "a share above 0 % and up to 100 %, as in \"5%\"".into()
+                })
+            }
             (Self::Word(words), Value::Leaf(Leaf::Text(text))) => {
                 Verdict::within(words.contains(&text.as_str()), || one_of(words))
             }

@@ -1,6 +1,6 @@
 //! What a resolved case must obey as a whole: settings that only together are right or wrong.
 
-use dunlin_record::{Case, Strategy, Workload};
+use dunlin_record::{Case, Probes, Strategy, Workload};
 use serde_json::{Value as Json, json};
 
 use super::error::{Findings, ProblemKind};
@@ -37,6 +37,20 @@ pub(super) fn case(name: &str, at: usize, cell: &Cell, findings: &mut Findings) 
     broken.is_empty().then_some(case)
 }
 
+/// A case, or where it is to run as a pair (Hu et al., section 3.4) two: with its probes and without, which shows the
+/// probes' own influence.
+pub(super) fn pair(case: Case) -> Vec<Case> {
+    const DIAL: &str = "probing";
+    if !case.trials.paired {
+        return vec![case];
+    }
+    let mut with = case.clone();
+    with.dials.insert(DIAL.into(), "probed".into());
+    let mut without = Case { probes: Probes::default(), ..case };
+    without.dials.insert(DIAL.into(), "unprobed".into());
+    vec![with, without]
+}
+
 /// The rules a case breaks, each with the setting to blame.
 fn broken_rules(case: &Case) -> Vec<(&'static str, ProblemKind)> {
     let mut broken = Vec::new();
@@ -53,6 +67,15 @@ fn broken_rules(case: &Case) -> Vec<(&'static str, ProblemKind)> {
     }
     if matches!(case.strategy, Strategy::Hybrid { after_passes: None, after_s: None, .. }) {
         broken.push(("strategy", missing("after_passes or after_s: when to switch to post-copy")));
+    }
+    if case.trials.until.is_some() && case.trials.min > case.trials.max {
+        let expected = format!("at most trials.max = {}", case.trials.max);
+        let found = case.trials.min.to_string();
+        broken.push(("trials.min", ProblemKind::Impossible { expected, found }));
+    }
+    if case.trials.paired && case.probes == Probes::default() {
+        broken
+            .push(("trials.paired", missing("a probe: a pair is the same case with its probes and without")));
     }
     match (&case.vm.kernel, &case.vm.modules) {
         (Some(_), None) => {

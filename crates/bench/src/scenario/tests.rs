@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use dunlin_record::{Probe, Rate, Strategy, Workload};
+use dunlin_record::{Probe, Probes, Rate, Strategy, Workload};
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
-use super::keys::{SETTINGS, Takes};
+use super::keys::{RUN, SETTINGS, Takes};
 use super::*;
 
 const DEMO: &str = include_str!("../../../../scenarios/demo.toml");
@@ -128,6 +128,43 @@ fn another_kind_begins_anew_and_the_same_kind_is_merged() {
     let merged = Strategy::Hybrid { after_passes: Some(3), after_s: None, preempt: false };
     assert_eq!(strategy("strategy = { kind = \"hybrid\", after_passes = 3 }"), merged);
     assert_eq!(strategy("strategy.after_passes = 3"), merged);
+}
+
+#[test]
+fn trials_go_on_until_a_precision_where_one_is_asked_for() {
+    let trials = |trials: &str| parse(&one_case("", &format!("trials = {trials}"))).cases[0].trials.clone();
+    assert_eq!(trials("{ count = 2 }").range(), 2..=2);
+    assert_eq!(trials("{ until = \"5%\" }").range(), 6..=30);
+    assert_eq!(trials("{ min = 8, max = 8, until = \"2.5%\" }").range(), 8..=8);
+    let expected = |case: &str| expected_duration(&parse(&one_case("", case))).as_secs_f64();
+    let (one, open) =
+        (expected("trials.count = 1"), expected("trials = { min = 6, max = 30, until = \"5%\" }"));
+    assert!((open - 18.0 * one).abs() < 0.01, "between the least and the most: {open} s");
+}
+
+#[test]
+fn a_pair_is_the_case_with_its_probes_and_without() {
+    let workload = "workload = { kind = \"memory-write\", working_set_mib = [8, 16] }";
+    let text = one_case("[trials]\npaired = true", &format!("{workload}\nprobes.udp = false"));
+    let cases = parse(&text).cases;
+    assert_eq!(titles(&text), ["c probed 8", "c unprobed 8", "c probed 16", "c unprobed 16"]);
+    assert_eq!(cases[0].probes, Probes { icmp: Some(Probe::default()), udp: None });
+    assert_eq!(cases[1].probes, Probes::default());
+    assert_eq!(
+        Case { probes: cases[0].probes.clone(), dials: cases[0].dials.clone(), ..cases[1].clone() },
+        cases[0]
+    );
+}
+
+#[test]
+fn the_order_is_shuffled_unless_the_file_says_otherwise() {
+    let order = |top: &str| {
+        let scenario = parse(&one_case(top, ""));
+        (scenario.shuffle, scenario.seed)
+    };
+    assert_eq!(order(""), (true, None));
+    assert_eq!(order("run = { seed = 7 }"), (true, Some(7)));
+    assert_eq!(order("[run]\nshuffle = false"), (false, None));
 }
 
 #[test]
@@ -256,7 +293,7 @@ fn same_variants(records: &[Json], takes: &Takes) {
 
 #[test]
 fn the_documentation_describes_every_key_and_its_examples_parse() {
-    for key in SETTINGS {
+    for key in SETTINGS.iter().chain(RUN) {
         documented(key.name, &key.takes);
     }
     let examples: Vec<&str> =
@@ -324,7 +361,7 @@ fn an_unknown_key_is_told_with_the_one_that_was_meant() {
     s.toml:2: probes.icmp.interval: unknown key, expected one of: interval_ms
     s.toml:2: probes.tcp: unknown key, expected one of: icmp, udp
     s.toml:3: qemu."bin ary": unknown key, did you mean "binary"?
-    s.toml:2: colour: unknown key, expected one of: name, title, case, vm, qemu, link, probes, workload, strategy, trials
+    s.toml:2: colour: unknown key, expected one of: name, title, run, case, vm, qemu, link, probes, workload, strategy, trials
     "#);
     insta::assert_snapshot!(errors_in_case(&[
         "titel = 1",
@@ -429,6 +466,36 @@ fn a_value_that_cannot_be_is_told_with_what_could() {
     ]), @r#"
     s.toml:5: workload.working_set_mib: expected 1 to 1048576 MiB, found 0
     s.toml:5: workload.rate_mib_s: expected more than 0 and at most 1000000 MiB/s, or "full", found 0
+    "#);
+}
+
+#[test]
+fn what_holds_for_the_run_multiplies_nothing_and_stands_at_the_top() {
+    insta::assert_snapshot!(errors_at_top(&["run = 1", "run.sede = 1", "run.seed = [1, 2]", "run.seed = -1"]), @r#"
+    s.toml:2: run: expected a table, found 1
+    s.toml:2: run.sede: unknown key, did you mean "seed"?
+    s.toml:2: run.seed: expected a whole number of (32 bits), found a list
+    s.toml:2: run.seed: expected 0 to 4294967295 (32 bits), found -1
+    "#);
+    let in_a_case = errors_in_case(&["run.seed = 1"]);
+    assert!(
+        in_a_case.starts_with("s.toml:5: case.run: unknown key, expected one of: name, vm"),
+        "{in_a_case}"
+    );
+}
+
+#[test]
+fn precisions_and_pairs_that_cannot_be_are_told() {
+    insta::assert_snapshot!(errors_in_case(&[
+        "trials.until = 5",
+        "trials.until = \"5\"",
+        "trials = { until = \"5%\", min = 31 }",
+        "trials.paired = true\nprobes = { icmp = false, udp = false }",
+    ]), @r#"
+    s.toml:5: trials.until: expected a share as in "5%", found 5
+    s.toml:5: trials.until: expected a share above 0 % and up to 100 %, as in "5%", found "5"
+    s.toml:5: trials.min: expected at most trials.max = 30, found 31
+    s.toml:5: trials.paired: missing, expected a probe: a pair is the same case with its probes and without
     "#);
 }
 

@@ -29,7 +29,7 @@ pub(crate) fn run(args: Args) -> Result {
     // Bad input is told before anything is started.
     let mut scenario = shipped::load(&args.scenario).map_err(|error| Failure::new(Exit::BadInput, &error))?;
     if let Some(trials) = args.trials {
-        scenario.cases.iter_mut().for_each(|case| case.trials.count = trials);
+        scenario.cases.iter_mut().for_each(|case| case.trials.fix(trials));
     }
     let inside = enter_lab(&format!("bench-{}", scenario.name))?;
     let cancel = cancel_on_signals()?;
@@ -49,6 +49,9 @@ pub(crate) fn run(args: Args) -> Result {
     }
     let finished = finished?;
     report::show(&folder)?;
+    if let Some(time) = time_line(&finished) {
+        terminal::say(&time);
+    }
     verdict(&finished)
 }
 
@@ -94,6 +97,24 @@ fn point(link: &Path, folder: &Path) {
     if let Err(error) = std::os::unix::fs::symlink(target, link) {
         terminal::say(&format!("warning: cannot make the link {}: {error}", link.display()));
     }
+}
+
+/// Where the run's time went; nothing where no trial was made.
+fn time_line(finished: &Finished) -> Option<String> {
+    let made: usize = finished.ended.iter().sum();
+    let time = &finished.time;
+    let percent = |ns: i64| (ns as f64 / time.total_ns() as f64 * 100.0).round();
+    let beyond_s = (time.total_ns() - time.migrating_ns) as f64 / 1e9 / made as f64;
+    (made > 0).then(|| {
+        format!(
+            "time: {} % migrating, {} % observing, {} % starting guests, {} % other; {beyond_s:.1} s a trial beyond \
+             its migration",
+            percent(time.migrating_ns),
+            percent(time.observing_ns),
+            percent(time.starting_ns),
+            percent(time.other_ns),
+        )
+    })
 }
 
 fn verdict(finished: &Finished) -> Result {

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use comfy_table::{Table, presets};
 use dunlin_bench::{Scenario, expected_case_duration, expected_duration, starter};
+use dunlin_record::Case;
 use serde_json::json;
 
 use crate::failure::{Exit, Failure, Result};
-use crate::progress::in_words;
+use crate::progress::{in_words, range};
 use crate::{shipped, terminal};
 
 /// Check a scenario, or begin a new one.
@@ -48,12 +49,14 @@ fn check(file: &Path, json: bool) -> Result {
         table.add_row([
             case.title(),
             case.strategy.name().to_owned(),
-            case.trials.count.to_string(),
+            range(case.trials.range().into_inner()),
             format!("{} s", case.trials.limit_s),
             in_words(expected_case_duration(case)),
         ]);
     }
-    let trials: u32 = scenario.cases.iter().map(|case| case.trials.count).sum();
+    let trials = |bound: fn(&Case) -> u32| scenario.cases.iter().map(bound).sum::<u32>();
+    let trials =
+        range((trials(|case| *case.trials.range().start()), trials(|case| *case.trials.range().end())));
     let expected = in_words(expected_duration(&scenario));
     terminal::print(&format!(
         "{}: {}\n{}\n{} cases, {trials} trials, about {expected}\n",

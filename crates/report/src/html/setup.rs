@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use dunlin_record::{Case, Flag, HostFingerprint, Link, Probe, Rate, Workload};
+use dunlin_record::{Case, Flag, HostFingerprint, Link, Probe, Rate, Trials, Workload};
 use maud::{Markup, html};
 
 use crate::Report;
@@ -118,9 +118,17 @@ fn asked(case: &Case) -> Markup {
             td { (link(&case.link.migration)) }
             td { (link(&case.link.service)) }
             td { (if probes.is_empty() { "none".into() } else { probes.join(", ") }) }
-            td class="n" { (case.trials.count) }
+            td class="n" { (trials_asked(&case.trials)) }
             td class="n" { (case.trials.limit_s) }
         }
+    }
+}
+
+/// How many trials were asked for, and until when.
+fn trials_asked(trials: &Trials) -> String {
+    match trials.until {
+        Some(until) => format!("{}–{} until ±{until}", trials.min, trials.max),
+        None => trials.count.to_string(),
     }
 }
 

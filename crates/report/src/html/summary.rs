@@ -5,6 +5,7 @@ use maud::{Markup, html};
 use crate::Report;
 use crate::cases::{CaseRow, Spread};
 use crate::format::{ABSENT, megabytes, number};
+use crate::outliers;
 use crate::words::{DOWNTIME_FLOOR_MEANING, Downtime, FLOOR_MEANING, flag_words, not_completed};
 
 /// One row a case: medians with their spread.
@@ -34,6 +35,11 @@ pub(super) fn summary(report: &Report, rows: &[CaseRow]) -> Markup {
                     tbody { @for row in rows { (case(row, &downtimes)) } }
                 }
             }
+            @let outliers: Vec<_> = rows.iter().flat_map(outliers::of_case).collect();
+            @if !outliers.is_empty() {
+                p class="note" { "Outliers, " (outliers::MEANING) ":" }
+                ul class="note" { @for outlier in &outliers { li { (outlier.line()) } } }
+            }
             @for case in &report.info.skipped {
                 p class="warn" { b { (case.title) } " was skipped, as this machine cannot run it: " (case.because) }
             }
@@ -56,6 +62,11 @@ fn case(row: &CaseRow, downtimes: &[Downtime]) -> Markup {
             td {
                 @if row.outcomes.is_empty() { (row.without_trials()) } @else {
                     (row.completed().count()) " of " (row.outcomes.len())
+                    @if let Some(reached) = row.reached() {
+                        small title="half the width of the 95 % confidence interval of the least known median: total time or ICMP downtime" {
+                            "±" (number(reached)) " %"
+                        }
+                    }
                     @if !others.is_empty() { small class="bad" { (others) } }
                 }
             }

@@ -117,6 +117,7 @@ fn info() -> RunInfo {
             of("dirty", Some(128), serde_json::json!({"kind": "pre-copy"})),
             of("hybrid", Some(128), serde_json::json!({"kind": "hybrid", "after_passes": 1})),
         ],
+        seed: None,
         skipped: Vec::new(),
         hosts: vec![HostFingerprint {
             hosts: "host-a, host-b, bench".into(),

@@ -66,6 +66,29 @@ fn json_holds_the_run_and_every_outcome_unchanged() {
 }
 
 #[test]
+fn outliers_are_marked_and_the_precision_that_was_asked_for_is_told() {
+    let mut run = fixture::run();
+    run.info.cases[0].trials.until = dunlin_record::Percent::new(5.0);
+    let idle = run.outcomes[0].clone();
+    let totals = [800.0, 810.0, 790.0, 805.0, 795.0, 2400.0];
+    run.outcomes = (1..)
+        .zip(totals)
+        .map(|(trial, total)| Outcome { trial, total_time_ms: Some(total), ..idle.clone() })
+        .collect();
+    let line = format!("{}: total_time_ms 2400 (median 802)", idle.id);
+    let text = table(&report(&run), None);
+    assert_eq!(text.matches(&line).count(), 1, "{text}");
+    // Half of 790 to 2400, of 802.5.
+    assert!(text.contains("6/6") && text.contains("±100 %"), "{text}");
+    assert!(html(&report(&run)).contains(&line));
+    let value: serde_json::Value = serde_json::from_str(&json(&report(&run))).unwrap();
+    assert_eq!(value["run"]["cases"][0]["outliers"][0]["value"], 2400.0);
+    assert_eq!(value["trials"].as_array().unwrap().len(), 6, "nothing is dropped");
+    run.outcomes.truncate(4);
+    assert!(!table(&report(&run), None).contains("Outliers"));
+}
+
+#[test]
 fn csv_has_a_line_a_trial_below_its_header() {
     let run = fixture::run();
     let text = csv(&report(&run));
