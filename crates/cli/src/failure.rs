@@ -21,6 +21,8 @@ pub(crate) enum Exit {
     NotCalibrated = 6,
     /// `calibrate` could not tell: the machine was too noisy.
     Inconclusive = 7,
+    /// `compare`: a condition of `--fail-if` is violated.
+    Violated = 8,
     /// The user ended it.
     Interrupted = 130,
 }

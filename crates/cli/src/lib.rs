@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{bench, calibrate, doctor, guest, helper, lab, report, scenario, scenarios};
+use commands::{bench, calibrate, compare, doctor, guest, helper, lab, report, scenario, scenarios};
 
 /// Measures, explains and improves the live migration of virtual machines.
 #[derive(Parser)]
@@ -30,6 +30,7 @@ Exit codes:
   5    the run ended, but a trial of it failed
   6    calibrate: the figures are not true enough
   7    calibrate: the machine was too noisy to tell
+  8    compare: a condition of --fail-if is violated
   130  ended by the user";
 
 #[derive(Subcommand)]
@@ -38,6 +39,13 @@ enum Command {
     Bench(bench::Args),
     /// Show what a run measured, computed from its events and series.
     Report(report::Args),
+    /// Say what changed from one run to another, and whether that can be told from chance.
+    ///
+    /// Cases are matched by name and dials. A change is called better or worse only where it is at least 5 % (or the least
+    /// limit of --fail-if, if smaller) and stands out of chance, corrected for all figures of the table: of 100 pairs of
+    /// runs without any change, at most 5 show one. "No difference" means that a change of that size is ruled out; all
+    /// else is "not enough data".
+    Compare(compare::Args),
     /// Check a scenario, or begin a new one.
     #[command(subcommand)]
     Scenario(scenario::Action),
@@ -64,6 +72,7 @@ pub fn run() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Bench(args) => bench::run(args),
         Command::Report(args) => report::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::Scenario(action) => scenario::run(action),
         Command::Scenarios(args) => scenarios::run(&args),
         Command::Calibrate(args) => calibrate::run(args),

@@ -4,7 +4,8 @@
 pub(crate) const ABSENT: &str = "–";
 
 /// A figure with about three digits: no decimals from 100 on, one from 10 on, else two.
-pub(crate) fn number(value: f64) -> String {
+#[must_use]
+pub fn number(value: f64) -> String {
     let size = value.abs();
     if !value.is_finite() {
         ABSENT.into()

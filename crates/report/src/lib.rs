@@ -16,7 +16,7 @@ use dunlin_analysis::Timeline;
 use dunlin_record::{Outcome, RunInfo};
 
 pub use csv::csv;
-pub use format::utc;
+pub use format::{number, utc};
 pub use html::html;
 pub use json::json;
 pub use table::table;

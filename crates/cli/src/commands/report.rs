@@ -46,7 +46,7 @@ pub(crate) fn show(folder: &Path) -> Result {
 }
 
 /// A run as read from its folder.
-struct Loaded {
+pub(super) struct Loaded {
     folder: RunFolder,
     info: RunInfo,
     outcomes: Vec<Outcome>,
@@ -54,7 +54,7 @@ struct Loaded {
 
 impl Loaded {
     /// Opens a run. Outcomes that were lost are computed again and written back.
-    fn open(path: &Path) -> Result<Self> {
+    pub(super) fn open(path: &Path) -> Result<Self> {
         let read = || {
             let folder = RunFolder::open(path)?;
             Ok(Self { info: folder.info()?, outcomes: Vec::new(), folder })
@@ -67,6 +67,11 @@ impl Loaded {
             loaded.recompute()?;
         }
         Ok(loaded)
+    }
+
+    /// What came out, in the scenario's order.
+    pub(super) fn outcomes(&self) -> &[Outcome] {
+        &self.outcomes
     }
 
     /// By case, then by trial: the order in which a run is made, unless it was interrupted and gone on with.

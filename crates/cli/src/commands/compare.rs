@@ -1,0 +1,139 @@
+//! `dunlin compare`: what changed from one run to another.
+
+mod condition;
+mod junit;
+mod page;
+
+use std::path::PathBuf;
+
+use dunlin_analysis::{CaseComparison, CompareOptions, Comparison, compare};
+
+use super::report::Loaded;
+use crate::failure::{Exit, Failure, Result};
+use crate::terminal;
+use condition::{Condition, Finding};
+
+/// Say what changed from one run to another, and whether that can be told from chance.
+///
+/// Cases are matched by name and dials. A change is called better or worse only where it is at least 5 % (or the least
+/// limit of --fail-if, if smaller) and stands out of chance, corrected for all figures of the table: of 100 pairs of runs
+/// without any change, at most 5 show one. "No difference" means that a change of that size is ruled out; all else is
+/// "not enough data".
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The run before: its folder
+    a: PathBuf,
+    /// The run after: its folder
+    b: PathBuf,
+    /// End with exit code 8 if a figure got worse by more than a limit, as in "downtime_ms.icmp > 10%"
+    ///
+    /// The condition is violated by a case whose verdict on the figure is "worse" and whose median changed for the worse
+    /// by more than the limit; also by a case that completes less often than before (verdict "worse" on "completed"),
+    /// whatever the figure. Not enough data is no violation, and is told. Figures: completed (its limit is in percent
+    /// of all trials), total_time_ms, downtime_ms.reported, .paused, .icmp, .udp, .tcp, .http, wire_bytes.source_tx.
+    #[arg(long, value_name = "FIGURE > N%")]
+    fail_if: Vec<String>,
+    /// Print everything as JSON
+    #[arg(long)]
+    json: bool,
+    /// Write a test case for each case and condition, as JUnit's XML
+    #[arg(long, value_name = "FILE", requires = "fail_if")]
+    junit: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: &Args) -> Result {
+    let conditions = args.fail_if.iter().map(|text| Condition::parse(text)).collect::<Result<Vec<_>, _>>();
+    let conditions = conditions.map_err(|message| Failure::says(Exit::BadInput, message))?;
+    let (a, b) = (Loaded::open(&args.a)?, Loaded::open(&args.b)?);
+    let comparison = compare(a.outcomes(), b.outcomes(), &options(&conditions));
+    if comparison.cases.is_empty() {
+        return Err(nothing_in_common(args));
+    }
+    let judged = judge(conditions, &comparison)?;
+    if let Some(file) = &args.junit {
+        std::fs::write(file, junit::xml(&judged)).map_err(|error| {
+            Failure::says(Exit::Failed, format!("cannot write {}: {error}", file.display()))
+        })?;
+    }
+    if args.json {
+        terminal::print(&json(args, &comparison, &judged)?)?;
+    } else {
+        terminal::print(&page::text(args, &comparison, &judged, terminal::width()))?;
+    }
+    let violated: Vec<String> = judged.iter().filter_map(Judgement::complaint).collect();
+    if violated.is_empty() { Ok(()) } else { Err(Failure::says(Exit::Violated, violated.join("\n       "))) }
+}
+
+/// A change that a condition asks for must be one that can be told.
+fn options(conditions: &[Condition]) -> CompareOptions {
+    let standard = CompareOptions::default();
+    let limits = conditions.iter().map(|condition| condition.limit);
+    CompareOptions { least_change: limits.fold(standard.least_change, f64::min), ..standard }
+}
+
+fn nothing_in_common(args: &Args) -> Failure {
+    let message = format!("{} and {} have no case in common", args.a.display(), args.b.display());
+    Failure::says(Exit::BadInput, message).hint("compare two runs of one scenario")
+}
+
+/// A condition, with what it says of each case.
+struct Judgement {
+    condition: Condition,
+    findings: Vec<(String, Finding)>,
+}
+
+impl Judgement {
+    /// What is wrong, if anything is.
+    fn complaint(&self) -> Option<String> {
+        let of_case = |(case, finding): &(String, Finding)| match finding {
+            Finding::Violated(why) => Some(format!("{case} ({why})")),
+            Finding::Holds | Finding::Undecided(_) | Finding::NotMeasured => None,
+        };
+        let violated: Vec<String> = self.findings.iter().filter_map(of_case).collect();
+        (!violated.is_empty()).then(|| format!("{}: {}", self.condition.text, violated.join(", ")))
+    }
+}
+
+fn judge(conditions: Vec<Condition>, comparison: &Comparison) -> Result<Vec<Judgement>> {
+    let judge = |condition: Condition| {
+        let finding = |case| condition.finding(case);
+        let findings: Vec<_> =
+            comparison.cases.iter().map(|case| (case.title.clone(), finding(case))).collect();
+        // A condition that can never be violated would let everything pass.
+        let is_measured =
+            |case: &CaseComparison| case.figures.iter().any(|figure| figure.figure == condition.figure);
+        if !comparison.cases.iter().any(is_measured) {
+            let message = format!(
+                "--fail-if {:?}: no case of both runs has {}",
+                condition.text,
+                condition.figure.name()
+            );
+            return Err(Failure::says(Exit::BadInput, message));
+        }
+        Ok(Judgement { condition, findings })
+    };
+    conditions.into_iter().map(judge).collect()
+}
+
+fn json(args: &Args, comparison: &Comparison, judged: &[Judgement]) -> Result<String> {
+    let conditions: Vec<serde_json::Value> = judged.iter().map(condition_json).collect();
+    let document = serde_json::json!({
+        "a": args.a, "b": args.b, "comparison": comparison, "conditions": conditions,
+    });
+    serde_json::to_string_pretty(&document)
+        .map(|text| text + "\n")
+        .map_err(|error| Failure::says(Exit::Failed, format!("cannot write the result as JSON: {error}")))
+}
+
+fn condition_json(judgement: &Judgement) -> serde_json::Value {
+    let cases = judgement.findings.iter().map(|(case, finding)| {
+        let (finding, because) = match finding {
+            Finding::Holds => ("holds", None),
+            Finding::Violated(why) => ("violated", Some(why)),
+            Finding::Undecided(why) => ("undecided", Some(why)),
+            Finding::NotMeasured => ("not-measured", None),
+        };
+        serde_json::json!({ "case": case, "finding": finding, "because": because })
+    });
+    serde_json::json!({ "condition": judgement.condition.text, "cases": cases.collect::<Vec<_>>() })
+}

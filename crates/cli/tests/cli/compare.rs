@@ -1,0 +1,135 @@
+//! `dunlin compare` on run folders made up for it, and on the recorded run.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::{dunlin, fixture, told};
+
+fn compare(folder: &Path, words: &[&str]) -> String {
+    told(dunlin(folder).args(["compare", "before", "after"]).args(words))
+}
+
+/// Two runs of eight trials a case: `idle` stays as it is, the downtime of `dirty` grows by half, `heavy` no longer
+/// completes, `light` was run before only, and once the user ended a trial.
+fn two_runs() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let wobble = |trial: u32| f64::from(trial * 5 % 8) / 8.0;
+    let mut before = Vec::new();
+    let mut after = Vec::new();
+    for trial in 0..8 {
+        before.push(outcome("idle", trial, "completed", 700.0 + wobble(trial), 100.0 + wobble(trial)));
+        after.push(outcome("idle", trial, "completed", 701.0 + wobble(trial), 100.0 + wobble(7 - trial)));
+        before.push(outcome(
+            "dirty",
+            trial,
+            "completed",
+            900.0 + 300.0 * wobble(trial),
+            200.0 + wobble(trial),
+        ));
+        after.push(outcome(
+            "dirty",
+            trial,
+            "completed",
+            950.0 + 300.0 * wobble(trial),
+            300.0 + wobble(trial),
+        ));
+        before.push(outcome("heavy", trial, "completed", 2000.0 + wobble(trial), 250.0 + wobble(trial)));
+        after.push(outcome("heavy", trial, "not-converged", 0.0, 0.0));
+    }
+    before.push(outcome("light", 0, "completed", 500.0, 50.0));
+    after.push(outcome("idle", 8, "cancelled", 0.0, 0.0));
+    write_run(&folder.path().join("before"), &before);
+    write_run(&folder.path().join("after"), &after);
+    folder
+}
+
+/// An outcome, with its figures if it completed.
+fn outcome(case: &str, trial: u32, status: &str, total_ms: f64, icmp_ms: f64) -> Value {
+    let completed = |value: Value| if status == "completed" { value } else { Value::Null };
+    json!({
+        "format": 1, "scenario": "s", "case": { "name": case }, "trial": trial + 1,
+        "id": format!("{case}-{}", trial + 1), "vm": "vm0", "hypervisor": null, "strategy": "pre-copy",
+        "status": status, "flags": [], "total_time_ms": completed(total_ms.into()), "migration_time_ms": null,
+        "floor_ms": null, "downtime_floor_ms": null, "downtime_ms": { "icmp": completed(icmp_ms.into()) },
+        "downtime_error_ms": {}, "probes": {},
+        "wire_bytes": completed(json!({ "source_tx": 84_000_000, "source_rx": 1 })),
+        "ram_bytes": null, "iterations": [], "phases_ms": { "pre_copy": [] }, "memory_mib": {},
+        "workload": null, "link": {}, "guest_start_ms": null
+    })
+}
+
+fn write_run(path: &Path, outcomes: &[Value]) {
+    fs::create_dir(path).unwrap();
+    let info = json!({
+        "format": 1, "dunlin_version": "0.1.0", "scenario": "s", "title": "S", "started_epoch_ms": 0, "cases": [],
+        "hosts": []
+    });
+    fs::write(path.join("run.json"), info.to_string()).unwrap();
+    let lines: String = outcomes.iter().map(|outcome| format!("{outcome}\n")).collect();
+    fs::write(path.join("trials.jsonl"), lines).unwrap();
+}
+
+#[test]
+fn two_runs_are_a_table() {
+    insta::assert_snapshot!(compare(two_runs().path(), &[]));
+}
+
+#[test]
+fn two_runs_are_json() {
+    insta::assert_snapshot!(compare(two_runs().path(), &["--json", "--fail-if", "downtime_ms.icmp > 60%"]));
+}
+
+#[test]
+fn a_condition_that_is_violated_is_exit_code_8_and_a_failed_test_case() {
+    let folder = two_runs();
+    let words =
+        ["--fail-if", "downtime_ms.icmp > 10%", "--fail-if", "total_time_ms>3%", "--junit", "junit.xml"];
+    let told = compare(folder.path(), &words);
+    assert!(told.starts_with("exit code 8\n"), "{told}");
+    let told = told.lines().filter(|line| line.contains('>')).collect::<Vec<_>>().join("\n");
+    let xml = fs::read_to_string(folder.path().join("junit.xml")).unwrap();
+    insta::assert_snapshot!(format!("{told}\n\n{xml}"));
+}
+
+#[test]
+fn a_condition_that_holds_is_exit_code_0() {
+    let folder = tempfile::tempdir().unwrap();
+    let trials: Vec<Value> = (0..8).map(|trial| outcome("idle", trial, "completed", 700.0, 100.0)).collect();
+    write_run(&folder.path().join("before"), &trials);
+    write_run(&folder.path().join("after"), &trials);
+    let told =
+        compare(folder.path(), &["--fail-if", "completed > 0%", "--fail-if", "downtime_ms.icmp > 10%"]);
+    assert!(told.starts_with("exit code 0\n"), "{told}");
+    assert!(told.contains("downtime_ms.icmp > 10%: idle: holds"), "{told}");
+}
+
+#[test]
+fn what_cannot_be_compared_is_exit_code_3() {
+    let folder = two_runs();
+    let cases: [(&[&str], &str); 3] = [
+        (
+            &["--fail-if", "downtime > 1%"],
+            "error: --fail-if \"downtime > 1%\": there is no figure \"downtime\"",
+        ),
+        (&["--fail-if", "downtime_ms.http > 1%"], "no case of both runs has downtime_ms.http"),
+        (&["--fail-if", "total_time_ms"], "expected FIGURE > N%, as in downtime_ms.icmp > 10%"),
+    ];
+    for (words, expected) in cases {
+        let told = compare(folder.path(), words);
+        assert!(told.starts_with("exit code 3\n") && told.contains(expected), "{words:?}: {told}");
+    }
+    fs::remove_dir_all(folder.path().join("after")).unwrap();
+    write_run(&folder.path().join("after"), &[outcome("other", 0, "completed", 1.0, 1.0)]);
+    let told = compare(folder.path(), &[]);
+    assert!(told.starts_with("exit code 3\n"), "{told}");
+    assert!(told.contains("error: before and after have no case in common"), "{told}");
+}
+
+#[test]
+fn a_real_run_differs_in_nothing_from_itself() {
+    let folder = fixture();
+    let told = told(dunlin(folder.path()).args(["compare", "run", "run"]));
+    assert!(told.starts_with("exit code 0\n") && told.contains("0 worse, 0 better"), "{told}");
+}
