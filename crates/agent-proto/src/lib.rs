@@ -9,7 +9,8 @@ mod message;
 pub use error::{LinkError, Result};
 pub use link::{Link, VERSION};
 pub use message::{
-    Achieved, Ask, GuestMemory, MemoryWrite, Neighbour, Network, Ready, Reply, Request, Response, WriteRate,
+    Access, Achieved, Ask, Excursions, GuestMemory, MemoryWork, Neighbour, Network, PageOrder, PageRate,
+    Ready, Reply, Request, Response, Work, Workload,
 };
 
 /// The name of the virtio-serial port the agent listens on.

@@ -39,10 +39,11 @@ pub enum Ask {
     AddEntropy(Vec<u8>),
     /// Give the guest's network card this address instead of the one it has. Answered by [`Reply::Done`].
     ConfigureNetwork(Network),
-    /// Begin to write memory. Answered by [`Reply::WorkloadStarted`] once every page has been written, or by
-    /// [`Reply::Failed`] if a workload runs already.
-    StartMemoryWrite(MemoryWrite),
-    /// End the workload. Answered by [`Reply::WorkloadAchieved`], or by [`Reply::Failed`] if none runs.
+    /// Begin a workload. Answered by [`Reply::WorkloadStarted`] once it runs (its memory has been filled), or by
+    /// [`Reply::Failed`] if one runs already.
+    StartWorkload(Workload),
+    /// End the workload. Answered by [`Reply::WorkloadAchieved`], or by [`Reply::Failed`] if none runs; of one that
+    /// died with its last words.
     StopWorkload,
     /// How is the guest's memory used? Answered by [`Reply::Memory`].
     QueryMemory,
@@ -57,7 +58,7 @@ pub enum Reply {
     Ready(Ready),
     /// The number of the ping.
     Pong(u64),
-    /// The working set is allocated, every page of it was written once, and the writing goes on.
+    /// Its memory, if it has any, is allocated and every page of it was written once; the work goes on.
     WorkloadStarted,
     /// What the workload did until it was stopped.
     WorkloadAchieved(Achieved),
@@ -103,18 +104,63 @@ pub struct Neighbour {
     pub mac: [u8; 6],
 }
 
-/// A workload that writes to each page of a working set in turn, over and over.
+/// What the guest is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct MemoryWrite {
-    /// Size of the working set in MiB, at least 1.
-    pub working_set_mib: u32,
-    /// How fast.
-    pub rate: WriteRate,
+pub enum Workload {
+    /// Writes or reads the pages of its memory over and over.
+    Memory(MemoryWork),
+    /// Transforms a signal and back (FFT) over and over.
+    Cpu {
+        /// 1 (75 % of a vCPU) to 10 (all of it).
+        priority: u8,
+    },
+    /// Watches the clocks.
+    Clock,
 }
 
-/// How fast pages are written.
+/// Work on memory, which is filled once before.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub enum WriteRate {
+pub struct MemoryWork {
+    /// What is allocated and filled, in MiB, at least the working set.
+    pub allocated_mib: u32,
+    /// The part of it that is worked on, in MiB, at least 1.
+    pub working_set_mib: u32,
+    /// How fast.
+    pub rate: PageRate,
+    /// Which page comes next.
+    pub order: PageOrder,
+    /// What is done to a page.
+    pub access: Access,
+    /// Share of the content that repeats itself, in percent, at most 100.
+    pub compressibility_percent: u8,
+}
+
+/// What is done to a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Access {
+    /// It is read.
+    Read,
+    /// Its begin is changed.
+    Write {
+        /// How much of it: 8 to 4096, a multiple of 8.
+        bytes_per_page: u16,
+    },
+}
+
+/// Which page comes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PageOrder {
+    /// Each in turn.
+    Sequential,
+    /// Any, all equally often.
+    Uniform,
+    /// Any, the n-th in proportion to 1/n.
+    Zipf,
+}
+
+/// How fast pages are worked on.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub enum PageRate {
     /// As fast as the guest can.
     Full,
     /// Pages a second times 4 KiB, in MiB/s; above 0.
@@ -122,16 +168,59 @@ pub enum WriteRate {
 }
 
 /// What a workload did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Achieved {
-    /// From the first write after the start was reported to the last, by the guest's monotonic clock, in nanoseconds.
+    /// From the report of its start to its end, by the guest's monotonic clock, in nanoseconds.
     pub elapsed_ns: u64,
-    /// Writes to a page, each page once a pass.
-    pub pages_written: u64,
-    /// Full passes over the working set.
-    pub passes: u64,
-    /// Pages that did not hold what had been written to them; 0 is the only good answer.
-    pub corrupt_pages: u64,
+    /// What it did in that time.
+    pub work: Work,
+}
+
+/// What was done, by kind of workload.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub enum Work {
+    /// Of memory.
+    Memory {
+        /// Pages written or read, a page as often as it came.
+        pages: u64,
+        /// Full passes over the working set, where pages come in turn.
+        passes: Option<u64>,
+        /// Pages that did not hold what had been written to them; 0 is the only good answer.
+        corrupt_pages: u64,
+    },
+    /// Of the CPU.
+    Cpu {
+        /// Transforms there and back.
+        operations: u64,
+        /// Those of which not what had gone in came out; 0 is the only good answer.
+        wrong_results: u64,
+        /// Time on the CPU outside the kernel, in nanoseconds.
+        user_ns: u64,
+        /// Time on the CPU inside the kernel, in nanoseconds.
+        system_ns: u64,
+    },
+    /// Of the clocks.
+    Clock {
+        /// Looks at them.
+        looks: u64,
+        /// Times between two looks, less that asked for.
+        gaps: Excursions,
+        /// Jumps of the wall clock against the monotonic one.
+        realtime: Excursions,
+        /// Jumps of the boot-time clock against the monotonic one.
+        boottime: Excursions,
+    },
+}
+
+/// Values that should be small and are not: those above 1 ms either way, in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Excursions {
+    /// How many there were.
+    pub count: u64,
+    /// Their sum.
+    pub total_ns: i64,
+    /// The largest value of all, small ones included, by size; with its sign.
+    pub largest_ns: i64,
 }
 
 /// How the guest's memory is used (`/proc/meminfo`), in bytes.

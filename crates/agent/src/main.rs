@@ -27,7 +27,10 @@ fn main() {
     }
     std::panic::set_hook(Box::new(|panic| {
         say(&format!("dunlin-agent panicked: {panic}"));
-        sys::power_off();
+        // A workload's last words are for the client.
+        if std::thread::current().name() != Some(workload::THREAD) {
+            sys::power_off();
+        }
     }));
     let mut troubles = Troubles::default();
     boot::prepare(&mut troubles);

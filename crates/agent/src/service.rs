@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 
-use dunlin_agent_proto::{Ask, Link, MemoryWrite, Ready, Reply, Request, Response};
+use dunlin_agent_proto::{Ask, Link, Ready, Reply, Request, Response, Workload};
 use dunlin_clock::{MILLISECOND_NS, now_ns};
 
 use crate::console::{Troubles, say};
@@ -37,6 +37,8 @@ struct Job {
     stop: Arc<AtomicBool>,
     start: Option<Asker>,
     end: Option<Asker>,
+    /// Of one that died while nobody waited for it.
+    last_words: Option<String>,
 }
 
 /// Whom a reply is for. The client that asked may be gone by then (a template restored in between).
@@ -178,7 +180,7 @@ impl Service {
             }
             Ask::ConfigureNetwork(settings) => done(network::configure(&settings)),
             Ask::QueryMemory => Some(memory::read().map_or_else(failed, Reply::Memory)),
-            Ask::StartMemoryWrite(settings) => self.start_workload(asker, settings),
+            Ask::StartWorkload(asked) => self.start_workload(asker, asked),
             Ask::StopWorkload => self.stop_workload(asker),
         }
     }
@@ -194,8 +196,8 @@ impl Service {
         })
     }
 
-    fn start_workload(&mut self, asker: Asker, settings: MemoryWrite) -> Option<Reply> {
-        if self.job.is_some() {
+    fn start_workload(&mut self, asker: Asker, asked: Workload) -> Option<Reply> {
+        if self.job.as_ref().is_some_and(|job| job.last_words.is_none()) {
             return Some(failed("start a workload: one runs already".into()));
         }
         let stop = Arc::new(AtomicBool::new(false));
@@ -203,13 +205,13 @@ impl Service {
             Ok(report) => report,
             Err(error) => return Some(failed(format!("start a workload: {error}"))),
         };
-        let thread = std::thread::Builder::new().name("workload".into()).spawn({
+        let thread = std::thread::Builder::new().name(workload::THREAD.into()).spawn({
             let stop = Arc::clone(&stop);
-            move || workload::run(&settings, &stop, report)
+            move || workload::run(asked, &stop, report)
         });
         match thread {
             Ok(_) => {
-                self.job = Some(Job { stop, start: Some(asker), end: None });
+                self.job = Some(Job { stop, start: Some(asker), end: None, last_words: None });
                 None
             }
             Err(error) => Some(failed(format!("start a workload: {error}"))),
@@ -220,6 +222,10 @@ impl Service {
         let Some(job) = &mut self.job else {
             return Some(failed("stop the workload: none runs".into()));
         };
+        if let Some(last_words) = job.last_words.take() {
+            self.job = None;
+            return Some(failed(last_words));
+        }
         job.stop.store(true, Ordering::Relaxed);
         // Of two that ask, the later is the one that still listens.
         let earlier = job.end.replace(asker);
@@ -242,9 +248,15 @@ impl Service {
                     self.reply_if_asked(end, Reply::WorkloadAchieved(achieved));
                 }
                 Report::Failed(what) => {
-                    let (start, end) = self.job.take().map_or((None, None), |job| (job.start, job.end));
-                    self.reply_if_asked(start, failed(what.clone()));
-                    self.reply_if_asked(end, failed(what));
+                    let Some(mut job) = self.job.take() else { continue };
+                    if job.start.is_none() && job.end.is_none() {
+                        // Kept until somebody asks what it did.
+                        job.last_words = Some(what);
+                        self.job = Some(job);
+                        continue;
+                    }
+                    self.reply_if_asked(job.start, failed(what.clone()));
+                    self.reply_if_asked(job.end, failed(what));
                 }
             }
         }

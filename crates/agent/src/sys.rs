@@ -93,6 +93,37 @@ pub(crate) fn put_this_thread_first() -> io::Result<()> {
     check(unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const priority) })
 }
 
+/// Sets how much this thread yields to others, from -20 (least) to 19.
+pub(crate) fn set_nice_of_this_thread(nice: i32) -> io::Result<()> {
+    // SAFETY: no pointers; 0 is the calling thread.
+    check(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) })
+}
+
+/// What a thread has used of the CPU.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CpuTime {
+    pub(crate) user_ns: u64,
+    pub(crate) system_ns: u64,
+}
+
+/// What this thread has used of the CPU.
+pub(crate) fn cpu_of_this_thread() -> io::Result<CpuTime> {
+    // SAFETY: all zero is a valid rusage, which is plain numbers.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: the structure is valid for writes and lives across the call.
+    check(unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) })?;
+    let ns = |time: libc::timeval| u64::try_from(time.tv_sec * SECOND_NS + time.tv_usec * 1000).unwrap_or(0);
+    Ok(CpuTime { user_ns: ns(usage.ru_utime), system_ns: ns(usage.ru_stime) })
+}
+
+/// The clock that also counts the time a machine was suspended.
+pub(crate) fn boottime_ns() -> io::Result<i64> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is valid for writes and lives across the call.
+    check(unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) })?;
+    Ok(time.tv_sec * SECOND_NS + time.tv_nsec)
+}
+
 /// Waits until one of the descriptors is ready or the time is over (never, if none is given).
 pub(crate) fn poll(waits: &mut [libc::pollfd], limit_ms: Option<i32>) -> io::Result<()> {
     // SAFETY: the slice is valid for writes and its length is given.

@@ -69,12 +69,11 @@ fn passages_lost(trial: &Trial) -> bool {
 }
 
 fn workload_below_rate(trial: &Trial) -> bool {
-    let Some(Workload::MemoryWrite { rate_mib_s: Rate::MibPerSecond(asked), .. }) = trial.case.workload
-    else {
+    let Some(Rate::MibPerSecond(asked)) = trial.case.workload.as_ref().and_then(Workload::rate) else {
         return false;
     };
     let achieved = trial.pick(|kind| match kind {
-        EventKind::WorkloadReported { achieved } => Some(achieved.rate_mib_s),
+        EventKind::WorkloadReported { achieved } => achieved.rate_mib_s,
         _ => None,
     });
     achieved.last().is_some_and(|achieved| achieved < asked * REACHED_SHARE)
@@ -83,15 +82,16 @@ fn workload_below_rate(trial: &Trial) -> bool {
 fn corrupt_memory(trial: &Trial) -> bool {
     trial
         .pick(|kind| match kind {
-            EventKind::WorkloadReported { achieved } => Some(achieved.corrupt_pages),
+            EventKind::WorkloadReported { achieved } => achieved.damage(),
             _ => None,
         })
-        .any(|corrupt_pages| corrupt_pages > 0)
+        .next()
+        .is_some()
 }
 
 #[cfg(test)]
 mod tests {
-    use dunlin_record::{Series, Status, shapes};
+    use dunlin_record::{MemoryWrite, Series, Status, shapes};
 
     use super::*;
     use crate::fixture::{Fixture, achieved, ended, ns, probe_ended};
@@ -145,7 +145,7 @@ mod tests {
     fn a_workload_that_fell_short_or_found_foreign_content_is_told() {
         let with = |rate_mib_s: Rate, kind: EventKind| {
             let fixture = Fixture::pre_copy().with_case(|case| {
-                case.workload = Some(Workload::MemoryWrite { working_set_mib: 16, rate_mib_s });
+                case.workload = Some(Workload::MemoryWrite(MemoryWrite::new(16, rate_mib_s)));
             });
             flags(&fixture.with(1700.0, "", kind))
         };

@@ -155,7 +155,7 @@ fn guest_start_ms(trial: &Trial) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use dunlin_record::{Achieved, Event, Flag, Rate, VmId, Workload};
+    use dunlin_record::{Achieved, Event, Flag, MemoryWrite, Rate, VmId, Workload};
 
     use super::*;
     use crate::fixture::{Fixture, achieved, ended, ns};
@@ -239,11 +239,17 @@ mod tests {
 
     #[test]
     fn a_workload_is_told_with_what_it_achieved() {
-        let asked = Workload::MemoryWrite { working_set_mib: 16, rate_mib_s: Rate::Full };
+        let asked = Workload::MemoryWrite(MemoryWrite::new(16, Rate::Full));
         let fixture = Fixture::pre_copy().with_case(|case| case.workload = Some(asked.clone()));
         let workload = WorkloadOutcome { asked, achieved: None };
         assert_eq!(fixture.outcome().workload.as_ref(), Some(&workload));
-        let achieved_rate = Achieved { elapsed_s: 1.0, rate_mib_s: 30.0, passes: 1, corrupt_pages: 0 };
+        let achieved_rate = Achieved {
+            elapsed_s: 1.0,
+            rate_mib_s: Some(30.0),
+            passes: Some(1),
+            corrupt_pages: Some(0),
+            ..Achieved::default()
+        };
         let workload = WorkloadOutcome { achieved: Some(achieved_rate), ..workload };
         let reported = fixture.with(1590.0, "", achieved(20.0, 0)).with(1595.0, "", achieved(30.0, 0));
         assert_eq!(reported.outcome().workload, Some(workload));

@@ -54,6 +54,14 @@ pub enum BenchError {
         /// The end of its console.
         console: String,
     },
+    /// The VM runs, but a probe of it is not answered.
+    #[error("no answer to the {probe} probe within {after_s} s before the migration")]
+    NoService {
+        /// Which probe.
+        probe: String,
+        /// How long was waited.
+        after_s: u64,
+    },
     /// No guest kernel was fetched.
     #[error("no guest kernel is in {}", cache.display())]
     NoKernel {

@@ -270,7 +270,7 @@ fn describe(ask: &Ask) -> String {
         Ask::SetClock { .. } => "set the clock".into(),
         Ask::AddEntropy(_) => "add entropy".into(),
         Ask::ConfigureNetwork(network) => format!("take the address {}/{}", network.address, network.prefix),
-        Ask::StartMemoryWrite(settings) => format!("write to {} MiB of memory", settings.working_set_mib),
+        Ask::StartWorkload(_) => "start the workload".into(),
         Ask::StopWorkload => "stop the workload".into(),
         Ask::QueryMemory => "how is memory used".into(),
     }

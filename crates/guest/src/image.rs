@@ -17,7 +17,7 @@ pub const AGENT: &[u8] = include_bytes!(env!("DUNLIN_AGENT"));
 /// For a quick boot and a quiet guest: no waits for hardware and entropy a VM does not have, no self-tests, no
 /// mitigations (they cost under emulation and guard nothing here), no IPv6 (it would talk by itself). A guest that
 /// panics ends.
-const KERNEL_ARGUMENTS: &str = "console=ttyS0 quiet panic=-1 no_timer_check tsc=reliable random.trust_cpu=on \
+const KERNEL_ARGUMENTS: &str = "console=ttyS0 quiet oops=panic panic=-1 no_timer_check tsc=reliable random.trust_cpu=on \
      net.ifnames=0 ipv6.disable=1 mitigations=off nokaslr cryptomgr.notests";
 
 /// Something a VM can boot.

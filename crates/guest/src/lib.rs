@@ -9,6 +9,7 @@ mod image;
 mod kernel;
 mod modules;
 mod stream;
+mod translate;
 mod work;
 
 pub use cache::default_cache_dir;

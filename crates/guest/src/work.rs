@@ -4,16 +4,14 @@ use std::fs::File;
 use std::io::Read;
 use std::time::Duration;
 
-use dunlin_agent_proto::{Ask, GuestMemory, MemoryWrite, Network, Ready, Reply, WriteRate};
+use dunlin_agent_proto::{Ask, GuestMemory, Network, Ready, Reply};
 use dunlin_clock::epoch_ns;
-use dunlin_record::{Achieved, Rate, Workload};
+use dunlin_record::{Achieved, Workload};
 
+use crate::translate::{in_the_agents_words, in_the_records_words};
 use crate::{AgentClient, GuestError, Result};
 
 const ENTROPY_BYTES: usize = 64;
-const MIB: f64 = 1024.0 * 1024.0;
-const PAGE_MIB: f64 = 4096.0 / MIB;
-const SECOND_NS: f64 = 1e9;
 
 /// Requests by name; each waits `limit` at most for its reply.
 ///
@@ -66,14 +64,9 @@ impl AgentClient {
     /// Starts a workload; returns when it runs.
     ///
     /// # Errors
-    /// As of a request; refused where one runs already or the guest has too little memory for it.
+    /// As of a request; refused where one runs already, a dial is out of its range, or the guest has too little memory.
     pub fn start_workload(&self, workload: &Workload, limit: Duration) -> Result<()> {
-        let Workload::MemoryWrite { working_set_mib, rate_mib_s } = *workload;
-        let rate = match rate_mib_s {
-            Rate::Full => WriteRate::Full,
-            Rate::MibPerSecond(rate) => WriteRate::MibPerSecond(rate),
-        };
-        match self.request(Ask::StartMemoryWrite(MemoryWrite { working_set_mib, rate }), limit)? {
+        match self.request(Ask::StartWorkload(in_the_agents_words(workload)?), limit)? {
             Reply::WorkloadStarted => Ok(()),
             reply => Err(unexpected("start the workload", &reply)),
         }
@@ -82,7 +75,7 @@ impl AgentClient {
     /// Stops the workload and says what it did.
     ///
     /// # Errors
-    /// As of a request; refused where none runs.
+    /// As of a request; refused where none runs, with its last words where it died.
     pub fn stop_workload(&self, limit: Duration) -> Result<Achieved> {
         match self.request(Ask::StopWorkload, limit)? {
             Reply::WorkloadAchieved(achieved) => Ok(in_the_records_words(&achieved)),
@@ -109,31 +102,6 @@ impl AgentClient {
     }
 }
 
-fn in_the_records_words(achieved: &dunlin_agent_proto::Achieved) -> Achieved {
-    let elapsed_s = achieved.elapsed_ns as f64 / SECOND_NS;
-    // Stopped at once, nothing was written: a rate of 0, not of 0/0.
-    let rate_mib_s = if elapsed_s > 0.0 { achieved.pages_written as f64 * PAGE_MIB / elapsed_s } else { 0.0 };
-    Achieved { elapsed_s, rate_mib_s, passes: achieved.passes, corrupt_pages: achieved.corrupt_pages }
-}
-
 fn unexpected(asked: &str, reply: &Reply) -> GuestError {
     GuestError::Unexpected { asked: asked.into(), reply: format!("{reply:?}") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_rate_counts_pages_of_4_kib() {
-        let achieved = dunlin_agent_proto::Achieved {
-            elapsed_ns: 2_000_000_000,
-            pages_written: 10_240,
-            passes: 2,
-            corrupt_pages: 0,
-        };
-        let said = in_the_records_words(&achieved);
-        assert!((said.rate_mib_s - 20.0).abs() < 1e-9, "{said:?}");
-        assert!((said.elapsed_s - 2.0).abs() < 1e-9, "{said:?}");
-    }
 }

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::Workload;
+
 /// One cell of a scenario's matrix, every default filled in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Case {
@@ -280,61 +282,6 @@ impl TryFrom<String> for Percent {
     }
 }
 
-/// What the guest's agent does during the migration.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Workload {
-    /// Writes to each page of a buffer in turn, over and over.
-    MemoryWrite {
-        /// Size of the buffer in MiB.
-        working_set_mib: u32,
-        /// Distinct pages written a second, times 4 KiB.
-        #[serde(default)]
-        rate_mib_s: Rate,
-    },
-}
-
-/// A rate of work.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(into = "RateText", try_from = "RateText")]
-#[schemars(with = "RateText")]
-pub enum Rate {
-    /// As fast as the guest can: `"full"`.
-    #[default]
-    Full,
-    /// MiB a second.
-    MibPerSecond(f64),
-}
-
-/// How a rate is written: a number or `"full"`.
-#[derive(Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
-enum RateText {
-    Number(f64),
-    Word(String),
-}
-
-impl From<Rate> for RateText {
-    fn from(rate: Rate) -> Self {
-        match rate {
-            Rate::Full => Self::Word("full".into()),
-            Rate::MibPerSecond(rate) => Self::Number(rate),
-        }
-    }
-}
-
-impl TryFrom<RateText> for Rate {
-    type Error = &'static str;
-
-    fn try_from(text: RateText) -> Result<Self, Self::Error> {
-        match text {
-            RateText::Number(rate) if rate > 0.0 && rate.is_finite() => Ok(Self::MibPerSecond(rate)),
-            RateText::Word(word) if word == "full" => Ok(Self::Full),
-            _ => Err("expected \"full\" or a rate above 0 in MiB/s"),
-        }
-    }
-}
-
 /// How the VM is moved.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
@@ -392,16 +339,6 @@ impl Strategy {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_rate_is_a_positive_number_or_the_word_full() {
-        let rate = |text: &str| serde_json::from_str::<Rate>(text);
-        assert_eq!(rate("\"full\"").unwrap(), Rate::Full);
-        assert_eq!(rate("12.5").unwrap(), Rate::MibPerSecond(12.5));
-        for wrong in ["0", "-1", "\"fast\"", "null"] {
-            assert!(rate(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn a_percentage_is_a_number_with_its_sign() {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Case, HostId, VmId, Workload};
+use crate::{Achieved, Case, HostId, VmId, Workload};
 
 /// One change of state.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -210,19 +210,6 @@ pub enum GuestStart {
     Booted,
     /// Its state was restored from a template.
     Restored,
-}
-
-/// What a workload did, as the agent counted it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Achieved {
-    /// For how long it ran, in seconds of the guest's clock.
-    pub elapsed_s: f64,
-    /// Distinct pages written a second, times 4 KiB, in MiB/s (a page counts once a pass).
-    pub rate_mib_s: f64,
-    /// Full passes over the working set.
-    pub passes: u64,
-    /// Pages whose content was not what had been written; 0 is the only good answer.
-    pub corrupt_pages: u64,
 }
 
 /// Before or after the move.

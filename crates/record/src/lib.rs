@@ -12,14 +12,14 @@ mod journal;
 mod outcome;
 mod run_folder;
 mod series;
+mod workload;
 
 pub use case::{
-    Accelerator, Case, HypervisorSettings, Link, Links, Percent, Probe, Probes, Rate, Strategy, Trials,
-    VmSettings, Workload,
+    Accelerator, Case, HypervisorSettings, Link, Links, Percent, Probe, Probes, Strategy, Trials, VmSettings,
 };
 pub use error::{RecordError, Result};
 pub use event::{
-    Achieved, Event, EventKind, GuestStart, HypervisorIdentity, HypervisorReport, MemoryHeld, Moment, Status,
+    Event, EventKind, GuestStart, HypervisorIdentity, HypervisorReport, MemoryHeld, Moment, Status,
 };
 pub use event_file::{EventReader, EventWriter, read_events};
 pub use ids::{HostId, TrialId, VmId};
@@ -30,6 +30,7 @@ pub use outcome::{
 };
 pub use run_folder::{HostFingerprint, RunFolder, RunInfo, SkippedCase, TrialRecord};
 pub use series::{ABSENT, Column, Series, SeriesWriter, read_series, shapes};
+pub use workload::{Achieved, ClockSeen, Cpu, MemoryRead, MemoryWrite, Pattern, Rate, Workload};
 
 /// The version of the run folder's format. Raised when a reader of the old one would misread the new one.
 pub const FORMAT: u32 = 1;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use dunlin_record::{Outcome, ProbeOutcome};
+use dunlin_record::{Achieved, Outcome, ProbeOutcome};
 
 use crate::Report;
 use crate::words::{Downtime, flag_words};
@@ -34,6 +34,11 @@ fn column<'a, T: ToString>(
         name: name.into(),
         value: Box::new(move |outcome| value(outcome).map(|value| value.to_string())),
     }
+}
+
+/// A column of what the workload did.
+fn achieved<'a, T: ToString>(name: &str, value: impl Fn(&Achieved) -> Option<T> + 'a) -> Column<'a> {
+    column(name, move |outcome| value(outcome.workload.as_ref()?.achieved.as_ref()?))
 }
 
 fn columns(outcomes: &[Outcome]) -> Vec<Column<'_>> {
@@ -153,20 +158,16 @@ fn amounts<'a>() -> Vec<Column<'a>> {
         column("memory_used_mib", |outcome| outcome.memory_mib.used),
         column("memory_requested_mib", |outcome| outcome.memory_mib.requested),
         column("memory_dirtied_mib", |outcome| outcome.memory_mib.dirtied),
-        column("workload_rate_mib_s", |outcome| {
-            outcome
-                .workload
-                .as_ref()
-                .and_then(|workload| workload.achieved.as_ref())
-                .map(|done| done.rate_mib_s)
-        }),
-        column("workload_corrupt_pages", |outcome| {
-            outcome
-                .workload
-                .as_ref()
-                .and_then(|workload| workload.achieved.as_ref())
-                .map(|done| done.corrupt_pages)
-        }),
+        achieved("workload_rate_mib_s", |done| done.rate_mib_s),
+        achieved("workload_corrupt_pages", |done| done.corrupt_pages),
+        achieved("workload_operations_per_s", |done| done.operations_per_s),
+        achieved("workload_user_percent", |done| done.user_percent),
+        achieved("workload_system_percent", |done| done.system_percent),
+        achieved("workload_wrong_results", |done| done.wrong_results),
+        achieved("workload_longest_gap_ms", |done| done.clock.map(|clock| clock.longest_gap_ms)),
+        achieved("workload_gaps", |done| done.clock.map(|clock| clock.gaps)),
+        achieved("workload_gaps_total_ms", |done| done.clock.map(|clock| clock.gaps_total_ms)),
+        achieved("workload_realtime_jump_ms", |done| done.clock.map(|clock| clock.realtime_jump_ms)),
         column("link_rate_mbit", |outcome| outcome.link.rate_mbit),
         column("link_goodput_mbit", |outcome| outcome.link.goodput_mbit),
     ]

@@ -11,6 +11,7 @@ mod sweep;
 mod table;
 mod timeline_data;
 mod words;
+mod workload;
 
 use dunlin_analysis::Timeline;
 use dunlin_record::{Outcome, RunInfo};

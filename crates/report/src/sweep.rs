@@ -1,6 +1,6 @@
 //! Sweeps: the cases of one name that differ in one numeric dial, and the law that their convergence obeys.
 
-use dunlin_record::{Case, Outcome, Rate, Strategy, VmId, Workload};
+use dunlin_record::{Case, Outcome, Rate, Strategy, VmId};
 use serde_json::Value;
 
 use crate::cases::{CaseRow, Spread};
@@ -103,8 +103,8 @@ impl Sweep<'_> {
     /// The law of this sweep, if it is one over working sets that are written at full speed and moved by pre-copy.
     pub(crate) fn law(&self) -> Option<Law> {
         let case = self.points.iter().find_map(|point| point.row.case)?;
-        let at_full_speed =
-            matches!(case.workload, Some(Workload::MemoryWrite { rate_mib_s: Rate::Full, .. }));
+        let workload = case.workload.as_ref()?;
+        let at_full_speed = workload.dirtied_mib().is_some() && workload.rate() == Some(Rate::Full);
         if self.dial != "working_set_mib" || !at_full_speed || case.strategy != Strategy::PreCopy {
             return None;
         }

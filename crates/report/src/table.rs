@@ -8,13 +8,16 @@ use crate::cases::{CaseRow, Spread, case_rows};
 use crate::format::{ABSENT, megabytes, number};
 use crate::outliers;
 use crate::words::{Downtime, failure_line, flag_words, flags_met, not_completed, one_line, share};
+use crate::workload::corruption;
 
 /// The terminal table: median over completed trials and, below it, the spread. Wraps at `width` columns; without one
 /// it is as wide as it needs to be.
 #[must_use]
 pub fn table(report: &Report, width: Option<u16>) -> String {
     let downtimes = Downtime::shown(report.outcomes);
-    let mut text = grid(report, &downtimes, width);
+    let mut text =
+        corruption(report.outcomes).map_or_else(String::new, |line| wrapped(&line, width, "  ") + "\n");
+    text.push_str(&grid(report, &downtimes, width));
     text.push_str("\n\n");
     let legend = "Figures are medians over the completed trials; below them least–greatest where trials differ, then \
                   ± the error of an estimate. – was not measured.";

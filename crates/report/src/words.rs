@@ -135,7 +135,7 @@ pub(crate) fn flag_words(flag: Flag) -> FlagWords {
         Flag::CorruptMemory => (
             'C',
             "corrupt-memory",
-            "the workload found pages with a content it had not written: the migration damaged the guest's memory",
+            "the workload found a content it had not written, or a result that is wrong: the guest's memory was damaged",
         ),
         Flag::RecordTruncated => {
             ('R', "record-truncated", "the record breaks off, so figures may be missing")

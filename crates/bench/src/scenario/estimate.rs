@@ -54,7 +54,8 @@ fn migration_s(case: &Case) -> f64 {
     let link_mib_s =
         case.link.migration.rate_mbit.unwrap_or(UNLIMITED_MBIT) * GOODPUT_SHARE * 1e6 / 8.0 / MIB;
     let dirtier = Dirtier::of(case.workload.as_ref());
-    let pass_s = (GUEST_OWN_MIB + dirtier.set_mib) / link_mib_s;
+    let held_mib = case.workload.as_ref().and_then(Workload::allocated_mib).map_or(0.0, f64::from);
+    let pass_s = (GUEST_OWN_MIB + held_mib) / link_mib_s;
     let copy_s = match case.strategy {
         Strategy::Suspend => pass_s,
         Strategy::PreCopy => pre_copy_s(pass_s, &dirtier, link_mib_s),
@@ -80,16 +81,14 @@ struct Dirtier {
 
 impl Dirtier {
     fn of(workload: Option<&Workload>) -> Self {
-        match workload {
-            None => Self { set_mib: 0.0, rate_mib_s: 0.0 },
-            Some(Workload::MemoryWrite { working_set_mib, rate_mib_s }) => Self {
-                set_mib: f64::from(*working_set_mib),
-                rate_mib_s: match rate_mib_s {
-                    Rate::Full => f64::INFINITY,
-                    Rate::MibPerSecond(rate) => *rate,
-                },
-            },
-        }
+        let Some(dirtied_mib) = workload.and_then(Workload::dirtied_mib) else {
+            return Self { set_mib: 0.0, rate_mib_s: 0.0 };
+        };
+        let rate_mib_s = match workload.and_then(Workload::rate) {
+            Some(Rate::MibPerSecond(rate)) => rate,
+            Some(Rate::Full) | None => f64::INFINITY,
+        };
+        Self { set_mib: f64::from(dirtied_mib), rate_mib_s }
     }
 }
 

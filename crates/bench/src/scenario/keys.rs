@@ -137,14 +137,33 @@ const TRIALS: &[Key] = &[
     key("settle_s", number("seconds", 0.0, HOUR_S)),
 ];
 
-const WORKLOADS: &[Variant] = &[Variant {
-    kind: "memory-write",
-    keys: &[
-        key("working_set_mib", whole("MiB", 1, MEMORY_MAX_MIB)),
-        key("rate_mib_s", Takes::NumberOr { word: "full", of: "MiB/s", max: 1e6 }),
-    ],
-    required: &["working_set_mib"],
-}];
+const WORKLOADS: &[Variant] = &[
+    Variant {
+        kind: "memory-write",
+        keys: &[
+            WORKING_SET,
+            ALLOCATED,
+            RATE,
+            key("bytes_per_page", whole("bytes", 8, 4096)),
+            PATTERN,
+            COMPRESSIBILITY,
+        ],
+        required: &["working_set_mib"],
+    },
+    Variant {
+        kind: "memory-read",
+        keys: &[WORKING_SET, ALLOCATED, RATE, PATTERN, COMPRESSIBILITY],
+        required: &["working_set_mib"],
+    },
+    Variant { kind: "cpu", keys: &[key("priority", whole("priority", 1, 10))], required: &["priority"] },
+    Variant { kind: "clock", keys: &[], required: &[] },
+];
+
+const WORKING_SET: Key = key("working_set_mib", whole("MiB", 1, MEMORY_MAX_MIB));
+const ALLOCATED: Key = key("allocated_mib", whole("MiB", 1, MEMORY_MAX_MIB));
+const RATE: Key = key("rate_mib_s", Takes::NumberOr { word: "full", of: "MiB/s", max: 1e6 });
+const PATTERN: Key = key("pattern", Takes::Word(&["sequential", "uniform", "zipf"]));
+const COMPRESSIBILITY: Key = key("compressibility_percent", whole("percent", 0, 100));
 
 const STRATEGIES: &[Variant] = &[
     Variant { kind: "pre-copy", keys: &[], required: &[] },

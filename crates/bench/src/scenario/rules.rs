@@ -54,16 +54,8 @@ pub(super) fn pair(case: Case) -> Vec<Case> {
 /// The rules a case breaks, each with the setting to blame.
 fn broken_rules(case: &Case) -> Vec<(&'static str, ProblemKind)> {
     let mut broken = Vec::new();
-    if let Some(Workload::MemoryWrite { working_set_mib, .. }) = &case.workload {
-        let memory_mib = case.vm.memory_mib;
-        let room_mib = memory_mib.saturating_sub(GUEST_OWN_MIB);
-        if *working_set_mib > room_mib {
-            let expected = format!(
-                "at most {room_mib} MiB (vm.memory_mib = {memory_mib}, less {GUEST_OWN_MIB} for the guest itself)"
-            );
-            let found = working_set_mib.to_string();
-            broken.push(("workload.working_set_mib", ProblemKind::Impossible { expected, found }));
-        }
+    if let Some(workload) = &case.workload {
+        broken.extend(broken_by_workload(workload, case.vm.memory_mib));
     }
     if matches!(case.strategy, Strategy::Hybrid { after_passes: None, after_s: None, .. }) {
         broken.push(("strategy", missing("after_passes or after_s: when to switch to post-copy")));
@@ -85,6 +77,36 @@ fn broken_rules(case: &Case) -> Vec<(&'static str, ProblemKind)> {
             broken.push(("vm.modules", missing("vm.kernel beside it: the image the modules belong to")));
         }
         _ => {}
+    }
+    broken
+}
+
+/// The rules a workload breaks in a guest of so much memory.
+fn broken_by_workload(workload: &Workload, memory_mib: u32) -> Vec<(&'static str, ProblemKind)> {
+    let mut broken = Vec::new();
+    let mut impossible = |path, expected: String, found: u32| {
+        broken.push((path, ProblemKind::Impossible { expected, found: found.to_string() }));
+    };
+    if let (Some(allocated_mib), Some(working_set_mib)) =
+        (workload.allocated_mib(), workload.working_set_mib())
+    {
+        let room_mib = memory_mib.saturating_sub(GUEST_OWN_MIB);
+        let room = format!(
+            "at most {room_mib} MiB (vm.memory_mib = {memory_mib}, less {GUEST_OWN_MIB} for the guest itself)"
+        );
+        if working_set_mib > room_mib {
+            impossible("workload.working_set_mib", room, working_set_mib);
+        } else if allocated_mib > room_mib {
+            impossible("workload.allocated_mib", room, allocated_mib);
+        } else if allocated_mib < working_set_mib {
+            let least = format!("at least {working_set_mib} MiB, as workload.working_set_mib is part of it");
+            impossible("workload.allocated_mib", least, allocated_mib);
+        }
+    }
+    if let Workload::MemoryWrite(asked) = workload
+        && !asked.bytes_per_page.is_multiple_of(8)
+    {
+        impossible("workload.bytes_per_page", "a multiple of 8".into(), asked.bytes_per_page);
     }
     broken
 }

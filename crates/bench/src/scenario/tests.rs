@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use dunlin_record::{Probe, Probes, Rate, Strategy, Workload};
+use dunlin_record::{Cpu, MemoryRead, MemoryWrite, Pattern, Probe, Probes, Rate, Strategy, Workload};
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
@@ -49,7 +49,7 @@ fn the_demo_is_four_cases_in_the_order_of_the_file() {
     assert!(demo.cases.iter().all(|case| case.trials.count == 3 && case.vm.memory_mib == 512));
     let limits: Vec<f64> = demo.cases.iter().map(|case| case.trials.limit_s).collect();
     assert_eq!(limits, [20.0, 20.0, 10.0, 20.0]);
-    let full = |mib| Some(Workload::MemoryWrite { working_set_mib: mib, rate_mib_s: Rate::Full });
+    let full = |mib| Some(Workload::MemoryWrite(MemoryWrite::new(mib, Rate::Full)));
     let workloads: Vec<_> = demo.cases.iter().map(|case| case.workload.clone()).collect();
     assert_eq!(workloads, [None, full(16), full(128), full(128)]);
     assert_eq!(demo.cases[2].strategy, Strategy::PreCopy);
@@ -255,8 +255,28 @@ fn the_keys_are_those_of_the_records_types() {
     let hybrid = Strategy::Hybrid { after_passes: Some(1), after_s: Some(1.0), preempt: true };
     let strategies = [Strategy::PreCopy, Strategy::PostCopy { preempt: true }, hybrid, Strategy::Suspend];
     same_variants(&strategies.map(|strategy| serde_json::to_value(strategy).unwrap()), known("strategy"));
-    let workload = Workload::MemoryWrite { working_set_mib: 1, rate_mib_s: Rate::Full };
-    same_variants(&[serde_json::to_value(workload).unwrap()], known("workload"));
+    // A dial at its default would not be written.
+    let write = MemoryWrite {
+        allocated_mib: Some(1),
+        bytes_per_page: 16,
+        pattern: Pattern::Zipf,
+        compressibility_percent: 1,
+        ..MemoryWrite::new(1, Rate::Full)
+    };
+    let read = MemoryRead {
+        working_set_mib: 1,
+        allocated_mib: Some(1),
+        rate_mib_s: Rate::Full,
+        pattern: Pattern::Zipf,
+        compressibility_percent: 1,
+    };
+    let workloads = [
+        Workload::MemoryWrite(write),
+        Workload::MemoryRead(read),
+        Workload::Cpu(Cpu { priority: 1 }),
+        Workload::Clock,
+    ];
+    same_variants(&workloads.map(|workload| serde_json::to_value(workload).unwrap()), known("workload"));
 }
 
 /// Asserts that a serialized record and what the scenario's keys take have the same names, all the way down.

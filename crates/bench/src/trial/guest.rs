@@ -21,6 +21,8 @@ use crate::{BenchError, Result};
 
 /// Limit of a boot until the agent answers: some 6 s under emulation, more where the machine is busy.
 const BOOT_LIMIT: Duration = Duration::from_secs(120);
+/// How often a guest is booted for its template before it is given up.
+const BOOT_ATTEMPTS: u32 = 3;
 /// How long one question to a booting guest waits before it is seen whether it still makes sense.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Limit of an agent's answer once the guest runs.
@@ -99,8 +101,7 @@ impl Guest {
     ) -> Result<()> {
         let inside = self.agent.memory(ANSWER_LIMIT)?;
         let bytes = |value: u64| i64::try_from(value).ok();
-        let dirtied =
-            case.workload.as_ref().map(|Workload::MemoryWrite { working_set_mib, .. }| mib(*working_set_mib));
+        let dirtied = case.workload.as_ref().and_then(Workload::dirtied_mib).map(mib);
         let held = MemoryHeld {
             configured_bytes: Some(mib(self.spec.memory_mib)),
             allocated_bytes: at.allocated_bytes(),
@@ -147,11 +148,23 @@ fn restore(nest: Nest<'_>, spec: &QemuVmSpec, journal: &mut Journal) -> Result<(
 /// Boots a guest and saves its state once its agent answers. What happens is not part of the trial's record.
 fn make_template(nest: Nest<'_>, spec: &QemuVmSpec, path: &std::path::Path) -> Result<()> {
     let aside = Journal::discarding();
-    let mut vm = launch(nest, spec, Start::Boot, aside.sender())?;
-    let agent = await_agent(nest, &mut vm)?;
-    // The agent's session ends before the state is saved: the guest comes back to a client it does not know.
-    drop(agent);
+    let mut attempt = 1;
+    let mut vm = loop {
+        match boot_aside(nest, spec, &aside) {
+            // QEMU 7.2's emulation now and then trips the kernel while it boots; what is saved has come up well.
+            Err(BenchError::GuestDown { .. }) if attempt < BOOT_ATTEMPTS => attempt += 1,
+            up => break up?,
+        }
+    };
     Ok(save_template(&mut vm, &nest.plan.source.features, path)?)
+}
+
+/// Boots a guest until its agent answers. The agent's session ends here: out of the template the guest comes back to a
+/// client it does not know.
+fn boot_aside(nest: Nest<'_>, spec: &QemuVmSpec, aside: &Journal) -> Result<QemuVm> {
+    let mut vm = launch(nest, spec, Start::Boot, aside.sender())?;
+    await_agent(nest, &mut vm)?;
+    Ok(vm)
 }
 
 fn boot(nest: Nest<'_>, spec: &QemuVmSpec, journal: &mut Journal) -> Result<(QemuVm, AgentClient)> {
@@ -180,21 +193,29 @@ fn await_agent(nest: Nest<'_>, vm: &mut QemuVm) -> Result<AgentClient> {
     loop {
         match agent.identify(deadline.step(PATIENCE)) {
             Ok(_) => return Ok(agent),
-            Err(GuestError::Timeout { .. }) if !deadline.passed() => {}
-            Err(GuestError::Timeout { .. }) => {
-                return Err(BenchError::GuestDown {
-                    vm: vm.id().to_string(),
-                    host: vm.host().to_string(),
-                    why: format!("its agent did not answer within {} s", BOOT_LIMIT.as_secs()),
-                    console: vm.console_tail(),
-                });
-            }
+            Err(GuestError::Timeout { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        vm.check_alive()?;
+        // A guest that panics ends its hypervisor.
+        vm.check_alive().map_err(|error| guest_down(vm, error.to_string()))?;
+        if deadline.passed() {
+            return Err(guest_down(
+                vm,
+                format!("its agent did not answer within {} s", BOOT_LIMIT.as_secs()),
+            ));
+        }
         if nest.cancel.is_cancelled() {
             return Err(BenchError::Cancelled);
         }
+    }
+}
+
+fn guest_down(vm: &QemuVm, why: String) -> BenchError {
+    BenchError::GuestDown {
+        vm: vm.id().to_string(),
+        host: vm.host().to_string(),
+        why,
+        console: vm.console_tail(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use dunlin_clock::Deadline;
 use dunlin_hypervisor::qemu::{Birth, QemuVm, Start};
 use dunlin_hypervisor::{MigrationSettings, Progress, Vm};
 use dunlin_migrate::{Job, Place, migrate, reserve};
@@ -10,13 +11,15 @@ use dunlin_record::{ABSENT, EventKind, Journal, Moment, Status, shapes};
 
 use super::observation::Probing;
 use super::{Ended, Guest, Run, error_text, event};
-use crate::Result;
+use crate::{BenchError, Result};
 
 /// Without a byte moving for this long a migration is ended as failed.
 const STALL_LIMIT: Duration = Duration::from_secs(5);
 /// How long probes run before what is usual is taken from them: the guest's first answers are slow, and under emulation
 /// very slow.
 const WARM_UP_S: f64 = 0.5;
+/// How long a guest that is up may take to its first answer to a probe.
+const SERVICE_LIMIT: Duration = Duration::from_secs(20);
 /// How long a hypervisor may take to end.
 const QUIT_LIMIT: Duration = Duration::from_secs(10);
 
@@ -42,7 +45,9 @@ impl Run<'_> {
 
         self.observer.stage("observing");
         let probing = Probing::start(self, guest, journal)?;
-        let ended = self.pause(WARM_UP_S + case.trials.baseline_s, journal).and_then(|()| {
+        let observed = self.await_service(&probing, journal);
+        let observed = observed.and_then(|()| self.pause(WARM_UP_S + case.trials.baseline_s, journal));
+        let ended = observed.and_then(|()| {
             self.observer.stage("migrating");
             self.migrate(guest, &mut destination, &address, journal)
         });
@@ -57,9 +62,30 @@ impl Run<'_> {
                 let warning = EventKind::Warning { text: error_text(&error) };
                 journal.keep(&event(None, Some(&guest.id), warning))?;
             }
-            closed => closed?,
+            Err(error) => return Err(error),
+            // Nothing that came of the migration is graver.
+            Ok(Some(damage)) => {
+                let error = Some(format!("memory was corrupted: {damage}"));
+                return Ok(Ended { status: Status::Failed, error });
+            }
+            Ok(None) => {}
         }
         Ok(Ended { status: ended.status, error: ended.error })
+    }
+
+    /// Waits until every probe has been answered: a service that is not there cannot be seen to go.
+    fn await_service(&self, probing: &Probing, journal: &mut Journal) -> Result<()> {
+        let deadline = Deadline::after(SERVICE_LIMIT);
+        while let Some(probe) = probing.unanswered() {
+            if deadline.passed() {
+                return Err(BenchError::NoService {
+                    probe: probe.to_owned(),
+                    after_s: SERVICE_LIMIT.as_secs(),
+                });
+            }
+            self.pause(0.02, journal)?;
+        }
+        Ok(())
     }
 
     fn launch_destination(&self, guest: &Guest, journal: &mut Journal) -> Result<QemuVm> {
@@ -106,21 +132,24 @@ impl Run<'_> {
         Ok(ended?)
     }
 
-    /// Asks the guest, where it runs now, what it did; ends both hypervisors.
+    /// Asks the guest, where it runs now, what it did; ends both hypervisors. Gives what the guest found damaged, if it
+    /// did.
     fn close(
         &self,
         guest: &mut Guest,
         mut destination: QemuVm,
         place: Place,
         journal: &mut Journal,
-    ) -> Result<()> {
+    ) -> Result<Option<String>> {
         if place == Place::Destination {
             guest.follow(&destination)?;
         }
         let at = if place == Place::Destination { &destination } else { &guest.source };
         guest.tell_memory(at, Moment::After, self.trial.case, journal)?;
+        let mut damage = None;
         if self.trial.case.workload.is_some() {
             let achieved = guest.stop_workload()?;
+            damage = achieved.damage();
             let reported = EventKind::WorkloadReported { achieved };
             journal.keep(&event(Some(at.host()), Some(&guest.id), reported))?;
         }
@@ -128,7 +157,7 @@ impl Run<'_> {
         destination.quit(QUIT_LIMIT)?;
         drop(destination);
         journal.drain()?;
-        Ok(())
+        Ok(damage)
     }
 }
 

@@ -1,5 +1,7 @@
 //! What watches a trial: counters and passages on the hosts, probes on the bench.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dunlin_clock::Deadline;
@@ -73,7 +75,14 @@ impl Observation {
 
 /// The probes of one guest's service.
 pub(super) struct Probing {
-    running: Vec<(String, RunningProbe, [SeriesHandle; 2])>,
+    running: Vec<Running>,
+}
+
+struct Running {
+    name: String,
+    probe: RunningProbe,
+    series: [SeriesHandle; 2],
+    answered: Arc<AtomicBool>,
 }
 
 impl Probing {
@@ -104,9 +113,14 @@ impl Probing {
         let sent = series("sent", shapes::PROBE_SENT)?;
         let answers = series("answers", shapes::PROBE_ANSWERS)?;
         let handles = [sent.clone(), answers.clone()];
+        let answered = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&answered);
         let sink = Box::new(move |rows: ProbeRows<'_>| match rows {
             ProbeRows::Sent(rows) => sent.push(rows.as_flattened()),
-            ProbeRows::Answers(rows) => answers.push(rows.as_flattened()),
+            ProbeRows::Answers(rows) => {
+                seen.store(true, Ordering::Relaxed);
+                answers.push(rows.as_flattened());
+            }
         });
         let spec = ProbeSpec {
             kind,
@@ -121,17 +135,23 @@ impl Probing {
             realtime_priority: probe.realtime_priority().is_some(),
         };
         journal.keep(&event(None, Some(&guest.id), started))?;
-        self.running.push((name, probe, handles));
+        self.running.push(Running { name, probe, series: handles, answered });
         Ok(())
+    }
+
+    /// The first probe that has not been answered yet.
+    pub(super) fn unanswered(&self) -> Option<&str> {
+        let silent = self.running.iter().find(|running| !running.answered.load(Ordering::Relaxed));
+        silent.map(|running| running.name.as_str())
     }
 
     /// Ends the probes and tells what they cost.
     pub(super) fn stop(self, guest: &Guest, journal: &mut Journal) -> Result<()> {
-        for (_, probe, _) in &self.running {
-            probe.end_sending();
+        for running in &self.running {
+            running.probe.end_sending();
         }
         let answers_until = Deadline::after(LATE_ANSWERS);
-        for (name, probe, series) in self.running {
+        for Running { name, probe, series, .. } in self.running {
             let summary = probe.stop(answers_until);
             series.iter().for_each(SeriesHandle::finish);
             if let Some(error_ns) = summary.clock_error_ns {

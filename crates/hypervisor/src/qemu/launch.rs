@@ -97,8 +97,7 @@ pub(super) fn arguments(
         args.option("-L", firmware);
     }
     args.option("-name", format!("{},debug-threads=on", spec.id));
-    // A guest that panics must end, not boot for ever.
-    args.words(&["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]);
+    args.words(&["-nodefaults", "-no-user-config", "-display", "none"]);
     args.option("-machine", &spec.machine);
     args.option("-accel", if spec.accelerator == Accelerator::Kvm { "kvm" } else { "tcg" });
     if let Some(cpu) = &spec.cpu {
@@ -122,8 +121,10 @@ pub(super) fn arguments(
     if trace {
         args.option("-trace", TRACE_POINT);
     }
-    if start == Start::Incoming {
-        args.option("-incoming", "defer");
+    match start {
+        // A guest that panics must end, not boot for ever. (QEMU 7.2 takes the load of a state for a reboot.)
+        Start::Boot => args.words(&["-no-reboot"]),
+        Start::Incoming => args.option("-incoming", "defer"),
     }
     args.0.extend(spec.extra_args.iter().map(OsString::from));
     args.0
@@ -178,7 +179,8 @@ mod tests {
         let boot = line(Start::Boot);
         assert!(boot.starts_with("-L fw -name vm0,debug-threads=on -nodefaults"), "{boot}");
         assert!(boot.contains("path=a,,b/qmp"), "{boot}");
-        assert!(boot.ends_with("-trace vmstate_downtime_checkpoint -device virtio-balloon-pci"), "{boot}");
-        assert_eq!(line(Start::Incoming).replace(" -incoming defer", ""), boot);
+        let end = "-trace vmstate_downtime_checkpoint -no-reboot -device virtio-balloon-pci";
+        assert!(boot.ends_with(end), "{boot}");
+        assert_eq!(line(Start::Incoming).replace("-incoming defer", "-no-reboot"), boot);
     }
 }

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use dunlin_record::{Case, Flag, HostFingerprint, Link, Probe, Rate, Trials, Workload};
+use dunlin_record::{Case, Flag, HostFingerprint, Link, Probe, Trials};
 use maud::{Markup, html};
 
 use crate::Report;
 use crate::cases::CaseRow;
 use crate::format::ABSENT;
 use crate::words::{flag_words, flags_met, share};
+use crate::workload;
 
 /// What to know before believing the figures: the emulated CPU, and every flag in words.
 pub(super) fn cautions(report: &Report) -> Markup {
@@ -114,32 +115,12 @@ fn asked(case: &Case) -> Markup {
             th scope="row" { (case.title()) }
             td { (case.strategy.name()) }
             td { (case.vm.memory_mib) " MiB, " (case.vm.vcpus) " vCPU, " (case.vm.machine) }
-            td { (case.workload.as_ref().map_or_else(|| "none".into(), workload)) }
+            td { (case.workload.as_ref().map_or_else(|| "none".into(), workload::asked)) }
             td { (link(&case.link.migration)) }
             td { (link(&case.link.service)) }
             td { (if probes.is_empty() { "none".into() } else { probes.join(", ") }) }
             td class="n" { (trials_asked(&case.trials)) }
             td class="n" { (case.trials.limit_s) }
-        }
-    }
-}
-
-/// How many trials were asked for, and until when.
-fn trials_asked(trials: &Trials) -> String {
-    match trials.until {
-        Some(until) => format!("{}–{} until ±{until}", trials.min, trials.max),
-        None => trials.count.to_string(),
-    }
-}
-
-/// A workload in words.
-pub(super) fn workload(workload: &Workload) -> String {
-    match workload {
-        Workload::MemoryWrite { working_set_mib, rate_mib_s: Rate::Full } => {
-            format!("memory-write, {working_set_mib} MiB at full speed")
-        }
-        Workload::MemoryWrite { working_set_mib, rate_mib_s: Rate::MibPerSecond(rate) } => {
-            format!("memory-write, {working_set_mib} MiB at {rate} MiB/s")
         }
     }
 }
@@ -151,4 +132,12 @@ fn link(link: &Link) -> String {
 
 fn text(value: Option<impl ToString>) -> String {
     value.map_or_else(|| ABSENT.into(), |value| value.to_string())
+}
+
+/// How many trials were asked for, and until when.
+fn trials_asked(trials: &Trials) -> String {
+    match trials.until {
+        Some(until) => format!("{}–{} until ±{until}", trials.min, trials.max),
+        None => trials.count.to_string(),
+    }
 }

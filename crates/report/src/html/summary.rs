@@ -7,6 +7,7 @@ use crate::cases::{CaseRow, Spread};
 use crate::format::{ABSENT, megabytes, number};
 use crate::outliers;
 use crate::words::{DOWNTIME_FLOOR_MEANING, Downtime, FLOOR_MEANING, flag_words, not_completed};
+use crate::workload::corruption;
 
 /// One row a case: medians with their spread.
 pub(super) fn summary(report: &Report, rows: &[CaseRow]) -> Markup {
@@ -14,6 +15,7 @@ pub(super) fn summary(report: &Report, rows: &[CaseRow]) -> Markup {
     html! {
         section {
             h2 { "What came out" }
+            @if let Some(line) = corruption(report.outcomes) { p class="bad" role="alert" { b { (line) } } }
             div class="scroll" tabindex="0" role="region" aria-label="Summary by case" {
                 table {
                     thead {

@@ -1,6 +1,6 @@
 //! Sweeps drawn: time, data and downtimes against a dial; and what workloads achieved of the rate asked for.
 
-use dunlin_record::{Flag, Outcome, Rate, Status, Workload};
+use dunlin_record::{Flag, Outcome, Rate, Status};
 use maud::{Markup, html};
 
 use crate::Report;
@@ -137,7 +137,7 @@ pub(super) fn rates(rows: &[CaseRow]) -> Markup {
                     }
                 }
                 p class="note" {
-                    "Distinct pages written a second, as MiB/s, by the guest's own count over its whole running; \
+                    "Pages written (or read) a second, as MiB/s, by the guest's own count over its whole running; \
                      medians over all trials that said it, below them the least and the greatest."
                 }
             }
@@ -146,15 +146,15 @@ pub(super) fn rates(rows: &[CaseRow]) -> Markup {
 }
 
 fn asked_mib_s(row: &CaseRow) -> Option<f64> {
-    match &row.outcomes.first()?.workload.as_ref()?.asked {
-        Workload::MemoryWrite { rate_mib_s: Rate::MibPerSecond(rate), .. } => Some(*rate),
-        Workload::MemoryWrite { .. } => None,
+    match row.outcomes.first()?.workload.as_ref()?.asked.rate()? {
+        Rate::MibPerSecond(rate) => Some(rate),
+        Rate::Full => None,
     }
 }
 
 fn rate(row: &CaseRow, asked_mib_s: f64) -> Markup {
     let achieved = row.outcomes.iter().filter_map(|outcome| outcome.workload.as_ref()?.achieved.as_ref());
-    let achieved = Spread::of(achieved.map(|achieved| achieved.rate_mib_s));
+    let achieved = Spread::of(achieved.filter_map(|achieved| achieved.rate_mib_s));
     html! {
         tr {
             th scope="row" { (row.title) }

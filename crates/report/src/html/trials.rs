@@ -4,12 +4,12 @@ use dunlin_analysis::Timeline;
 use dunlin_record::{Iteration, Outcome, PhasesMs, Status, VmId};
 use maud::{Markup, PreEscaped, html};
 
-use super::setup::workload;
 use crate::Report;
 use crate::cases::CaseRow;
 use crate::format::{ABSENT, megabytes, number, number_or_absent};
 use crate::timeline_data::packed;
 use crate::words::{Downtime, flag_words, status_words};
+use crate::workload;
 
 /// The trials by case; of each case the first stands open.
 pub(super) fn trials(report: &Report, rows: &[CaseRow]) -> Markup {
@@ -191,11 +191,8 @@ fn amounts(outcome: &Outcome) -> Vec<Pair> {
         ("dirtied", with_unit(memory.dirtied, "MiB")),
     ];
     if let Some(done) = &outcome.workload {
-        rows.push(("workload asked for", workload(&done.asked)));
-        rows.push((
-            "achieved",
-            with_unit(done.achieved.as_ref().map(|achieved| achieved.rate_mib_s), "MiB/s"),
-        ));
+        rows.push(("workload asked for", workload::asked(&done.asked)));
+        rows.push(("achieved", done.achieved.as_ref().map_or_else(|| ABSENT.into(), workload::achieved)));
     }
     rows
 }

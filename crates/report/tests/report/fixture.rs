@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use dunlin_analysis::{Answerer, Mark, ProbeTrack, Request, Span, Timeline, WireTick};
 use dunlin_record::{
     Achieved, AnsweredBy, Case, CaseLabel, DowntimeMs, Flag, HostFingerprint, HypervisorLabel, Iteration,
-    LinkOutcome, MemoryMib, Outage, Outcome, PhasesMs, ProbeOutcome, RunInfo, Status, TrialId, VmId,
-    WireBytes, Workload, WorkloadOutcome,
+    LinkOutcome, MemoryMib, MemoryWrite, Outage, Outcome, PhasesMs, ProbeOutcome, RunInfo, Status, TrialId,
+    VmId, WireBytes, Workload, WorkloadOutcome,
 };
 
 /// A text that breaks a page which does not escape it.
@@ -208,8 +208,14 @@ fn outcome(case: &Case, trial: u32, id: &TrialId, plan: &Plan) -> Outcome {
             dirtied: plan.dirty_mib.map(f64::from),
         },
         workload: plan.dirty_mib.map(|mib| WorkloadOutcome {
-            asked: Workload::MemoryWrite { working_set_mib: mib, rate_mib_s: dunlin_record::Rate::Full },
-            achieved: Some(Achieved { elapsed_s: 3.2, rate_mib_s: 612.5, passes: 40, corrupt_pages: 0 }),
+            asked: Workload::MemoryWrite(MemoryWrite::new(mib, dunlin_record::Rate::Full)),
+            achieved: Some(Achieved {
+                elapsed_s: 3.2,
+                rate_mib_s: Some(612.5),
+                passes: Some(40),
+                corrupt_pages: Some(0),
+                ..Achieved::default()
+            }),
         }),
         link: LinkOutcome { rate_mbit: Some(1000.0), goodput_mbit: Some(941.3) },
         guest_start_ms: Some(152.0),

@@ -1,0 +1,293 @@
+//! What a guest is asked to do during a migration, and what it did.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What the guest's agent does during the migration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Workload {
+    /// Writes to pages of its memory, over and over.
+    MemoryWrite(MemoryWrite),
+    /// Fills memory once, then reads its pages over and over.
+    MemoryRead(MemoryRead),
+    /// Computes FFTs in hardly any memory.
+    Cpu(Cpu),
+    /// Watches the guest's clocks for jumps and for gaps in its own running.
+    Clock,
+}
+
+impl Workload {
+    /// Memory it allocates, fills and keeps, in MiB; absent where that is trivial.
+    #[must_use]
+    pub fn allocated_mib(&self) -> Option<u32> {
+        match self {
+            Self::MemoryWrite(asked) => Some(asked.allocated_mib.unwrap_or(asked.working_set_mib)),
+            Self::MemoryRead(asked) => Some(asked.allocated_mib.unwrap_or(asked.working_set_mib)),
+            Self::Cpu(_) | Self::Clock => None,
+        }
+    }
+
+    /// Memory it works on over and over, in MiB; absent where that is trivial.
+    #[must_use]
+    pub fn working_set_mib(&self) -> Option<u32> {
+        match self {
+            Self::MemoryWrite(asked) => Some(asked.working_set_mib),
+            Self::MemoryRead(asked) => Some(asked.working_set_mib),
+            Self::Cpu(_) | Self::Clock => None,
+        }
+    }
+
+    /// Memory it rewrites over and over, in MiB; absent where it rewrites none on purpose.
+    #[must_use]
+    pub fn dirtied_mib(&self) -> Option<u32> {
+        match self {
+            Self::MemoryWrite(asked) => Some(asked.working_set_mib),
+            Self::MemoryRead(_) | Self::Cpu(_) | Self::Clock => None,
+        }
+    }
+
+    /// The rate it is to keep, where it has one.
+    #[must_use]
+    pub fn rate(&self) -> Option<Rate> {
+        match self {
+            Self::MemoryWrite(asked) => Some(asked.rate_mib_s),
+            Self::MemoryRead(asked) => Some(asked.rate_mib_s),
+            Self::Cpu(_) | Self::Clock => None,
+        }
+    }
+}
+
+/// How memory is written (Hu et al., section 3.2, with the dials they did not have).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MemoryWrite {
+    /// The part that is rewritten, in MiB.
+    pub working_set_mib: u32,
+    /// All that is allocated and filled once, in MiB; the working set if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocated_mib: Option<u32>,
+    /// Pages written a second, times 4 KiB.
+    #[serde(default)]
+    pub rate_mib_s: Rate,
+    /// Bytes changed by a write to a page, from its begin: 8 to 4096, a multiple of 8.
+    #[serde(default = "one_word", skip_serializing_if = "is_one_word")]
+    pub bytes_per_page: u32,
+    /// Which page comes next.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub pattern: Pattern,
+    /// Share of what is written that a compressor can do away with, in percent.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub compressibility_percent: u32,
+}
+
+impl MemoryWrite {
+    /// Every dial but these two at its default.
+    #[must_use]
+    pub fn new(working_set_mib: u32, rate_mib_s: Rate) -> Self {
+        Self {
+            working_set_mib,
+            allocated_mib: None,
+            rate_mib_s,
+            bytes_per_page: one_word(),
+            pattern: Pattern::default(),
+            compressibility_percent: 0,
+        }
+    }
+}
+
+/// How memory is read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MemoryRead {
+    /// The part that is read, in MiB.
+    pub working_set_mib: u32,
+    /// All that is allocated and filled once, in MiB; the working set if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocated_mib: Option<u32>,
+    /// Pages read a second, times 4 KiB.
+    #[serde(default)]
+    pub rate_mib_s: Rate,
+    /// Which page comes next.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub pattern: Pattern,
+    /// Share of what it is filled with that a compressor can do away with, in percent.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub compressibility_percent: u32,
+}
+
+/// How much is computed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cpu {
+    /// From 1 (75 % of one vCPU) to 10 (all of it), as in Hu et al., section 3.2.
+    pub priority: u32,
+}
+
+/// Which page comes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pattern {
+    /// Each in turn.
+    #[default]
+    Sequential,
+    /// Any, all equally often.
+    Uniform,
+    /// Any, the n-th page in proportion to 1/n.
+    Zipf,
+}
+
+fn one_word() -> u32 {
+    8
+}
+
+fn is_one_word(bytes: &u32) -> bool {
+    *bytes == one_word()
+}
+
+/// Dials that were not turned are not written: what was recorded before there were so many is the same as ever.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// A rate of work.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(into = "RateText", try_from = "RateText")]
+#[schemars(with = "RateText")]
+pub enum Rate {
+    /// As fast as the guest can: `"full"`.
+    #[default]
+    Full,
+    /// MiB a second.
+    MibPerSecond(f64),
+}
+
+/// How a rate is written: a number or `"full"`.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+enum RateText {
+    Number(f64),
+    Word(String),
+}
+
+impl From<Rate> for RateText {
+    fn from(rate: Rate) -> Self {
+        match rate {
+            Rate::Full => Self::Word("full".into()),
+            Rate::MibPerSecond(rate) => Self::Number(rate),
+        }
+    }
+}
+
+impl TryFrom<RateText> for Rate {
+    type Error = &'static str;
+
+    fn try_from(text: RateText) -> Result<Self, Self::Error> {
+        match text {
+            RateText::Number(rate) if rate > 0.0 && rate.is_finite() => Ok(Self::MibPerSecond(rate)),
+            RateText::Word(word) if word == "full" => Ok(Self::Full),
+            _ => Err("expected \"full\" or a rate above 0 in MiB/s"),
+        }
+    }
+}
+
+/// What a workload did, as the agent counted it; absent = does not apply to its kind.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Achieved {
+    /// For how long it ran, in seconds of the guest's clock.
+    pub elapsed_s: f64,
+    /// Pages written (or read) a second, times 4 KiB, in MiB/s. Distinct ones within a pass where they come in turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_mib_s: Option<f64>,
+    /// Full passes over the working set, where its pages come in turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passes: Option<u64>,
+    /// Pages whose content was not what had been written; 0 is the only good answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corrupt_pages: Option<u64>,
+    /// FFTs there and back a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operations_per_s: Option<f64>,
+    /// Time on the CPU outside the guest's kernel, in percent of the time it ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_percent: Option<f64>,
+    /// Time on the CPU inside the guest's kernel, in percent of the time it ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system_percent: Option<f64>,
+    /// FFTs whose inverse was not what went in; 0 is the only good answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wrong_results: Option<u64>,
+    /// What the guest's clocks did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<ClockSeen>,
+}
+
+impl Achieved {
+    /// What the guest found damaged, in words; nothing if all was whole.
+    #[must_use]
+    pub fn damage(&self) -> Option<String> {
+        let count = |count: Option<u64>, what: &str| {
+            count.filter(|count| *count > 0).map(|count| format!("{count} {what}"))
+        };
+        let pages = count(self.corrupt_pages, "pages did not hold what had been written to them");
+        let results = count(self.wrong_results, "computations gave a wrong result");
+        pages.or(results)
+    }
+}
+
+/// What the guest itself saw of its clocks and of its own running.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ClockSeen {
+    /// How often it looked.
+    pub looks: u64,
+    /// The longest time between two looks less that asked for, in ms of its monotonic clock.
+    pub longest_gap_ms: f64,
+    /// Gaps longer than 1 ms.
+    pub gaps: u64,
+    /// Their sum, in ms.
+    pub gaps_total_ms: f64,
+    /// Jumps of the wall clock against the monotonic one by more than 1 ms.
+    pub realtime_jumps: u64,
+    /// The largest of them, in ms, positive if forward; 0 if there was none.
+    pub realtime_jump_ms: f64,
+    /// Jumps of the boot-time clock against the monotonic one by more than 1 ms.
+    pub boottime_jumps: u64,
+    /// The largest of them, in ms; 0 if there was none.
+    pub boottime_jump_ms: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_a_positive_number_or_the_word_full() {
+        let rate = |text: &str| serde_json::from_str::<Rate>(text);
+        assert_eq!(rate("\"full\"").unwrap(), Rate::Full);
+        assert_eq!(rate("12.5").unwrap(), Rate::MibPerSecond(12.5));
+        for wrong in ["0", "-1", "\"fast\"", "null"] {
+            assert!(rate(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_was_recorded_before_there_were_more_dials_is_read_as_it_was_meant() {
+        let asked = r#"{"kind":"memory-write","working_set_mib":16,"rate_mib_s":"full"}"#;
+        let asked: Workload = serde_json::from_str(asked).unwrap();
+        assert_eq!(asked, Workload::MemoryWrite(MemoryWrite::new(16, Rate::Full)));
+        let done = r#"{"elapsed_s":1.5,"rate_mib_s":20.0,"passes":3,"corrupt_pages":0}"#;
+        let done: Achieved = serde_json::from_str(done).unwrap();
+        assert_eq!((done.rate_mib_s, done.passes, done.corrupt_pages), (Some(20.0), Some(3), Some(0)));
+        assert_eq!(done.damage(), None);
+    }
+
+    #[test]
+    fn a_key_of_no_dial_is_refused_and_damage_is_told() {
+        let wrong = r#"{"kind":"cpu","priority":3,"working_set_mib":16}"#;
+        assert!(serde_json::from_str::<Workload>(wrong).is_err());
+        let damaged = Achieved { corrupt_pages: Some(2), ..Achieved::default() };
+        assert!(damaged.damage().unwrap().starts_with("2 pages"));
+        let wrong = Achieved { wrong_results: Some(1), ..Achieved::default() };
+        assert!(wrong.damage().unwrap().contains("wrong result"));
+    }
+}

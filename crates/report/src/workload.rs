@@ -1,0 +1,134 @@
+//! The words for what a guest was asked to do, and for what it did.
+
+use dunlin_record::{Achieved, Cpu, Flag, MemoryRead, MemoryWrite, Outcome, Pattern, Rate, Workload};
+
+use crate::format::number;
+
+/// What was asked, dials at their defaults left out.
+pub(crate) fn asked(workload: &Workload) -> String {
+    match workload {
+        Workload::MemoryWrite(asked) => memory_write(asked),
+        Workload::MemoryRead(asked) => memory_read(asked),
+        Workload::Cpu(Cpu { priority }) => format!("cpu, priority {priority}"),
+        Workload::Clock => "clock".into(),
+    }
+}
+
+fn memory_write(asked: &MemoryWrite) -> String {
+    let MemoryWrite {
+        working_set_mib,
+        allocated_mib,
+        rate_mib_s,
+        bytes_per_page,
+        pattern,
+        compressibility_percent,
+    } = asked;
+    let mut text = format!("memory-write, {working_set_mib} MiB {}", speed(*rate_mib_s));
+    text.push_str(&memory_dials(*allocated_mib, *pattern, *compressibility_percent));
+    if *bytes_per_page != 8 {
+        text.push_str(&format!(", {bytes_per_page} bytes a page"));
+    }
+    text
+}
+
+fn memory_read(asked: &MemoryRead) -> String {
+    let MemoryRead { working_set_mib, allocated_mib, rate_mib_s, pattern, compressibility_percent } = asked;
+    let dials = memory_dials(*allocated_mib, *pattern, *compressibility_percent);
+    format!("memory-read, {working_set_mib} MiB {}{dials}", speed(*rate_mib_s))
+}
+
+fn memory_dials(allocated_mib: Option<u32>, pattern: Pattern, compressibility_percent: u32) -> String {
+    let allocated = allocated_mib.map(|mib| format!(", of {mib} MiB allocated"));
+    let pattern = match pattern {
+        Pattern::Sequential => None,
+        Pattern::Uniform => Some(", pages at random".into()),
+        Pattern::Zipf => Some(", pages by Zipf's law".into()),
+    };
+    let compressible =
+        (compressibility_percent > 0).then(|| format!(", {compressibility_percent} % compressible"));
+    [allocated, pattern, compressible].into_iter().flatten().collect()
+}
+
+fn speed(rate: Rate) -> String {
+    match rate {
+        Rate::Full => "at full speed".into(),
+        Rate::MibPerSecond(rate) => format!("at {rate} MiB/s"),
+    }
+}
+
+/// What was achieved, as far as it applies.
+pub(crate) fn achieved(done: &Achieved) -> String {
+    let percent = |value: Option<f64>, of: &str| value.map(|value| format!("{} % {of}", number(value)));
+    let clock = done.clock.map(|clock| {
+        format!(
+            "longest gap {} ms, {} gaps over 1 ms ({} ms in all), {} jumps of the wall clock (largest {} ms), {} of \
+             the boot-time clock (largest {} ms)",
+            number(clock.longest_gap_ms),
+            clock.gaps,
+            number(clock.gaps_total_ms),
+            clock.realtime_jumps,
+            number(clock.realtime_jump_ms),
+            clock.boottime_jumps,
+            number(clock.boottime_jump_ms),
+        )
+    });
+    let parts = [
+        done.rate_mib_s.map(|rate| format!("{}\u{a0}MiB/s", number(rate))),
+        done.operations_per_s.map(|rate| format!("{} FFTs a second", number(rate))),
+        percent(done.user_percent, "of a vCPU in user mode"),
+        percent(done.system_percent, "in the kernel"),
+        clock,
+        done.damage(),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// The gravest outcome there is, in a sentence that stands above all figures; nothing if no guest was damaged.
+pub(crate) fn corruption(outcomes: &[Outcome]) -> Option<String> {
+    let damaged = outcomes.iter().filter(|outcome| outcome.flags.contains(&Flag::CorruptMemory));
+    let trials: Vec<String> = damaged
+        .map(|outcome| {
+            let done = outcome.workload.as_ref().and_then(|workload| workload.achieved.as_ref());
+            let damage = done.and_then(Achieved::damage).unwrap_or_else(|| "the guest was damaged".into());
+            format!("{} ({}): {damage}", outcome.id, outcome.vm)
+        })
+        .collect();
+    (!trials.is_empty())
+        .then(|| format!("MEMORY WAS CORRUPTED, the gravest outcome of a migration. {}.", trials.join("; ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use dunlin_record::ClockSeen;
+
+    use super::*;
+
+    #[test]
+    fn only_dials_that_were_turned_are_named() {
+        let mut write = MemoryWrite::new(16, Rate::MibPerSecond(20.0));
+        assert_eq!(asked(&Workload::MemoryWrite(write.clone())), "memory-write, 16 MiB at 20 MiB/s");
+        write.allocated_mib = Some(64);
+        write.pattern = Pattern::Zipf;
+        write.bytes_per_page = 4096;
+        write.compressibility_percent = 50;
+        assert_eq!(
+            asked(&Workload::MemoryWrite(write)),
+            "memory-write, 16 MiB at 20 MiB/s, of 64 MiB allocated, pages by Zipf's law, 50 % compressible, 4096 \
+             bytes a page"
+        );
+        assert_eq!(asked(&Workload::Cpu(Cpu { priority: 3 })), "cpu, priority 3");
+    }
+
+    #[test]
+    fn each_kind_says_what_applies_to_it() {
+        let memory = Achieved { rate_mib_s: Some(20.0), corrupt_pages: Some(1), ..Achieved::default() };
+        let said = achieved(&memory);
+        assert!(said.starts_with("20") && said.contains("1 pages did not hold"), "{said}");
+        let cpu = Achieved { operations_per_s: Some(100.0), user_percent: Some(75.0), ..Achieved::default() };
+        let said = achieved(&cpu);
+        assert!(said.contains("FFTs") && said.contains("75") && !said.contains("MiB"), "{said}");
+        let seen = ClockSeen { gaps: 7, ..ClockSeen::default() };
+        let said = achieved(&Achieved { clock: Some(seen), ..Achieved::default() });
+        assert!(said.contains("7 gaps over 1 ms"), "{said}");
+    }
+}
