@@ -22,6 +22,8 @@ const RATES_MIB_S: [f64; 3] = [1.0, 20.0, 200.0];
 
 /// Passes of seconds, and never an end but for the smallest of them.
 const PACED: &str = r#"
+[run]
+shuffle = false
 [vm]
 memory_mib = 192
 [link.migration]
