@@ -7,7 +7,9 @@ mod observation;
 use std::path::{Path, PathBuf};
 
 use dunlin_clock::{Cancel, Deadline, Mapping, now_ns};
-use dunlin_record::{Case, Event, EventKind, EventWriter, HostId, Journal, RunFolder, Status, TrialId, VmId};
+use dunlin_record::{
+    Case, Event, EventKind, EventWriter, HostId, Journal, RunFolder, Status, TrialId, VmId, in_one_line,
+};
 
 use crate::plan::Plan;
 use crate::recording::Recording;
@@ -45,7 +47,7 @@ pub(crate) fn run(trial: &Trial<'_>, world: &World, observer: &mut dyn Observer)
     let (status, error) = match &ended {
         Ok(ended) => (ended.status, ended.error.clone()),
         Err(BenchError::Cancelled) => (Status::Cancelled, Some("ended by the user".into())),
-        Err(error) => (Status::Failed, Some(error_text(error))),
+        Err(error) => (Status::Failed, Some(in_one_line(error))),
     };
     // Whoever was still running has told its end by now.
     journal.drain()?;
@@ -162,19 +164,4 @@ impl Run<'_> {
 /// An event of this moment.
 fn event(host: Option<&HostId>, vm: Option<&VmId>, kind: EventKind) -> Event {
     Event { t_ns: now_ns(), host: host.cloned(), vm: vm.cloned(), kind }
-}
-
-/// An error with all its causes in one line.
-fn error_text(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let words = inner.to_string();
-        if !text.ends_with(&words) {
-            text.push_str(": ");
-            text.push_str(&words);
-        }
-        cause = inner.source();
-    }
-    text
 }

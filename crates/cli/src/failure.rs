@@ -71,20 +71,6 @@ impl Failure {
     }
 }
 
-/// An error and its causes on one line, for where it is no reason to stop.
-pub(crate) fn in_one_line(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let said = inner.to_string();
-        if !text.ends_with(&said) {
-            let _ = write!(text, ": {said}");
-        }
-        cause = inner.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,7 +82,7 @@ mod tests {
     #[test]
     fn an_error_that_stops_nothing_is_one_line() {
         let error = Outer(std::io::Error::other("no water"));
-        assert_eq!(in_one_line(&error), "cannot boil the kettle: no water");
+        assert_eq!(dunlin_record::in_one_line(&error), "cannot boil the kettle: no water");
     }
 
     #[test]

@@ -91,7 +91,8 @@ pub(crate) fn note(journal: &mut Journal, vm: &dyn Vm, action: &str, reason: &st
     keep(journal, vm, EventKind::Decision { action: action.to_owned(), reason: reason.to_owned() })
 }
 
-fn keep(journal: &mut Journal, vm: &dyn Vm, kind: EventKind) -> Result<()> {
+/// Records what happened to a VM now.
+pub(crate) fn keep(journal: &mut Journal, vm: &dyn Vm, kind: EventKind) -> Result<()> {
     let event = Event { t_ns: now_ns(), host: Some(vm.host().clone()), vm: Some(vm.id().clone()), kind };
     Ok(journal.keep(&event)?)
 }

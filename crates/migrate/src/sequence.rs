@@ -5,9 +5,9 @@ use std::time::Duration;
 use dunlin_clock::{Cancel, Deadline, MILLISECOND_NS, now_ns};
 use dunlin_hypervisor::{HypervisorError, MigrationNeeds, MigrationSettings, Progress, Vm};
 use dunlin_policy::{Action, Limits, decide};
-use dunlin_record::{Event, EventKind, Journal, Status, Strategy};
+use dunlin_record::{Event, EventKind, Journal, Status, Strategy, in_one_line};
 
-use crate::rescue::{cancel, note, secure};
+use crate::rescue::{cancel, keep, note, secure};
 use crate::watch::Watch;
 use crate::{MigrateError, Result};
 
@@ -93,7 +93,7 @@ pub fn migrate(mut job: Job<'_>, journal: &mut Journal) -> Result<Ended> {
     let outcome = match run(&mut job, &mut watch, journal) {
         Ok(outcome) => outcome,
         // A dead hypervisor or a full disk ends the migration, not the VM.
-        Err(error) => Outcome::GaveUp(Status::Failed, error_text(&error)),
+        Err(error) => Outcome::GaveUp(Status::Failed, in_one_line(&error)),
     };
     match outcome {
         Outcome::Completed => completed(&mut job, &watch, journal),
@@ -229,7 +229,7 @@ fn source_died(job: &mut Job<'_>, error: HypervisorError) -> Result<Ended> {
     match job.destination.run_state() {
         Ok(state) if state.running => Ok(Ended {
             status: Status::Failed,
-            error: Some(error_text(&error.into())),
+            error: Some(in_one_line(&MigrateError::from(error))),
             place: Place::Destination,
         }),
         _ => Err(error.into()),
@@ -239,7 +239,7 @@ fn source_died(job: &mut Job<'_>, error: HypervisorError) -> Result<Ended> {
 /// The failure in the hypervisors' own words, where they have some.
 fn failure_text(job: &mut Job<'_>, why: &str) -> String {
     if let Err(error) = lives_on(job.destination) {
-        return error_text(&error.into());
+        return in_one_line(&MigrateError::from(error));
     }
     let words =
         job.source.report().ok().and_then(|report| report.raw.get("error-desc")?.as_str().map(str::to_owned));
@@ -257,21 +257,4 @@ fn lives_on(vm: &mut dyn Vm) -> Result<(), HypervisorError> {
         std::thread::sleep(deadline.step(Duration::from_millis(20)));
     }
     Ok(())
-}
-
-/// An error with all its causes in one line.
-fn error_text(error: &MigrateError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
-}
-
-fn keep(journal: &mut Journal, vm: &dyn Vm, kind: EventKind) -> Result<()> {
-    let event = Event { t_ns: now_ns(), host: Some(vm.host().clone()), vm: Some(vm.id().clone()), kind };
-    Ok(journal.keep(&event)?)
 }

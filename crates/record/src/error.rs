@@ -71,3 +71,20 @@ impl RecordError {
         move |source| Self::Io { doing, path, source }
     }
 }
+
+/// An error with all its causes in one line, as a trial's record keeps it.
+#[must_use]
+pub fn in_one_line(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let words = inner.to_string();
+        // Errors that pass on their cause's words would say everything twice.
+        if !text.ends_with(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        cause = inner.source();
+    }
+    text
+}

@@ -17,7 +17,7 @@ mod workload;
 pub use case::{
     Accelerator, Case, HypervisorSettings, Link, Links, Percent, Probe, Probes, Strategy, Trials, VmSettings,
 };
-pub use error::{RecordError, Result};
+pub use error::{RecordError, Result, in_one_line};
 pub use event::{
     Event, EventKind, GuestStart, HypervisorIdentity, HypervisorReport, MemoryHeld, Moment, Status,
 };

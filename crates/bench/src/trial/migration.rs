@@ -7,10 +7,10 @@ use dunlin_hypervisor::qemu::{Birth, QemuVm, Start};
 use dunlin_hypervisor::{MigrationSettings, Progress, Vm};
 use dunlin_migrate::{Job, Place, migrate, reserve};
 use dunlin_policy::Limits;
-use dunlin_record::{ABSENT, EventKind, Journal, Moment, Status, shapes};
+use dunlin_record::{ABSENT, EventKind, Journal, Moment, Status, in_one_line, shapes};
 
 use super::observation::Probing;
-use super::{Ended, Guest, Run, error_text, event};
+use super::{Ended, Guest, Run, event};
 use crate::{BenchError, Result};
 
 /// Without a byte moving for this long a migration is ended as failed.
@@ -59,7 +59,7 @@ impl Run<'_> {
         match self.close(guest, destination, ended.place, journal) {
             // What went wrong with the migration says more than what came of it.
             Err(error) if ended.status != Status::Completed => {
-                let warning = EventKind::Warning { text: error_text(&error) };
+                let warning = EventKind::Warning { text: in_one_line(&error) };
                 journal.keep(&event(None, Some(&guest.id), warning))?;
             }
             Err(error) => return Err(error),

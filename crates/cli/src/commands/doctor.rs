@@ -5,8 +5,9 @@ use dunlin_record::Accelerator;
 use serde_json::{Value, json};
 
 use super::{bench_failure, enter_lab};
-use crate::failure::{Exit, Failure, Result, in_one_line};
+use crate::failure::{Exit, Failure, Result};
 use crate::terminal;
+use dunlin_record::in_one_line;
 
 /// Say what this machine can do, and what mends what it cannot.
 #[derive(clap::Args)]

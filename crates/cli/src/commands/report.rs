@@ -7,8 +7,9 @@ use dunlin_record::{Case, Outcome, RecordError, RunFolder, RunInfo, TrialId, Tri
 use dunlin_report::Report;
 
 use super::record_failure;
-use crate::failure::{Exit, Failure, Result, in_one_line};
+use crate::failure::{Exit, Failure, Result};
 use crate::terminal;
+use dunlin_record::in_one_line;
 
 /// Show what a run measured, computed from its events and series.
 #[derive(clap::Args)]
