@@ -18,8 +18,14 @@ macro_rules! shipped {
 }
 
 /// All of them, in the order in which they are listed.
-pub(crate) const SHIPPED: &[Shipped] =
-    shipped!["demo", "hu2013-baseline", "hu2013-dirty-sweep", "guestperf-matrix"];
+pub(crate) const SHIPPED: &[Shipped] = shipped![
+    "demo",
+    "hu2013-baseline",
+    "hu2013-dirty-sweep",
+    "rastogi-scenario-1",
+    "rastogi-scenario-2",
+    "guestperf-matrix",
+];
 
 impl Shipped {
     /// The one with this name.
