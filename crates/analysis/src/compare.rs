@@ -1,4 +1,5 @@
-//! Two runs of the same cases, side by side: what changed, by how much, and whether that can be told from chance.
+//! Two runs of the same cases side by side, or the cases of one run beside one of them: what changed, by how much, and
+//! whether that can be told from chance.
 
 mod cases;
 mod figure;
@@ -11,7 +12,7 @@ use dunlin_record::{CaseLabel, Outcome, VmId};
 use serde::Serialize;
 
 use crate::statistics::{Bootstrap, Interval, change_interval, deviation, median, outliers, relative_change};
-use cases::{Matched, match_cases};
+use cases::{Matched, MatchedCases, match_cases, match_to_baseline};
 pub use figure::Figure;
 use permutation::{Block, Judged, judge};
 use verdict::{Evidence, completion_interval, more_trials, verdict};
@@ -35,14 +36,14 @@ impl Default for CompareOptions {
     }
 }
 
-/// Two runs side by side.
+/// Two runs side by side, or one case of a run (A) beside its others (B).
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Comparison {
     /// The cases that both have, in A's order.
     pub cases: Vec<CaseComparison>,
-    /// The titles of cases that only A has.
+    /// The titles of cases that only A has; none beside a baseline.
     pub only_in_a: Vec<String>,
-    /// The titles of cases that only B has.
+    /// The titles of cases that only B has; of those whose VM the baseline did not move.
     pub only_in_b: Vec<String>,
     /// Trials that the user ended: they say nothing of the migration and are left out.
     pub cancelled_trials: usize,
@@ -118,15 +119,27 @@ pub struct Sample {
 /// cases and figures does not multiply the false alarms.
 #[must_use]
 pub fn compare(a: &[Outcome], b: &[Outcome], options: &CompareOptions) -> Comparison {
-    let matched = match_cases(a, b);
+    compare_matched(&match_cases(a, b), options)
+}
+
+/// Compares every other case of a run with the one of this title (A of the comparison); nothing if the run has none.
+///
+/// The trials of the baseline stand in every row of the table. That makes rows resemble each other, which the permutation
+/// test does not know; it only makes it more careful than it need be.
+#[must_use]
+pub fn compare_to_baseline(run: &[Outcome], baseline: &str, options: &CompareOptions) -> Option<Comparison> {
+    Some(compare_matched(&match_to_baseline(run, baseline)?, options))
+}
+
+fn compare_matched(matched: &MatchedCases, options: &CompareOptions) -> Comparison {
     let blocks: Vec<Block> = matched.cases.iter().map(block).collect();
     let judged = judge(&blocks, options.permutations, options.bootstrap.seed);
     let rows = judged.iter().map(Vec::len).sum();
     let cases = matched.cases.iter().zip(&judged);
     Comparison {
         cases: cases.map(|(case, judged)| compare_case(case, judged, rows, options)).collect(),
-        only_in_a: matched.only_in_a,
-        only_in_b: matched.only_in_b,
+        only_in_a: matched.only_in_a.clone(),
+        only_in_b: matched.only_in_b.clone(),
         cancelled_trials: matched.cancelled_trials,
     }
 }

@@ -27,6 +27,7 @@ mod properties;
 
 pub use compare::{
     CaseComparison, CompareOptions, Comparison, Figure, FigureComparison, Sample, Verdict, compare,
+    compare_to_baseline,
 };
 pub use error::AnalysisError;
 pub use outcome::outcomes;

@@ -4,7 +4,7 @@ mod trials;
 
 use dunlin_record::{Flag, Outcome, Status};
 
-use super::{CompareOptions, Comparison, Figure, FigureComparison, Verdict, compare};
+use super::{CompareOptions, Comparison, Figure, FigureComparison, Verdict, compare, compare_to_baseline};
 use crate::statistics::{Bootstrap, SplitMix64};
 use trials::{bimodal_run, lognormal_run, outcome, real_run};
 
@@ -215,4 +215,22 @@ fn wild_trials_are_marked_and_counted() {
     let comparison = compare(&a, &a, &CompareOptions::default());
     let sample = &one(&comparison, Figure::DowntimeIcmp).a;
     assert_eq!((sample.outliers, sample.values, sample.median), (1, 7, Some(100.2)));
+}
+
+#[test]
+fn the_cases_of_a_run_are_held_against_one_of_them() {
+    let mut run = icmp("idle", [100.0; 8]);
+    run.extend(icmp("cpu", [100.0; 8]));
+    run.extend(icmp("dirty", [200.0; 8]));
+    let options = CompareOptions::default();
+    let comparison = compare_to_baseline(&run, "idle", &options).unwrap();
+    let verdicts: Vec<(&str, Verdict)> = comparison
+        .cases
+        .iter()
+        .flat_map(|case| case.figures.iter().map(|figure| (case.title.as_str(), figure)))
+        .filter(|(_, figure)| figure.figure == Figure::DowntimeIcmp)
+        .map(|(title, figure)| (title, figure.verdict))
+        .collect();
+    assert_eq!(verdicts, [("cpu", Verdict::NoDifference), ("dirty", Verdict::Worse)]);
+    assert_eq!(compare_to_baseline(&run, "none of it", &options), None);
 }

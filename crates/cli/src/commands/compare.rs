@@ -1,12 +1,13 @@
-//! `dunlin compare`: what changed from one run to another.
+//! `dunlin compare`: what changed from one run to another, or from one case of a run to its others.
 
 mod condition;
 mod junit;
 mod page;
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
-use dunlin_analysis::{CaseComparison, CompareOptions, Comparison, compare};
+use dunlin_analysis::{CaseComparison, CompareOptions, Comparison, compare, compare_to_baseline};
 
 use super::report::Loaded;
 use crate::failure::{Exit, Failure, Result};
@@ -15,7 +16,7 @@ use condition::{Condition, Finding};
 
 /// Say what changed from one run to another, and whether that can be told from chance.
 ///
-/// Cases are matched by name and dials. A change is called better or worse only where it is at least 5 % (or the least
+/// Cases are matched by name and dials; with --baseline, one run's cases are held against one of them. A change is called better or worse only where it is at least 5 % (or the least
 /// limit of --fail-if, if smaller) and stands out of chance, corrected for all figures of the table: of 100 pairs of runs
 /// without any change, at most 5 show one. "No difference" means that a change of that size is ruled out; all else is
 /// "not enough data".
@@ -24,7 +25,11 @@ pub(crate) struct Args {
     /// The run before: its folder
     a: PathBuf,
     /// The run after: its folder
-    b: PathBuf,
+    #[arg(required_unless_present = "baseline", conflicts_with = "baseline")]
+    b: Option<PathBuf>,
+    /// Hold every other case of A against its case of this title, as in "idle", instead of against another run
+    #[arg(long, value_name = "CASE")]
+    baseline: Option<String>,
     /// End with exit code 8 if a figure got worse by more than a limit, as in "downtime_ms.icmp > 10%"
     ///
     /// The condition is violated by a case whose verdict on the figure is "worse" and whose median changed for the worse
@@ -44,11 +49,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result {
     let conditions = args.fail_if.iter().map(|text| Condition::parse(text)).collect::<Result<Vec<_>, _>>();
     let conditions = conditions.map_err(|message| Failure::says(Exit::BadInput, message))?;
-    let (a, b) = (Loaded::open(&args.a)?, Loaded::open(&args.b)?);
-    let comparison = compare(a.outcomes(), b.outcomes(), &options(&conditions));
-    if comparison.cases.is_empty() {
-        return Err(nothing_in_common(args));
-    }
+    let comparison = comparison(args, &options(&conditions))?;
     let judged = judge(conditions, &comparison)?;
     if let Some(file) = &args.junit {
         std::fs::write(file, junit::xml(&judged)).map_err(|error| {
@@ -71,9 +72,52 @@ fn options(conditions: &[Condition]) -> CompareOptions {
     CompareOptions { least_change: limits.fold(standard.least_change, f64::min), ..standard }
 }
 
+/// What A is held against.
+enum Against<'a> {
+    Run(&'a Path),
+    OwnCase(&'a str),
+}
+
+impl Args {
+    fn against(&self) -> Against<'_> {
+        // clap sees to it that there is one of them.
+        let own_case = || Against::OwnCase(self.baseline.as_deref().unwrap_or_default());
+        self.b.as_deref().map_or_else(own_case, Against::Run)
+    }
+}
+
+fn comparison(args: &Args, options: &CompareOptions) -> Result<Comparison> {
+    let a = Loaded::open(&args.a)?;
+    let comparison = match args.against() {
+        Against::Run(b) => compare(a.outcomes(), Loaded::open(b)?.outcomes(), options),
+        Against::OwnCase(title) => {
+            compare_to_baseline(a.outcomes(), title, options).ok_or_else(|| no_such_case(args, title, &a))?
+        }
+    };
+    if comparison.cases.is_empty() {
+        return Err(nothing_in_common(args));
+    }
+    Ok(comparison)
+}
+
 fn nothing_in_common(args: &Args) -> Failure {
-    let message = format!("{} and {} have no case in common", args.a.display(), args.b.display());
-    Failure::says(Exit::BadInput, message).hint("compare two runs of one scenario")
+    let a = args.a.display();
+    match args.against() {
+        Against::Run(b) => {
+            let message = format!("{a} and {} have no case in common", b.display());
+            Failure::says(Exit::BadInput, message).hint("compare two runs of one scenario")
+        }
+        Against::OwnCase(title) => {
+            Failure::says(Exit::BadInput, format!("{a} has no case other than {title:?}"))
+        }
+    }
+}
+
+fn no_such_case(args: &Args, baseline: &str, run: &Loaded) -> Failure {
+    let titles: BTreeSet<String> = run.outcomes().iter().map(|outcome| outcome.case.title()).collect();
+    let titles = Vec::from_iter(titles).join(", ");
+    let message = format!("--baseline: {} has no case {baseline:?}", args.a.display());
+    Failure::says(Exit::BadInput, message).hint(format!("its cases: {titles}"))
 }
 
 /// A condition, with what it says of each case.
@@ -104,7 +148,7 @@ fn judge(conditions: Vec<Condition>, comparison: &Comparison) -> Result<Vec<Judg
             |case: &CaseComparison| case.figures.iter().any(|figure| figure.figure == condition.figure);
         if !comparison.cases.iter().any(is_measured) {
             let message = format!(
-                "--fail-if {:?}: no case of both runs has {}",
+                "--fail-if {:?}: no case of both sides has {}",
                 condition.text,
                 condition.figure.name()
             );
@@ -118,7 +162,7 @@ fn judge(conditions: Vec<Condition>, comparison: &Comparison) -> Result<Vec<Judg
 fn json(args: &Args, comparison: &Comparison, judged: &[Judgement]) -> Result<String> {
     let conditions: Vec<serde_json::Value> = judged.iter().map(condition_json).collect();
     let document = serde_json::json!({
-        "a": args.a, "b": args.b, "comparison": comparison, "conditions": conditions,
+        "a": args.a, "b": args.b, "baseline": args.baseline, "comparison": comparison, "conditions": conditions,
     });
     serde_json::to_string_pretty(&document)
         .map(|text| text + "\n")

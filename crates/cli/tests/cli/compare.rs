@@ -77,6 +77,15 @@ fn two_runs_are_a_table() {
 }
 
 #[test]
+fn the_cases_of_a_run_are_held_against_one_of_them() {
+    let folder = two_runs();
+    insta::assert_snapshot!(told(dunlin(folder.path()).args(["compare", "before", "--baseline", "idle"])));
+    let told = told(dunlin(folder.path()).args(["compare", "before", "--baseline", "idel"]));
+    assert!(told.starts_with("exit code 3\n"), "{told}");
+    assert!(told.contains("hint: its cases: dirty, heavy, idle, light"), "{told}");
+}
+
+#[test]
 fn two_runs_are_json() {
     insta::assert_snapshot!(compare(two_runs().path(), &["--json", "--fail-if", "downtime_ms.icmp > 60%"]));
 }
@@ -113,7 +122,7 @@ fn what_cannot_be_compared_is_exit_code_3() {
             &["--fail-if", "downtime > 1%"],
             "error: --fail-if \"downtime > 1%\": there is no figure \"downtime\"",
         ),
-        (&["--fail-if", "downtime_ms.http > 1%"], "no case of both runs has downtime_ms.http"),
+        (&["--fail-if", "downtime_ms.http > 1%"], "no case of both sides has downtime_ms.http"),
         (&["--fail-if", "total_time_ms"], "expected FIGURE > N%, as in downtime_ms.icmp > 10%"),
     ];
     for (words, expected) in cases {

@@ -7,13 +7,17 @@ use dunlin_analysis::{CaseComparison, Comparison, Figure, FigureComparison, Samp
 use dunlin_report::number;
 
 use super::condition::Finding;
-use super::{Args, Judgement};
+use super::{Against, Args, Judgement};
 
 const ABSENT: &str = "–";
 
 /// The table, what it rests on, and what the conditions say.
 pub(super) fn text(args: &Args, comparison: &Comparison, judged: &[Judgement], width: Option<u16>) -> String {
-    let mut text = format!("A: {}\nB: {}\n\n", args.a.display(), args.b.display());
+    let a = args.a.display();
+    let mut text = match args.against() {
+        Against::Run(b) => format!("A: {a}\nB: {}\n\n", b.display()),
+        Against::OwnCase(title) => format!("A: {title:?} of {a}\nB: each other case of it\n\n"),
+    };
     text += &grid(comparison, width);
     text += "\n\nFigures are medians over completed trials; below a figure, how many of the trials tell it, if not all. \
              The interval is the 95 % one of the change, each figure by itself.\n";
