@@ -13,6 +13,7 @@ mod outcome;
 mod phases;
 mod precision;
 mod probe_log;
+mod responses;
 mod samples;
 mod statistics;
 mod time_shares;

@@ -8,6 +8,7 @@ use crate::answers::Passages;
 use crate::moments::Moments;
 use crate::outages::{Gap, Outages};
 use crate::probe_log::{ProbeLog, Request};
+use crate::responses::response_phases;
 use crate::trial::Trial;
 use crate::units::{figure, ms_between, ns_in_ms, quantile};
 
@@ -104,6 +105,7 @@ fn account(trial: &Trial, moments: &Moments, log: &ProbeLog, outages: &Outages) 
         cpu_percent: cpu_percent(trial, &log.name),
         answered_by: Passages::of(trial, &log.name).map(|passages| passages.count(in_window.iter().copied())),
         outages: outages.gaps.iter().map(outage).collect(),
+        response_ms: Some(response_phases(log, moments)),
     }
 }
 

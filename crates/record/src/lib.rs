@@ -10,6 +10,7 @@ mod event_file;
 mod ids;
 mod journal;
 mod outcome;
+mod response;
 mod run_folder;
 mod series;
 mod workload;
@@ -28,6 +29,7 @@ pub use outcome::{
     AnsweredBy, CaseLabel, DowntimeMs, Flag, HypervisorLabel, Iteration, LinkOutcome, MemoryMib, Outage,
     Outcome, PhasesMs, ProbeOutcome, WireBytes, WorkloadOutcome, outcome_schema,
 };
+pub use response::{ResponsePhases, Responses};
 pub use run_folder::{HostFingerprint, RunFolder, RunInfo, SkippedCase, TrialRecord};
 pub use series::{ABSENT, Column, Series, SeriesWriter, read_series, shapes};
 pub use workload::{Achieved, ClockSeen, Cpu, MemoryRead, MemoryWrite, Pattern, Rate, Workload};

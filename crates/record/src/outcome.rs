@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Achieved, Status, VmId, Workload};
+use crate::{Achieved, ResponsePhases, Status, VmId, Workload};
 
 /// The outcome of one trial for one VM, recomputable from the trial's events and series.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -167,6 +167,9 @@ pub struct ProbeOutcome {
     pub answered_by: Option<AnsweredBy>,
     /// Every outage that stands out, in order.
     pub outages: Vec<Outage>,
+    /// How long its requests took to be answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_ms: Option<ResponsePhases>,
 }
 
 /// Which host's VM answered how many requests.

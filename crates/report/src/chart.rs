@@ -3,10 +3,12 @@
 mod axis;
 mod bars;
 mod groups;
+mod histogram;
 mod scatter;
 
 pub(crate) use bars::{BarRow, Unfinished, bars};
 pub(crate) use groups::{Group, GroupBar, groups};
+pub(crate) use histogram::{Distribution, histogram};
 pub(crate) use scatter::{Dot, Missing, Rule, Scatter, Series, scatter};
 
 use axis::Axis;

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use dunlin_record::{Achieved, Outcome, ProbeOutcome};
+use dunlin_record::{Achieved, Outcome, ProbeOutcome, Responses};
 
 use crate::Report;
-use crate::words::{Downtime, flag_words};
+use crate::words::{Downtime, RESPONSE_PARTS, flag_words};
 
 /// One flat line a trial below a header with units; lines end in CR LF.
 #[must_use]
@@ -130,7 +130,7 @@ fn probes(outcomes: &[Outcome]) -> Vec<Column<'_>> {
     names
         .into_iter()
         .flat_map(|name| {
-            [
+            let mut columns = vec![
                 of(name, "interval_ms", |probe| Some(probe.interval_ms)),
                 of(name, "sent", |probe| Some(probe.sent)),
                 of(name, "lost", |probe| Some(probe.lost)),
@@ -142,7 +142,22 @@ fn probes(outcomes: &[Outcome]) -> Vec<Column<'_>> {
                 of(name, "baseline_gap_ms", |probe| probe.baseline_gap_ms),
                 of(name, "send_lateness_p99_ms", |probe| probe.send_lateness_p99_ms),
                 of(name, "cpu_percent", |probe| probe.cpu_percent),
-            ]
+            ];
+            for (part, times) in RESPONSE_PARTS {
+                let of = |what: &str, value: fn(&Responses) -> Option<f64>| {
+                    of(name, &format!("{part}_{what}"), move |probe| {
+                        value(times(probe.response_ms.as_ref()?))
+                    })
+                };
+                columns.extend([
+                    of("unanswered", |times| Some(times.unanswered as f64)),
+                    of("answered_per_s", |times| times.answered_per_s),
+                    of("response_p50_ms", |times| times.p50),
+                    of("response_p99_ms", |times| times.p99),
+                    of("response_max_ms", |times| times.max),
+                ]);
+            }
+            columns
         })
         .collect()
 }

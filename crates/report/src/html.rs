@@ -1,6 +1,7 @@
 //! The run as one HTML page that opens offline: nothing in it is fetched from anywhere.
 
 mod figures;
+mod responses;
 mod setup;
 mod summary;
 mod sweeps;
@@ -37,6 +38,7 @@ pub fn html(report: &Report) -> String {
                     (summary::summary(report, &rows))
                     (sweeps::sections(report, &rows))
                     (figures::figures(report, &rows))
+                    (responses::responses(&rows))
                     (sweeps::rates(&rows))
                     (summary::meanings(report))
                     (trials::trials(report, &rows))

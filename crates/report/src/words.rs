@@ -1,6 +1,6 @@
 //! The words of a report: downtimes, floors, statuses and flags, each explained in a sentence.
 
-use dunlin_record::{DowntimeMs, Flag, Outcome, Status};
+use dunlin_record::{DowntimeMs, Flag, Outcome, ResponsePhases, Responses, Status};
 
 use crate::format::count;
 
@@ -79,6 +79,16 @@ impl Downtime {
         }
     }
 }
+
+/// A part of a trial's time: its name, and how it is found among the response times.
+pub(crate) type ResponsePart = (&'static str, fn(&ResponsePhases) -> &Responses);
+
+/// The parts in their order.
+pub(crate) const RESPONSE_PARTS: [ResponsePart; 3] = [
+    ("before", |phases| &phases.before),
+    ("during", |phases| &phases.during),
+    ("after", |phases| &phases.after),
+];
 
 /// What the floor of the total time is.
 pub(crate) const FLOOR_MEANING: &str = "the least total time this link allows: the guest's non-zero pages, sent once at the link's measured goodput.";

@@ -64,6 +64,13 @@ impl Axis {
         Self { log: true, ticks: steps.collect() }
     }
 
+    /// By powers of ten, whatever the values are.
+    pub(super) fn logarithmic(values: impl Iterator<Item = f64> + Clone) -> Self {
+        let max = greatest(values.clone());
+        let above_zero = values.filter(|value| *value > 0.0 && value.is_finite());
+        Self::decades(above_zero.fold(max, f64::min).clamp(SMALLEST, GREATEST), max)
+    }
+
     /// By powers of ten.
     fn decades(min: f64, max: f64) -> Self {
         let (first, last) = (min.log10().floor() as i32, max.log10().ceil() as i32);
@@ -157,7 +164,10 @@ mod tests {
     #[test]
     fn no_value_makes_an_endless_axis() {
         for value in [f64::INFINITY, f64::NAN, f64::MAX, f64::MIN_POSITIVE, -1.0] {
-            for axis in [Axis::fitting([value, 1.0].into_iter()), Axis::spanning([value, 1.0].into_iter())] {
+            let values = [value, 1.0].into_iter();
+            for axis in
+                [Axis::fitting(values.clone()), Axis::spanning(values.clone()), Axis::logarithmic(values)]
+            {
                 assert!(axis.ticks().len() < 20, "{value}");
                 assert!((0.0..=1.0).contains(&axis.position(value)), "{value}");
             }

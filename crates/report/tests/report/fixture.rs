@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use dunlin_analysis::{Answerer, Mark, ProbeTrack, Request, Span, Timeline, WireTick};
 use dunlin_record::{
     Achieved, AnsweredBy, Case, CaseLabel, DowntimeMs, Flag, HostFingerprint, HypervisorLabel, Iteration,
-    LinkOutcome, MemoryMib, MemoryWrite, Outage, Outcome, PhasesMs, ProbeOutcome, RunInfo, Status, TrialId,
-    VmId, WireBytes, Workload, WorkloadOutcome,
+    LinkOutcome, MemoryMib, MemoryWrite, Outage, Outcome, PhasesMs, ProbeOutcome, ResponsePhases, Responses,
+    RunInfo, Status, TrialId, VmId, WireBytes, Workload, WorkloadOutcome,
 };
 
 /// A text that breaks a page which does not escape it.
@@ -155,6 +155,7 @@ fn outcome(case: &Case, trial: u32, id: &TrialId, plan: &Plan) -> Outcome {
         send_lateness_p99_ms: Some(0.21),
         cpu_percent: Some(3.8),
         answered_by: Some(AnsweredBy { source: 900, destination: 1040, unknown: 0 }),
+        response_ms: Some(response_ms(plan)),
         outages: icmp
             .map(|length_ms| Outage { start_ms: round(plan.stopped.unwrap_or(0.0)), length_ms })
             .into_iter()
@@ -220,6 +221,27 @@ fn outcome(case: &Case, trial: u32, id: &TrialId, plan: &Plan) -> Outcome {
         link: LinkOutcome { rate_mbit: Some(1000.0), goodput_mbit: Some(941.3) },
         guest_start_ms: Some(152.0),
     }
+}
+
+/// Usual answers before and after; during the outage a third of the requests are lost and the others wait for its end.
+fn response_ms(plan: &Plan) -> ResponsePhases {
+    let usual = |n| Responses {
+        n,
+        unanswered: 0,
+        answered_per_s: Some(1000.0),
+        p50: Some(0.41),
+        p90: Some(0.62),
+        p99: Some(0.9),
+        p99_9: Some(1.2),
+        max: Some(1.31),
+        histogram: vec![(0.3981, n / 4), (0.5012, n / 2), (1.0, n - n / 4 - n / 2 - 1), (1.585, 1)],
+    };
+    let outage = plan.icmp_outage.max(1.0);
+    let mut during = usual(plan.migration_end() as u64);
+    during.unanswered = outage as u64 / 3;
+    (during.p99_9, during.max) = (Some(round(outage * 0.6)), Some(round(outage * 0.7)));
+    during.histogram.push((1000.0, outage as u64 / 2));
+    ResponsePhases { before: usual(1000), during, after: usual(400) }
 }
 
 fn iterations(plan: &Plan) -> Vec<Iteration> {

@@ -165,6 +165,27 @@ fn the_data_in_the_page_is_what_the_time_line_holds() {
 }
 
 #[test]
+fn the_page_shows_response_times_of_every_probe_and_case_before_during_and_after() {
+    let run = fixture::run();
+    let page = html(&report(&run));
+    for case in &run.info.cases {
+        for probe in ["icmp", "udp"] {
+            let chart = format!("Response times of {probe}, {}\"", case.title());
+            assert_eq!(page.matches(&chart).count(), 1, "{chart}");
+        }
+    }
+    assert_eq!(page.matches("class=\"histogram t-during\"").count(), 2 * run.info.cases.len());
+    // Three trials of 1000 requests each.
+    assert!(page.contains(">before: 3000 answered<"));
+    let mut without = fixture::run();
+    without
+        .outcomes
+        .iter_mut()
+        .for_each(|one| one.probes.values_mut().for_each(|probe| probe.response_ms = None));
+    assert!(!html(&report(&without)).contains("Response times"), "as of runs recorded before there were any");
+}
+
+#[test]
 fn a_page_of_twelve_long_trials_stays_small_and_is_the_same_each_time() {
     let run = fixture::run();
     let page = html(&report(&run));
