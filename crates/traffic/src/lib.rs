@@ -1,8 +1,13 @@
 //! Both ends of the conversations that a guest holds: they run in the guest, on the bench and on hosts alike, and know
 //! no VM.
 
+mod http;
 mod numbered;
 mod sequence;
 
+pub use http::{
+    Failure, HTTP_PORT, HttpServer, INCREASE_BYTES, Load, LoadEnd, LoadEvent, LoadSpec, MATRIX_ORDER_MAX,
+    Served, ServerSettings,
+};
 pub use numbered::{NUMBERED_MIN_BYTES, number_of, write_numbered};
 pub use sequence::{Place, Sequence};
