@@ -47,6 +47,8 @@ pub enum Ask {
     StopWorkload,
     /// How is the guest's memory used? Answered by [`Reply::Memory`].
     QueryMemory,
+    /// What have the guest's CPUs done? Answered by [`Reply::Cpu`].
+    QueryCpu,
 }
 
 /// What the agent answers.
@@ -64,6 +66,8 @@ pub enum Reply {
     WorkloadAchieved(Achieved),
     /// How the guest's memory is used.
     Memory(GuestMemory),
+    /// What the guest's CPUs have done since it was booted.
+    Cpu(GuestCpu),
     /// It could not be done.
     Failed {
         /// What could not be done and why, as one line.
@@ -221,6 +225,15 @@ pub struct Excursions {
     pub total_ns: i64,
     /// The largest value of all, small ones included, by size; with its sign.
     pub largest_ns: i64,
+}
+
+/// What all CPUs of the guest together have done since its boot (`/proc/stat`), in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestCpu {
+    /// They ran something.
+    pub busy_ns: i64,
+    /// They had nothing to do.
+    pub idle_ns: i64,
 }
 
 /// How the guest's memory is used (`/proc/meminfo`), in bytes.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 
-use dunlin_agent_proto::{Ask, Link, Ready, Reply, Request, Response, Workload};
-use dunlin_clock::{MILLISECOND_NS, now_ns};
+use dunlin_agent_proto::{Ask, GuestCpu, Link, Ready, Reply, Request, Response, Workload};
+use dunlin_clock::{MILLISECOND_NS, MachineCpu, now_ns};
 
 use crate::console::{Troubles, say};
 use crate::port::Port;
@@ -180,6 +180,7 @@ impl Service {
             }
             Ask::ConfigureNetwork(settings) => done(network::configure(&settings)),
             Ask::QueryMemory => Some(memory::read().map_or_else(failed, Reply::Memory)),
+            Ask::QueryCpu => Some(cpu().map_or_else(failed, Reply::Cpu)),
             Ask::StartWorkload(asked) => self.start_workload(asker, asked),
             Ask::StopWorkload => self.stop_workload(asker),
         }
@@ -276,6 +277,13 @@ impl Service {
             say(&format!("dunlin-agent: reply to request {}: {error}", asker.id));
         }
     }
+}
+
+/// What the guest's CPUs have done.
+fn cpu() -> Result<GuestCpu, String> {
+    let time = MachineCpu::open().and_then(|mut machine| machine.read());
+    let time = time.map_err(|error| format!("read /proc/stat: {error}"))?;
+    Ok(GuestCpu { busy_ns: time.busy_ns, idle_ns: time.idle_ns })
 }
 
 fn failed(what: String) -> Reply {

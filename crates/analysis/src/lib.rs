@@ -2,6 +2,7 @@
 
 mod answers;
 mod compare;
+mod cpu_percent;
 mod error;
 mod flags;
 mod floors;

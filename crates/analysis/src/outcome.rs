@@ -1,11 +1,13 @@
 //! Puts a VM's figures together to its outcome.
 
 use dunlin_record::{
-    CaseLabel, DowntimeMs, EventKind, FORMAT, HostId, HypervisorIdentity, HypervisorLabel, HypervisorReport,
-    LinkOutcome, MemoryHeld, MemoryMib, Moment, Outcome, Status, TrialRecord, WireBytes, WorkloadOutcome,
+    CaseLabel, CpuPercent, DowntimeMs, EventKind, FORMAT, HostId, HypervisorIdentity, HypervisorLabel,
+    HypervisorReport, LinkOutcome, MemoryHeld, MemoryMib, Moment, Outcome, Status, TrialRecord, WireBytes,
+    WorkloadOutcome,
 };
 
 use crate::AnalysisError;
+use crate::cpu_percent::cpu_percent;
 use crate::flags::flags;
 use crate::floors::{MeasuredLink, downtime_floor_ms, total_floor_ms};
 use crate::iterations::iterations;
@@ -70,6 +72,9 @@ fn outcome(trial: &Trial) -> Outcome {
         iterations: moments.map_or_else(Vec::new, |moments| iterations(trial, moments)),
         phases_ms: moments.map(|moments| Phases::of(trial, moments).lengths()).unwrap_or_default(),
         memory_mib: memory_mib(trial),
+        cpu_percent: moments
+            .map(|moments| cpu_percent(trial, moments))
+            .filter(|cpu| *cpu != CpuPercent::default()),
         workload: workload(trial),
         link: LinkOutcome { rate_mbit: link.rate_mbit, goodput_mbit: link.goodput_mbit.and_then(figure) },
         guest_start_ms: guest_start_ms(trial),

@@ -87,8 +87,8 @@ impl Run<'_> {
         for number in 0..self.trial.case.vm.count {
             guests.push(Guest::start(self.nest(), number, journal)?);
         }
-        let observation = Observation::start(&self, &guests)?;
-        let ended = self.move_all(&mut guests, journal);
+        let mut observation = Observation::start(&self, &guests)?;
+        let ended = self.move_all(&mut guests, &mut observation, journal);
         let observed = observation.stop(&self, journal);
         drop(guests);
         // What went wrong first says most.
@@ -137,10 +137,15 @@ impl Run<'_> {
     }
 
     /// Moves the guests one after the other; the first that does not complete ends the trial.
-    fn move_all(&mut self, guests: &mut [Guest], journal: &mut Journal) -> Result<Ended> {
+    fn move_all(
+        &mut self,
+        guests: &mut [Guest],
+        observation: &mut Observation,
+        journal: &mut Journal,
+    ) -> Result<Ended> {
         let mut ended = Ended { status: Status::Completed, error: None };
         for guest in guests {
-            ended = self.move_one(guest, journal)?;
+            ended = self.move_one(guest, observation, journal)?;
             if ended.status != Status::Completed {
                 break;
             }

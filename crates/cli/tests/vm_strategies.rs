@@ -64,6 +64,15 @@ fn assert_whole(outcome: &Value) {
         "/floor_ms",
         "/link/goodput_mbit",
         "/guest_start_ms",
+        "/cpu_percent/source/before",
+        "/cpu_percent/source/during",
+        "/cpu_percent/source_vcpus/before",
+        "/cpu_percent/destination/during",
+        "/cpu_percent/destination/after",
+        "/cpu_percent/destination_vcpus/after",
+        "/cpu_percent/guest/before",
+        "/cpu_percent/guest/during",
+        "/cpu_percent/guest/after",
     ] {
         assert!(number(outcome, pointer) >= 0.0, "{pointer} in {outcome:#}");
     }
@@ -71,6 +80,9 @@ fn assert_whole(outcome: &Value) {
     // The wire carries the hypervisor's bytes and the headers around them.
     assert!(number(outcome, "/wire_bytes/source_tx") > number(outcome, "/ram_bytes"));
     assert!(number(outcome, "/memory_mib/configured") >= number(outcome, "/memory_mib/used"));
+    assert!(
+        number(outcome, "/cpu_percent/source/before") > number(outcome, "/cpu_percent/source_vcpus/before")
+    );
     for probe in ["icmp", "udp"] {
         let by = |whom: &str| number(outcome, &format!("/probes/{probe}/answered_by/{whom}"));
         assert!(by("destination") > 0.0, "{outcome:#}");

@@ -273,6 +273,7 @@ fn describe(ask: &Ask) -> String {
         Ask::StartWorkload(_) => "start the workload".into(),
         Ask::StopWorkload => "stop the workload".into(),
         Ask::QueryMemory => "how is memory used".into(),
+        Ask::QueryCpu => "what have the CPUs done".into(),
     }
 }
 

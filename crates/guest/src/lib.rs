@@ -15,7 +15,8 @@ mod work;
 pub use cache::default_cache_dir;
 pub use client::AgentClient;
 pub use dunlin_agent_proto::{
-    Ask, GuestMemory, LinkError, Neighbour, Network, PORT_NAME, READY_LINE, Ready, Reply, UDP_ECHO_PORT,
+    Ask, GuestCpu, GuestMemory, LinkError, Neighbour, Network, PORT_NAME, READY_LINE, Ready, Reply,
+    UDP_ECHO_PORT,
 };
 pub use error::{GuestError, Result};
 pub use image::{AGENT, Image, build_image, build_initramfs, kernel_args};

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::time::Duration;
 
-use dunlin_agent_proto::{Ask, GuestMemory, Network, Ready, Reply};
+use dunlin_agent_proto::{Ask, GuestCpu, GuestMemory, Network, Ready, Reply};
 use dunlin_clock::epoch_ns;
 use dunlin_record::{Achieved, Workload};
 
@@ -91,6 +91,17 @@ impl AgentClient {
         match self.request(Ask::QueryMemory, limit)? {
             Reply::Memory(memory) => Ok(memory),
             reply => Err(unexpected("how is memory used", &reply)),
+        }
+    }
+
+    /// What the guest's CPUs have done since its boot.
+    ///
+    /// # Errors
+    /// As of a request.
+    pub fn cpu(&self, limit: Duration) -> Result<GuestCpu> {
+        match self.request(Ask::QueryCpu, limit)? {
+            Reply::Cpu(cpu) => Ok(cpu),
+            reply => Err(unexpected("what have the CPUs done", &reply)),
         }
     }
 

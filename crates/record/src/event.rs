@@ -88,6 +88,13 @@ pub enum EventKind {
         #[serde(flatten)]
         held: MemoryHeld,
     },
+    /// What the guest's CPUs had done since its boot, as its own kernel counts.
+    GuestCpu {
+        /// They ran something, in nanoseconds.
+        busy_ns: i64,
+        /// They had nothing to do, in nanoseconds.
+        idle_ns: i64,
+    },
     /// The destination's hypervisor was launched: its resources are being reserved.
     DestinationLaunched,
     /// The destination listens for the migration.

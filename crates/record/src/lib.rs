@@ -4,6 +4,7 @@
 //! and reads them. An [`Outcome`] can be computed again from events and series alone.
 
 mod case;
+mod cpu_percent;
 mod error;
 mod event;
 mod event_file;
@@ -18,6 +19,7 @@ mod workload;
 pub use case::{
     Accelerator, Case, HypervisorSettings, Link, Links, Percent, Probe, Probes, Strategy, Trials, VmSettings,
 };
+pub use cpu_percent::{CpuPercent, CpuShares};
 pub use error::{RecordError, Result, in_one_line};
 pub use event::{
     Event, EventKind, GuestStart, HypervisorIdentity, HypervisorReport, MemoryHeld, Moment, Status,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Achieved, ResponsePhases, Status, VmId, Workload};
+use crate::{Achieved, CpuPercent, ResponsePhases, Status, VmId, Workload};
 
 /// The outcome of one trial for one VM, recomputable from the trial's events and series.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -57,6 +57,9 @@ pub struct Outcome {
     pub phases_ms: PhasesMs,
     /// Memory in the categories of Hu et al., section 2.2, in MiB, before the migration.
     pub memory_mib: MemoryMib,
+    /// CPU time of the hypervisors and of the guest, in percent of one core; absent where none was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_percent: Option<CpuPercent>,
     /// What the guest did.
     pub workload: Option<WorkloadOutcome>,
     /// The migration network.

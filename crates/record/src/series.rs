@@ -68,6 +68,9 @@ pub mod shapes {
         ("throttle_percent", "%"),
         ("postcopy_requests", "1"),
     ];
+    /// `<vm>-cpu-<host>`: CPU time of the VM's hypervisor process there since its start; `vcpus_ns` of its threads that
+    /// run vCPUs.
+    pub const PROCESS_CPU: Shape = &[("t_ns", "ns"), ("process_ns", "ns"), ("vcpus_ns", "ns")];
     /// `cpu-<host>`: the machine's CPU time since boot.
     pub const CPU: Shape = &[("t_ns", "ns"), ("busy_ns", "ns"), ("idle_ns", "ns")];
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use dunlin_record::{Achieved, Outcome, ProbeOutcome, Responses};
+use dunlin_record::{Achieved, CpuPercent, CpuShares, Outcome, ProbeOutcome, Responses};
 
 use crate::Report;
 use crate::words::{Downtime, RESPONSE_PARTS, flag_words};
@@ -46,6 +46,7 @@ fn columns(outcomes: &[Outcome]) -> Vec<Column<'_>> {
     columns.extend(times());
     columns.extend(probes(outcomes));
     columns.extend(amounts());
+    columns.extend(cpu());
     columns
 }
 
@@ -187,6 +188,26 @@ fn amounts<'a>() -> Vec<Column<'a>> {
         column("link_goodput_mbit", |outcome| outcome.link.goodput_mbit),
     ]
 }
+
+/// CPU time, in percent of one core, as in `cpu_source_during_percent`.
+fn cpu<'a>() -> Vec<Column<'a>> {
+    let spans: [(&str, Span); 3] = [
+        ("before", |shares| shares.before),
+        ("during", |shares| shares.during),
+        ("after", |shares| shares.after),
+    ];
+    let names = CpuPercent::default().named().map(|(name, _)| name);
+    let columns = names.into_iter().enumerate().flat_map(|(index, name)| {
+        spans.map(|(when, span)| {
+            column(format!("cpu_{name}_{when}_percent"), move |outcome| {
+                span(outcome.cpu_percent?.named()[index].1)
+            })
+        })
+    });
+    columns.collect()
+}
+
+type Span = fn(CpuShares) -> Option<f64>;
 
 fn line(fields: impl Iterator<Item = String>) -> String {
     let fields: Vec<String> = fields.map(|field| quoted(&field)).collect();

@@ -1,5 +1,6 @@
 //! The run as one HTML page that opens offline: nothing in it is fetched from anywhere.
 
+mod cpu;
 mod figures;
 mod responses;
 mod setup;

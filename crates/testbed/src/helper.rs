@@ -110,6 +110,15 @@ impl Helper {
         self.record(Ask::CountCpu, sink)
     }
 
+    /// Records the CPU time of a process on the host, that of its vCPUs' threads apart, as rows of
+    /// `dunlin_record::shapes::PROCESS_CPU`, to a sink as in [`Self::watch_passages`].
+    ///
+    /// # Errors
+    /// Where the helper cannot.
+    pub fn count_process_cpu(&self, pid: u32, vcpu_threads: Vec<u32>, sink: RowSink) -> Result<HelperTask> {
+        self.record(Ask::CountProcessCpu { pid, vcpu_threads }, sink)
+    }
+
     /// Answers UDP datagrams on the host with themselves; says at which address. Port 0 takes a free one.
     ///
     /// # Errors

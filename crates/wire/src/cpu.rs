@@ -1,50 +1,45 @@
-//! How busy the machine's CPUs are: `/proc/stat`, see proc_stat(5).
+//! CPU time at a cadence: of the machine, and of a process on it.
 
-use std::fs::File;
-use std::io::{Read, Seek};
-
-use dunlin_clock::{MILLISECOND_NS, SECOND_NS, now_ns};
-use dunlin_record::shapes::CPU;
+use dunlin_clock::{MILLISECOND_NS, MachineCpu, now_ns, process_cpu_ns, thread_of_process_cpu_ns};
+use dunlin_record::ABSENT;
+use dunlin_record::shapes::{CPU, PROCESS_CPU};
 
 use crate::recording::Source;
 use crate::{Recording, Result, RowSink, Summary, WireError};
 
-const PATH: &str = "/proc/stat";
+const MACHINE: &str = "/proc/stat";
 
 /// Records the machine's CPU time ten times a second as rows of [`CPU`].
 ///
 /// # Errors
 /// Where `/proc/stat` cannot be opened.
 pub fn count_cpu(sink: RowSink) -> Result<Recording> {
-    let file = File::open(PATH).map_err(WireError::io("open", PATH))?;
-    let tick_ns = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)
-        .map_err(WireError::io("ask for the unit of", PATH))?
-        .filter(|ticks_a_second| *ticks_a_second > 0)
-        .map_or(SECOND_NS / 100, |ticks_a_second| SECOND_NS / ticks_a_second);
-    Recording::start("cpu", CpuTime { file, tick_ns }, sink)
+    let machine = MachineCpu::open().map_err(WireError::io("open", MACHINE))?;
+    Recording::start("cpu", Machine(machine), sink)
 }
 
-struct CpuTime {
-    file: File,
-    tick_ns: i64,
+/// Records a process's CPU time every 20 ms as rows of [`PROCESS_CPU`], that of its `vcpu_threads` (ids of threads)
+/// apart. After the process's end no more rows come.
+///
+/// # Errors
+/// Where there is no such process.
+pub fn count_process_cpu(pid: u32, vcpu_threads: Vec<u32>, sink: RowSink) -> Result<Recording> {
+    if process_cpu_ns(pid).is_none() {
+        return Err(WireError::Answer { what: format!("process {pid}"), why: "it has no CPU clock".into() });
+    }
+    Recording::start("process-cpu", Process { pid, vcpu_threads }, sink)
 }
 
-impl Source for CpuTime {
+struct Machine(MachineCpu);
+
+impl Source for Machine {
     /// The kernel counts in ticks of 10 ms, so a finer cadence would say nothing more.
     const PERIOD_NS: i64 = 100 * MILLISECOND_NS;
 
     fn read(&mut self, rows: &mut Vec<i64>) -> Result<()> {
-        // Only the first line is wanted; the file can be long.
-        let mut bytes = [0; 512];
-        self.file.rewind().map_err(WireError::io("read", PATH))?;
-        let length = self.file.read(&mut bytes).map_err(WireError::io("read", PATH))?;
-        let t_ns = now_ns();
-        let (busy, idle) = parse(&bytes[..length]).ok_or_else(|| WireError::Answer {
-            what: PATH.to_owned(),
-            why: "its first line has no CPU times".into(),
-        })?;
-        let [busy_ns, idle_ns] = [busy, idle].map(|ticks| ticks.saturating_mul(self.tick_ns));
-        let row: [i64; CPU.len()] = [t_ns, busy_ns, idle_ns];
+        let time = self.0.read().map_err(WireError::io("read", MACHINE))?;
+        // Time the machine's own hypervisor took away is not ours to use: it counts as busy.
+        let row: [i64; CPU.len()] = [now_ns(), time.busy_ns.saturating_add(time.stolen_ns), time.idle_ns];
         rows.extend(row);
         Ok(())
     }
@@ -54,62 +49,76 @@ impl Source for CpuTime {
     }
 }
 
-/// Busy and idle ticks of all CPUs together.
-fn parse(text: &[u8]) -> Option<(i64, i64)> {
-    let line = std::str::from_utf8(text.split(|byte| *byte == b'\n').next()?).ok()?;
-    let mut fields = line.strip_prefix("cpu ")?.split_ascii_whitespace().map(str::parse::<i64>);
-    let mut next = || fields.next()?.ok().filter(|ticks| *ticks >= 0);
-    let [user, nice, system, idle, iowait, irq, softirq] =
-        [next()?, next()?, next()?, next()?, next()?, next()?, next()?];
-    // Time the machine's own hypervisor took away is not ours to use: it counts as busy. Old kernels do not tell.
-    let steal = next().unwrap_or(0);
-    // Time spent in guests is part of `user` and `nice` already.
-    let busy = [user, nice, system, irq, softirq, steal]
-        .iter()
-        .try_fold(0_i64, |sum, ticks| sum.checked_add(*ticks));
-    Some((busy?, idle.checked_add(iowait)?))
+struct Process {
+    pid: u32,
+    vcpu_threads: Vec<u32>,
+}
+
+impl Source for Process {
+    /// A reading costs a call and a small file a vCPU; the phases of a short migration still have a few.
+    const PERIOD_NS: i64 = 20 * MILLISECOND_NS;
+
+    fn read(&mut self, rows: &mut Vec<i64>) -> Result<()> {
+        let Some(process_ns) = process_cpu_ns(self.pid) else { return Ok(()) };
+        let t_ns = now_ns();
+        let vcpus_ns: Option<i64> =
+            self.vcpu_threads.iter().map(|&thread| thread_of_process_cpu_ns(self.pid, thread)).sum();
+        let row: [i64; PROCESS_CPU.len()] = [t_ns, process_ns, vcpus_ns.unwrap_or(ABSENT)];
+        rows.extend(row);
+        Ok(())
+    }
+
+    fn summary(&mut self) -> Result<Summary> {
+        Ok(Summary::default())
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
     use std::sync::mpsc::channel;
 
     use dunlin_clock::sleep_until;
-    use proptest::prelude::*;
 
     use super::*;
 
-    #[test]
-    fn busy_and_idle_are_taken_from_the_first_line() {
-        let text = b"cpu  100 20 30 4000 500 6 7 8 90 10\ncpu0 1 2 3 4 5 6 7 8 9 10\n";
-        assert_eq!(parse(text), Some((100 + 20 + 30 + 6 + 7 + 8, 4500)));
-        assert_eq!(parse(b"cpu  1 2 3 4 5 6 7\n"), Some((1 + 2 + 3 + 6 + 7, 9)));
-        for bad in ["", "cpu", "cpu0 1 2 3 4 5 6 7", "cpu  1 2 3", "cpu  1 2 3 -4 5 6 7", "intr 1"] {
-            assert_eq!(parse(bad.as_bytes()), None, "{bad}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn foreign_text_never_panics(text in "(cpu )?[ 0-9x-]{0,200}") {
-            let _ = parse(text.as_bytes());
-        }
-    }
-
-    #[test]
-    fn work_on_this_machine_raises_the_busy_time() {
+    /// The rows of a record that runs for a while.
+    fn rows_of<const N: usize>(milliseconds: i64, start: impl FnOnce(RowSink) -> Recording) -> Vec<[i64; N]> {
         let (sender, receiver) = channel();
-        let recording = count_cpu(Box::new(move |rows| drop(sender.send(rows.to_vec())))).unwrap();
-        let end_ns = now_ns() + 250 * MILLISECOND_NS;
+        let recording = start(Box::new(move |rows| drop(sender.send(rows.to_vec()))));
+        let end_ns = now_ns() + milliseconds * MILLISECOND_NS;
         while now_ns() < end_ns {
             std::hint::spin_loop();
         }
         sleep_until(end_ns + MILLISECOND_NS);
         recording.stop().unwrap();
         let values: Vec<i64> = receiver.iter().flatten().collect();
-        let rows: Vec<_> = values.chunks_exact(3).collect();
+        values.chunks_exact(N).map(|row| row.try_into().unwrap()).collect()
+    }
+
+    #[test]
+    fn work_on_this_machine_raises_the_busy_time() {
+        let rows = rows_of::<3>(250, |sink| count_cpu(sink).unwrap());
         let (first, last) = (rows[0], rows[rows.len() - 1]);
         assert!(rows.len() >= 2);
         assert!(last[0] > first[0] && last[1] > first[1] && last[2] >= first[2], "{first:?} {last:?}");
+    }
+
+    #[test]
+    fn a_process_is_told_with_its_threads_until_it_ends() {
+        let mut child = Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+        let pid = child.id();
+        let rows = rows_of::<3>(300, |sink| count_process_cpu(pid, vec![pid], sink).unwrap());
+        let ended = rows_of::<3>(60, |sink| {
+            let recording = count_process_cpu(pid, vec![pid, u32::MAX], sink).unwrap();
+            child.kill().unwrap();
+            child.wait().unwrap();
+            recording
+        });
+        let (first, last) = (rows[0], rows[rows.len() - 1]);
+        assert!(rows.len() >= 3 && last[1] > first[1] && last[2] > first[2], "{first:?} {last:?}");
+        // A thread that is not there leaves the sum unknown, not smaller.
+        assert!(ended.iter().all(|row| row[2] == ABSENT), "{ended:?}");
+        assert!(count_process_cpu(pid, Vec::new(), Box::new(|_| {})).is_err());
     }
 }

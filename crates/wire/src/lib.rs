@@ -12,7 +12,7 @@ mod passages;
 mod recording;
 
 pub use counters::{InterfaceCounters, count_interface, read_interface};
-pub use cpu::count_cpu;
+pub use cpu::{count_cpu, count_process_cpu};
 pub use error::{Result, WireError};
 pub use frame::{PROBE_MAGIC, ProbeFrame, UDP_PROBE_PORT, parse_probe_frame};
 pub use passages::watch_passages;

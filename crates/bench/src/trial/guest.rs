@@ -91,6 +91,16 @@ impl Guest {
         Ok(self.agent.reattach(destination.agent_stream()?)?)
     }
 
+    /// Records what the guest's CPUs have done until now.
+    pub(crate) fn tell_cpu(&self, journal: &mut Journal) -> Result<()> {
+        let asked_ns = now_ns();
+        let done = self.agent.cpu(ANSWER_LIMIT)?;
+        let kind = EventKind::GuestCpu { busy_ns: done.busy_ns, idle_ns: done.idle_ns };
+        // It was read somewhere between the question and the answer.
+        let t_ns = asked_ns + (now_ns() - asked_ns) / 2;
+        Ok(journal.keep(&Event { t_ns, host: None, vm: Some(self.id.clone()), kind })?)
+    }
+
     /// Records what memory the guest holds, as seen from inside and from its host.
     pub(crate) fn tell_memory(
         &self,

@@ -9,7 +9,7 @@ use dunlin_migrate::{Job, Place, migrate, reserve};
 use dunlin_policy::Limits;
 use dunlin_record::{ABSENT, EventKind, Journal, Moment, Status, in_one_line, shapes};
 
-use super::observation::Probing;
+use super::observation::{Observation, Probing, Side};
 use super::{Ended, Guest, Run, event};
 use crate::{BenchError, Result};
 
@@ -25,7 +25,12 @@ const QUIT_LIMIT: Duration = Duration::from_secs(10);
 
 impl Run<'_> {
     /// Observes, moves and observes one guest.
-    pub(super) fn move_one(&mut self, guest: &mut Guest, journal: &mut Journal) -> Result<Ended> {
+    pub(super) fn move_one(
+        &mut self,
+        guest: &mut Guest,
+        observation: &mut Observation,
+        journal: &mut Journal,
+    ) -> Result<Ended> {
         let case = self.trial.case;
         if let Some(workload) = &case.workload {
             self.observer.stage("starting the workload");
@@ -37,6 +42,7 @@ impl Run<'_> {
 
         self.observer.stage("preparing the destination");
         let mut destination = self.launch_destination(guest, journal)?;
+        observation.count_vm(self, Side::Destination, &destination)?;
         let own = MigrationSettings {
             capabilities: case.qemu.capabilities.clone(),
             parameters: case.qemu.parameters.clone(),
@@ -46,17 +52,19 @@ impl Run<'_> {
         self.observer.stage("observing");
         let probing = Probing::start(self, guest, journal)?;
         let observed = self.await_service(&probing, journal);
-        let observed = observed.and_then(|()| self.pause(WARM_UP_S + case.trials.baseline_s, journal));
+        let observed = observed.and_then(|()| self.baseline(guest, journal));
         let ended = observed.and_then(|()| {
             self.observer.stage("migrating");
             self.migrate(guest, &mut destination, &address, journal)
         });
-        let settled = self.pause(case.trials.settle_s, journal);
+        let settled = match &ended {
+            Ok(ended) => self.settle(guest, &destination, ended.place, journal),
+            Err(_) => Ok(()),
+        };
         probing.stop(guest, journal)?;
         let ended = ended?;
-        settled?;
         self.observer.stage("asking the guest");
-        match self.close(guest, destination, ended.place, journal) {
+        match settled.and_then(|()| self.close(guest, destination, ended.place, journal)) {
             // What went wrong with the migration says more than what came of it.
             Err(error) if ended.status != Status::Completed => {
                 let warning = EventKind::Warning { text: in_one_line(&error) };
@@ -86,6 +94,24 @@ impl Run<'_> {
             self.pause(0.02, journal)?;
         }
         Ok(())
+    }
+
+    /// Lets the guest warm up, then shows what is usual.
+    fn baseline(&self, guest: &Guest, journal: &mut Journal) -> Result<()> {
+        self.pause(WARM_UP_S, journal)?;
+        guest.tell_cpu(journal)?;
+        self.pause(self.trial.case.trials.baseline_s, journal)?;
+        guest.tell_cpu(journal)
+    }
+
+    /// Goes after the guest to where it runs now, and shows how it fares there.
+    fn settle(&self, guest: &Guest, destination: &QemuVm, place: Place, journal: &mut Journal) -> Result<()> {
+        if place == Place::Destination {
+            guest.follow(destination)?;
+        }
+        guest.tell_cpu(journal)?;
+        self.pause(self.trial.case.trials.settle_s, journal)?;
+        guest.tell_cpu(journal)
     }
 
     fn launch_destination(&self, guest: &Guest, journal: &mut Journal) -> Result<QemuVm> {
@@ -141,9 +167,6 @@ impl Run<'_> {
         place: Place,
         journal: &mut Journal,
     ) -> Result<Option<String>> {
-        if place == Place::Destination {
-            guest.follow(&destination)?;
-        }
         let at = if place == Place::Destination { &destination } else { &guest.source };
         guest.tell_memory(at, Moment::After, self.trial.case, journal)?;
         let mut damage = None;

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dunlin_clock::Deadline;
+use dunlin_hypervisor::Vm;
+use dunlin_hypervisor::qemu::QemuVm;
 use dunlin_probe::{DEFAULT_UDP_PORT, PAYLOAD_BYTES, ProbeKind, ProbeRows, ProbeSpec, RunningProbe};
 use dunlin_record::{EventKind, Journal, Probe, shapes};
 use dunlin_testbed::{HelperTask, Network};
@@ -22,6 +24,13 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
 pub(super) struct Observation {
     /// Each with the number of its helper.
     tasks: Vec<(usize, HelperTask, SeriesHandle, Kind)>,
+}
+
+/// Which of the two hosts: the number of its helper.
+#[derive(Clone, Copy)]
+pub(super) enum Side {
+    Source,
+    Destination,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -52,7 +61,21 @@ impl Observation {
                 observation.tasks.push((number, task, series, Kind::Passages));
             }
         }
+        for guest in guests {
+            observation.count_vm(run, Side::Source, &guest.source)?;
+        }
         Ok(observation)
+    }
+
+    /// Begins to count the CPU time of a VM's hypervisor.
+    pub(super) fn count_vm(&mut self, run: &Run<'_>, side: Side, vm: &QemuVm) -> Result<()> {
+        let number = side as usize;
+        let name = format!("{}-cpu-{}", vm.id(), vm.host());
+        let series = run.recording.series(&name, shapes::PROCESS_CPU)?;
+        let helper = &run.world.helpers()?[number];
+        let task = helper.count_process_cpu(vm.pid(), vm.vcpu_threads()?, series.sink())?;
+        self.tasks.push((number, task, series, Kind::Counters));
+        Ok(())
     }
 
     /// Ends all records and tells what they lost.

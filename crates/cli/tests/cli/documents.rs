@@ -104,6 +104,7 @@ fn every_series_and_its_columns_are_described() {
         ("<vm>-passages-<host>", shapes::PASSAGES),
         ("wire-<host>-<network>", shapes::WIRE),
         ("<vm>-progress", shapes::PROGRESS),
+        ("<vm>-cpu-<host>", shapes::PROCESS_CPU),
         ("cpu-<host>", shapes::CPU),
     ];
     assert_eq!(SERIES_SOURCE.matches(": Shape = ").count(), series.len(), "a series is missing in this test");

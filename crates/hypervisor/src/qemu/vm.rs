@@ -136,6 +136,22 @@ impl QemuVm {
         self.process.pid()
     }
 
+    /// The ids, on its host, of the threads that run its vCPUs.
+    ///
+    /// # Errors
+    /// Where QEMU does not tell them.
+    pub fn vcpu_threads(&self) -> Result<Vec<u32>> {
+        let answer = self.execute("query-cpus-fast", json!({}))?;
+        let threads = answer.as_array().map(|vcpus| {
+            vcpus.iter().map(|vcpu| u32::try_from(vcpu["thread-id"].as_u64()?).ok()).collect::<Option<_>>()
+        });
+        threads.flatten().ok_or_else(|| HypervisorError::Answer {
+            host: self.host.id().clone(),
+            command: "query-cpus-fast".into(),
+            expected: "each vCPU's thread",
+        })
+    }
+
     /// Kills the process, as a fault would.
     pub fn kill(&mut self) {
         self.process.kill();

@@ -4,6 +4,7 @@ use dunlin_analysis::Timeline;
 use dunlin_record::{Iteration, Outcome, PhasesMs, Status, VmId};
 use maud::{Markup, PreEscaped, html};
 
+use super::cpu;
 use crate::Report;
 use crate::cases::CaseRow;
 use crate::format::{ABSENT, megabytes, number, number_or_absent};
@@ -121,6 +122,7 @@ fn details(outcome: &Outcome) -> Markup {
             (pairs("Phases, ms", &phases(&outcome.phases_ms)))
             (pairs("Amounts", &amounts(outcome)))
         }
+        @if let Some(cpu) = &outcome.cpu_percent { (cpu::shares(cpu)) }
         (probes(outcome))
         @if !outcome.iterations.is_empty() { (passes(&outcome.iterations)) }
     }

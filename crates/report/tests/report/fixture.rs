@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use dunlin_analysis::{Answerer, Mark, ProbeTrack, Request, Span, Timeline, WireTick};
 use dunlin_record::{
-    Achieved, AnsweredBy, Case, CaseLabel, DowntimeMs, Flag, HostFingerprint, HypervisorLabel, Iteration,
-    LinkOutcome, MemoryMib, MemoryWrite, Outage, Outcome, PhasesMs, ProbeOutcome, ResponsePhases, Responses,
-    RunInfo, Status, TrialId, VmId, WireBytes, Workload, WorkloadOutcome,
+    Achieved, AnsweredBy, Case, CaseLabel, CpuPercent, CpuShares, DowntimeMs, Flag, HostFingerprint,
+    HypervisorLabel, Iteration, LinkOutcome, MemoryMib, MemoryWrite, Outage, Outcome, PhasesMs, ProbeOutcome,
+    ResponsePhases, Responses, RunInfo, Status, TrialId, VmId, WireBytes, Workload, WorkloadOutcome,
 };
 
 /// A text that breaks a page which does not escape it.
@@ -208,6 +208,17 @@ fn outcome(case: &Case, trial: u32, id: &TrialId, plan: &Plan) -> Outcome {
             requested: Some(150.0),
             dirtied: plan.dirty_mib.map(f64::from),
         },
+        cpu_percent: plan.completed.map(|_| {
+            let shares =
+                |before, during, after| CpuShares { before: Some(before), during: Some(during), after };
+            CpuPercent {
+                source: shares(14.2, 96.5, None),
+                source_vcpus: shares(12.0, 40.25, None),
+                destination: shares(0.5, 31.0, Some(13.9)),
+                destination_vcpus: shares(0.0, 2.5, Some(12.0)),
+                guest: shares(8.0, 7.5, Some(8.1)),
+            }
+        }),
         workload: plan.dirty_mib.map(|mib| WorkloadOutcome {
             asked: Workload::MemoryWrite(MemoryWrite::new(mib, dunlin_record::Rate::Full)),
             achieved: Some(Achieved {

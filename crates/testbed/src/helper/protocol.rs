@@ -32,6 +32,11 @@ pub(super) enum Ask {
     },
     /// A task: rows until stopped.
     CountCpu,
+    /// A task: rows until stopped.
+    CountProcessCpu {
+        pid: u32,
+        vcpu_threads: Vec<u32>,
+    },
     /// A task: answers datagrams until stopped.
     UdpEcho {
         bind: SocketAddrV4,

@@ -9,7 +9,9 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use dunlin_wire::{Recording, RowSink, Summary, count_cpu, count_interface, watch_passages};
+use dunlin_wire::{
+    Recording, RowSink, Summary, count_cpu, count_interface, count_process_cpu, watch_passages,
+};
 
 use super::echo::Echo;
 use super::protocol::{Ask, FrameError, Report, Request, Tell, read_frame, write_frame};
@@ -84,6 +86,9 @@ impl Server {
                 (Task::Recording(count_interface(&interface, self.output.rows(id))?), Tell::Started)
             }
             Ask::CountCpu => (Task::Recording(count_cpu(self.output.rows(id))?), Tell::Started),
+            Ask::CountProcessCpu { pid, vcpu_threads } => {
+                (Task::Recording(count_process_cpu(pid, vcpu_threads, self.output.rows(id))?), Tell::Started)
+            }
         };
         self.tasks.insert(id, task);
         Ok(Some(tell))
