@@ -1,165 +1,103 @@
-//! A raw packet socket that sees only our probes' frames on one interface, with the kernel's stamps.
-//!
-//! See packet(7); the filter is classic BPF, as in the kernel's Documentation/networking/filter.rst.
-#![expect(unsafe_code, reason = "neither nix nor socket2 makes a sockaddr_ll or reads PACKET_STATISTICS")]
+//! Raw packet sockets, as far as nix and socket2 do not reach: see packet(7).
+#![expect(
+    unsafe_code,
+    reason = "neither nix nor socket2 makes a sockaddr_ll or knows the options of packet sockets"
+)]
 
-use std::io::{self, IoSliceMut};
+use std::io;
 use std::mem::{size_of, zeroed};
 use std::os::fd::AsRawFd;
-use std::time::Duration;
 
-use dunlin_clock::SECOND_NS;
 use nix::errno::Errno;
-use nix::sys::socket::sockopt::{RcvBufForce, ReceiveTimestampns};
-use nix::sys::socket::{ControlMessageOwned, LinkAddr, MsgFlags, MultiHeaders, recvmmsg, setsockopt};
-use nix::sys::time::TimeSpec;
-use socket2::{Domain, SockFilter, Socket, Type};
+use socket2::{Domain, Socket, Type};
 
-use crate::frame::PROBE_MAGIC;
 use crate::{Result, WireError};
 
-/// Enough for Ethernet, the longest IPv4 header, ICMP or UDP, and the payload's fixed part: 14 + 60 + 8 + 16.
-const SNAP_BYTES: usize = 128;
-/// Frames read by one system call.
-const BATCH: usize = 128;
-/// Room for some ten thousand frames, so that a reader kept from the CPU for a second loses none.
-const BUFFER_BYTES: usize = 16 << 20;
-/// The kernel stamps packets only where someone asked for it, and turns that on in the background.
-const STAMPS_ON: Duration = Duration::from_millis(20);
-
-/// A frame as the socket saw it.
-pub(crate) struct Seen<'a> {
-    /// Its first bytes.
-    pub(crate) bytes: &'a [u8],
-    /// Whether it left through the interface; else it came in.
-    pub(crate) outgoing: bool,
-    /// The kernel's stamp, in nanoseconds of `CLOCK_REALTIME`.
-    pub(crate) realtime_ns: i64,
+/// What became of the frames that a socket's filter let through.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Statistics {
+    /// All of them.
+    pub(crate) accepted: u64,
+    /// Those for which there was no room.
+    pub(crate) dropped: u64,
 }
 
-pub(crate) struct PacketSocket {
-    interface: String,
-    socket: Socket,
-    buffer: Vec<[u8; SNAP_BYTES]>,
+/// A socket for an interface of the current network namespace, whose index is given too. No frame arrives before the
+/// socket is [bound](bind): first its filter is to be attached.
+pub(crate) fn open(interface: &str) -> Result<(Socket, libc::c_uint)> {
+    let index =
+        nix::net::if_::if_nametoindex(interface).map_err(WireError::io("find interface", interface))?;
+    let socket = Socket::new(Domain::PACKET, Type::RAW.nonblocking(), None)
+        .map_err(WireError::io("open a packet socket for", interface))?;
+    Ok((socket, index))
 }
 
-impl PacketSocket {
-    /// Opens a socket on an interface of the current network namespace.
-    pub(crate) fn open(interface: &str) -> Result<Self> {
-        let index =
-            nix::net::if_::if_nametoindex(interface).map_err(WireError::io("find interface", interface))?;
-        // Protocol 0: nothing arrives before the filter is there and `bind` names the protocol.
-        let socket = Socket::new(Domain::PACKET, Type::RAW.nonblocking(), None)
-            .map_err(WireError::io("open a packet socket for", interface))?;
-        socket.attach_filter(&probe_filter()).map_err(WireError::io("filter the frames of", interface))?;
-        setsockopt(&socket, ReceiveTimestampns, &true)
-            .map_err(WireError::io("stamp the frames of", interface))?;
-        // Without the right to a large buffer the usual one must do; what it loses is counted.
-        let _ = setsockopt(&socket, RcvBufForce, &BUFFER_BYTES);
-        std::thread::sleep(STAMPS_ON);
-        bind(&socket, index).map_err(WireError::io("watch", interface))?;
-        Ok(Self { interface: interface.to_owned(), socket, buffer: vec![[0; SNAP_BYTES]; BATCH] })
-    }
-
-    /// Hands all waiting frames to `take`, up to a bound that keeps a flood from holding the caller.
-    pub(crate) fn drain(&mut self, mut take: impl FnMut(Seen<'_>)) -> Result<()> {
-        for _ in 0..64 {
-            // Made anew each time: the kernel overwrites the lengths in the headers, and nix does not set them again.
-            let mut headers = MultiHeaders::<LinkAddr>::preallocate(BATCH, Some(nix::cmsg_space!(TimeSpec)));
-            let mut slices: Vec<_> = self.buffer.iter_mut().map(|bytes| [IoSliceMut::new(bytes)]).collect();
-            let received = match recvmmsg(
-                self.socket.as_raw_fd(),
-                &mut headers,
-                slices.iter_mut(),
-                MsgFlags::MSG_DONTWAIT,
-                None,
-            ) {
-                Ok(received) => received,
-                Err(Errno::EAGAIN) => return Ok(()),
-                // Said once when the interface goes down; it may come up again.
-                Err(Errno::ENETDOWN | Errno::EINTR) => continue,
-                Err(error) => return Err(WireError::io("read the frames of", &self.interface)(error)),
-            };
-            let mut count = 0;
-            for message in received {
-                count += 1;
-                let stamp = message.cmsgs().ok().and_then(|mut all| {
-                    all.find_map(|one| match one {
-                        ControlMessageOwned::ScmTimestampns(stamp) => Some(stamp),
-                        _ => None,
-                    })
-                });
-                let (Some(stamp), Some(bytes)) = (stamp, message.iovs().next()) else { continue };
-                take(Seen {
-                    bytes,
-                    outgoing: message.address.is_some_and(|from| from.pkttype() == libc::PACKET_OUTGOING),
-                    realtime_ns: stamp.tv_sec() * SECOND_NS + stamp.tv_nsec(),
-                });
-            }
-            if count < BATCH {
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-
-    /// Frames the kernel had to throw away for want of room, since the last call.
-    pub(crate) fn take_drops(&self) -> Result<u64> {
-        // SAFETY: all-zero bytes are a valid `tpacket_stats`: two integers.
-        let mut statistics: libc::tpacket_stats = unsafe { zeroed() };
-        let mut length = size_of::<libc::tpacket_stats>() as libc::socklen_t;
-        // SAFETY: the pointers are to `statistics` and its length, which live across the call.
-        let code = unsafe {
-            libc::getsockopt(
-                self.socket.as_raw_fd(),
-                libc::SOL_PACKET,
-                libc::PACKET_STATISTICS,
-                (&raw mut statistics).cast(),
-                &raw mut length,
-            )
-        };
-        Errno::result(code).map_err(WireError::io("read the drops of", &self.interface))?;
-        Ok(statistics.tp_drops.into())
-    }
+/// Lets the frames of an interface in, whatever their protocol: frames that leave are shown to no socket bound to one.
+pub(crate) fn bind(socket: &Socket, interface: &str, index: libc::c_uint) -> Result<()> {
+    bind_protocol(socket, index, libc::ETH_P_ALL as u16).map_err(WireError::io("watch", interface))
 }
 
-/// Binds to all protocols: frames that leave are shown to no socket bound to one.
-fn bind(socket: &Socket, index: libc::c_uint) -> io::Result<()> {
+/// What kind of hardware an interface is (`ARPHRD_…`); no frame is let in yet.
+pub(crate) fn hardware_type(socket: &Socket, interface: &str, index: libc::c_uint) -> Result<u16> {
+    let ask = || {
+        bind_protocol(socket, index, 0)?;
+        // SAFETY: all-zero bytes are a valid `sockaddr_ll`: integers and an array of them.
+        let mut address: libc::sockaddr_ll = unsafe { zeroed() };
+        let mut length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+        // SAFETY: the pointers are to `address` and its length, which live across the call.
+        let code =
+            unsafe { libc::getsockname(socket.as_raw_fd(), (&raw mut address).cast(), &raw mut length) };
+        Errno::result(code)?;
+        Ok::<_, io::Error>(address.sll_hatype)
+    };
+    ask().map_err(WireError::io("ask for the kind of", interface))
+}
+
+/// Sets one of the options of packet sockets, whose value must be what the kernel expects.
+pub(crate) fn set_option<T: Copy>(socket: &Socket, name: libc::c_int, value: &T) -> io::Result<()> {
+    // SAFETY: the pointer is to `value`, which lives across the call and is as long as is said.
+    let code = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_PACKET,
+            name,
+            (&raw const *value).cast(),
+            size_of::<T>() as libc::socklen_t,
+        )
+    };
+    Errno::result(code)?;
+    Ok(())
+}
+
+/// What became of the frames since the last call.
+pub(crate) fn take_statistics(socket: &Socket, interface: &str) -> Result<Statistics> {
+    // SAFETY: all-zero bytes are a valid `tpacket_stats_v3`: three integers.
+    let mut statistics: libc::tpacket_stats_v3 = unsafe { zeroed() };
+    let mut length = size_of::<libc::tpacket_stats_v3>() as libc::socklen_t;
+    // SAFETY: the pointers are to `statistics` and its length, which live across the call; a socket without a ring
+    // fills in less of it.
+    let code = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_STATISTICS,
+            (&raw mut statistics).cast(),
+            &raw mut length,
+        )
+    };
+    Errno::result(code).map_err(WireError::io("read the drops of", interface))?;
+    Ok(Statistics { accepted: statistics.tp_packets.into(), dropped: statistics.tp_drops.into() })
+}
+
+fn bind_protocol(socket: &Socket, index: libc::c_uint, protocol: u16) -> io::Result<()> {
     // SAFETY: all-zero bytes are a valid `sockaddr_ll`: integers and an array of them.
     let mut address: libc::sockaddr_ll = unsafe { zeroed() };
     address.sll_family = libc::AF_PACKET as libc::sa_family_t;
-    address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
+    address.sll_protocol = protocol.to_be();
     address.sll_ifindex = index.try_into().map_err(io::Error::other)?;
     let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
     // SAFETY: the pointer is to `address`, which lives across the call and is `length` bytes long.
     let code = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };
     Errno::result(code)?;
     Ok(())
-}
-
-/// Lets through unfragmented IPv4 with ICMP or UDP whose payload begins with our magic: the rest is decided by
-/// [`crate::parse_probe_frame`].
-fn probe_filter() -> [SockFilter; 12] {
-    const LOAD_U32_FROM_X: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_IND) as u16;
-    const LOAD_U16: u16 = (libc::BPF_LD | libc::BPF_H | libc::BPF_ABS) as u16;
-    const LOAD_U8: u16 = (libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16;
-    const X_IS_IP_HEADER_BYTES: u16 = (libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH) as u16;
-    const IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
-    const IF_ANY_BIT: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
-    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
-    let op = SockFilter::new;
-    [
-        op(LOAD_U16, 0, 0, 12),
-        op(IF_EQUAL, 0, 9, 0x0800),
-        op(LOAD_U16, 0, 0, 20),
-        op(IF_ANY_BIT, 7, 0, 0x3fff),
-        op(LOAD_U8, 0, 0, 23),
-        op(IF_EQUAL, 1, 0, 1),
-        op(IF_EQUAL, 0, 4, 17),
-        op(X_IS_IP_HEADER_BYTES, 0, 0, 14),
-        op(LOAD_U32_FROM_X, 0, 0, 14 + 8),
-        op(IF_EQUAL, 0, 1, u32::from_be_bytes(PROBE_MAGIC)),
-        op(RETURN, 0, 0, SNAP_BYTES as u32),
-        op(RETURN, 0, 0, 0),
-    ]
 }

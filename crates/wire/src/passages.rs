@@ -3,7 +3,7 @@
 use dunlin_clock::{MILLISECOND_NS, Mapping};
 use dunlin_record::shapes::PASSAGES;
 
-use crate::packet_socket::{PacketSocket, Seen};
+use crate::probe_socket::{ProbeSocket, Seen};
 use crate::recording::Source;
 use crate::{Recording, Result, RowSink, Summary, parse_probe_frame};
 
@@ -16,12 +16,12 @@ use crate::{Recording, Result, RowSink, Summary, parse_probe_frame};
 /// # Errors
 /// Where the interface is not there, or the right to a packet socket (`CAP_NET_RAW`) is missing.
 pub fn watch_passages(interface: &str, sink: RowSink) -> Result<Recording> {
-    let source = Passages { socket: PacketSocket::open(interface)?, clock_error_ns: None };
+    let source = Passages { socket: ProbeSocket::open(interface)?, clock_error_ns: None };
     Recording::start("passages", source, sink)
 }
 
 struct Passages {
-    socket: PacketSocket,
+    socket: ProbeSocket,
     clock_error_ns: Option<i64>,
 }
 

@@ -1,10 +1,8 @@
 //! A record on a thread of its own: something is read at a fixed cadence and its rows are handed to a sink.
 
-use std::thread::{Builder, JoinHandle};
-
 use dunlin_clock::{Cancel, MILLISECOND_NS, now_ns, sleep_until};
 
-use crate::{Result, WireError};
+use crate::{Result, Task};
 
 /// Takes a batch of rows, laid end to end; never called with none.
 pub type RowSink = Box<dyn FnMut(&[i64]) + Send>;
@@ -33,45 +31,12 @@ pub(crate) trait Source: Send + 'static {
     fn summary(&mut self) -> Result<Summary>;
 }
 
-/// A record that goes on until it is stopped or dropped.
-#[derive(Debug)]
-pub struct Recording {
-    name: String,
-    ending: Cancel,
-    thread: Option<JoinHandle<Result<Summary>>>,
-}
+/// A record that goes on until it is stopped or dropped, which takes a few periods of its cadence.
+pub type Recording = Task<Summary>;
 
 impl Recording {
     pub(crate) fn start(name: &str, source: impl Source, sink: RowSink) -> Result<Self> {
-        let ending = Cancel::new();
-        let seen = ending.clone();
-        let thread = Builder::new()
-            .name(name.to_owned())
-            .spawn(move || run(source, sink, &seen))
-            .map_err(WireError::io("start the thread", name))?;
-        Ok(Self { name: name.to_owned(), ending, thread: Some(thread) })
-    }
-
-    /// Ends the record, within a few periods of its cadence. When this returns, the sink has had its last row and is
-    /// gone.
-    ///
-    /// # Errors
-    /// Where the record broke off before; the sink has had what was read until then.
-    pub fn stop(mut self) -> Result<Summary> {
-        self.end()
-    }
-
-    fn end(&mut self) -> Result<Summary> {
-        self.ending.cancel();
-        let Some(thread) = self.thread.take() else { return Ok(Summary::default()) };
-        thread.join().unwrap_or_else(|_| Err(WireError::ThreadDied { thread: self.name.clone() }))
-    }
-}
-
-impl Drop for Recording {
-    fn drop(&mut self) {
-        // Whoever drops a record no longer asks how it went.
-        let _ = self.end();
+        Self::spawn(name, move |ending| run(source, sink, ending))
     }
 }
 
@@ -104,6 +69,7 @@ mod tests {
     use std::sync::mpsc::{Receiver, channel};
 
     use super::*;
+    use crate::WireError;
 
     struct Counting {
         next: i64,
