@@ -39,12 +39,20 @@ pub enum Ask {
     AddEntropy(Vec<u8>),
     /// Give the guest's network card this address instead of the one it has. Answered by [`Reply::Done`].
     ConfigureNetwork(Network),
-    /// Begin a workload. Answered by [`Reply::WorkloadStarted`] once it runs (its memory has been filled), or by
-    /// [`Reply::Failed`] if one runs already.
-    StartWorkload(Workload),
-    /// End the workload. Answered by [`Reply::WorkloadAchieved`], or by [`Reply::Failed`] if none runs; of one that
-    /// died with its last words.
-    StopWorkload,
+    /// Begin a workload beside those that run. Answered by [`Reply::WorkloadStarted`] once it runs (its memory has been
+    /// filled), or by [`Reply::Failed`] if one of this number runs already.
+    StartWorkload {
+        /// A number of the client's choice, by which it is ended.
+        job: u32,
+        /// What is to be done.
+        workload: Workload,
+    },
+    /// End a workload. Answered by [`Reply::WorkloadAchieved`], or by [`Reply::Failed`] if there is none of this number;
+    /// of one that died with its last words.
+    StopWorkload {
+        /// Its number.
+        job: u32,
+    },
     /// How is the guest's memory used? Answered by [`Reply::Memory`].
     QueryMemory,
     /// What have the guest's CPUs done? Answered by [`Reply::Cpu`].

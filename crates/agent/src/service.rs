@@ -1,5 +1,6 @@
 //! Answers the client's requests over the port, through every break of the way to it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
@@ -28,11 +29,12 @@ pub(crate) struct Service {
     /// Whether a client is connected.
     connected: bool,
     troubles: Troubles,
-    job: Option<Job>,
+    /// The workloads by their numbers.
+    jobs: BTreeMap<u32, Job>,
     reports: Reports,
 }
 
-/// The workload that runs, and who waits for word of it.
+/// A workload that runs, and who waits for word of it.
 struct Job {
     stop: Arc<AtomicBool>,
     start: Option<Asker>,
@@ -60,7 +62,7 @@ impl Service {
             output: Vec::new(),
             connected: true,
             troubles,
-            job: None,
+            jobs: BTreeMap::new(),
             reports,
         }
     }
@@ -181,8 +183,8 @@ impl Service {
             Ask::ConfigureNetwork(settings) => done(network::configure(&settings)),
             Ask::QueryMemory => Some(memory::read().map_or_else(failed, Reply::Memory)),
             Ask::QueryCpu => Some(cpu().map_or_else(failed, Reply::Cpu)),
-            Ask::StartWorkload(asked) => self.start_workload(asker, asked),
-            Ask::StopWorkload => self.stop_workload(asker),
+            Ask::StartWorkload { job, workload } => self.start_workload(asker, job, workload),
+            Ask::StopWorkload { job } => self.stop_workload(asker, job),
         }
     }
 
@@ -197,12 +199,12 @@ impl Service {
         })
     }
 
-    fn start_workload(&mut self, asker: Asker, asked: Workload) -> Option<Reply> {
-        if self.job.as_ref().is_some_and(|job| job.last_words.is_none()) {
-            return Some(failed("start a workload: one runs already".into()));
+    fn start_workload(&mut self, asker: Asker, number: u32, asked: Workload) -> Option<Reply> {
+        if self.jobs.get(&number).is_some_and(|job| job.last_words.is_none()) {
+            return Some(failed(format!("start workload {number}: one of this number runs already")));
         }
         let stop = Arc::new(AtomicBool::new(false));
-        let report = match self.reports.reporter() {
+        let report = match self.reports.reporter(number) {
             Ok(report) => report,
             Err(error) => return Some(failed(format!("start a workload: {error}"))),
         };
@@ -212,19 +214,20 @@ impl Service {
         });
         match thread {
             Ok(_) => {
-                self.job = Some(Job { stop, start: Some(asker), end: None, last_words: None });
+                let job = Job { stop, start: Some(asker), end: None, last_words: None };
+                self.jobs.insert(number, job);
                 None
             }
             Err(error) => Some(failed(format!("start a workload: {error}"))),
         }
     }
 
-    fn stop_workload(&mut self, asker: Asker) -> Option<Reply> {
-        let Some(job) = &mut self.job else {
-            return Some(failed("stop the workload: none runs".into()));
+    fn stop_workload(&mut self, asker: Asker, number: u32) -> Option<Reply> {
+        let Some(job) = self.jobs.get_mut(&number) else {
+            return Some(failed(format!("stop workload {number}: there is none")));
         };
         if let Some(last_words) = job.last_words.take() {
-            self.job = None;
+            self.jobs.remove(&number);
             return Some(failed(last_words));
         }
         job.stop.store(true, Ordering::Relaxed);
@@ -238,22 +241,22 @@ impl Service {
 
     fn pass_on_reports(&mut self) {
         self.reports.quiet();
-        while let Some(report) = self.reports.next() {
+        while let Some((number, report)) = self.reports.next() {
             match report {
                 Report::Started => {
-                    let start = self.job.as_mut().and_then(|job| job.start.take());
+                    let start = self.jobs.get_mut(&number).and_then(|job| job.start.take());
                     self.reply_if_asked(start, Reply::WorkloadStarted);
                 }
                 Report::Achieved(achieved) => {
-                    let end = self.job.take().and_then(|job| job.end);
+                    let end = self.jobs.remove(&number).and_then(|job| job.end);
                     self.reply_if_asked(end, Reply::WorkloadAchieved(achieved));
                 }
                 Report::Failed(what) => {
-                    let Some(mut job) = self.job.take() else { continue };
+                    let Some(mut job) = self.jobs.remove(&number) else { continue };
                     if job.start.is_none() && job.end.is_none() {
                         // Kept until somebody asks what it did.
                         job.last_words = Some(what);
-                        self.job = Some(job);
+                        self.jobs.insert(number, job);
                         continue;
                     }
                     self.reply_if_asked(job.start, failed(what.clone()));
@@ -290,10 +293,11 @@ fn failed(what: String) -> Reply {
     Reply::Failed { what }
 }
 
-/// The way reports come from a workload's thread: a channel, and a byte that ends the wait.
+/// The way reports come from the workloads' threads, each with its workload's number: a channel, and a byte that ends
+/// the wait.
 struct Reports {
-    sender: Sender<Report>,
-    receiver: Receiver<Report>,
+    sender: Sender<(u32, Report)>,
+    receiver: Receiver<(u32, Report)>,
     waker: UnixStream,
     wake: UnixStream,
 }
@@ -306,12 +310,12 @@ impl Reports {
         Ok(Self { sender, receiver, waker, wake })
     }
 
-    /// What a workload reports by.
-    fn reporter(&self) -> std::io::Result<impl Fn(Report) + Send + 'static> {
+    /// What the workload of this number reports by.
+    fn reporter(&self, number: u32) -> std::io::Result<impl Fn(Report) + Send + 'static> {
         let (sender, waker) = (self.sender.clone(), self.waker.try_clone()?);
         Ok(move |report| {
             // Neither fails: the service holds the other ends for ever.
-            let _ = sender.send(report);
+            let _ = sender.send((number, report));
             let _ = (&waker).write_all(&[1]);
         })
     }
@@ -321,7 +325,7 @@ impl Reports {
         while self.wake.read(&mut [0; 16]).is_ok_and(|bytes| bytes > 0) {}
     }
 
-    fn next(&mut self) -> Option<Report> {
+    fn next(&mut self) -> Option<(u32, Report)> {
         self.receiver.try_recv().ok()
     }
 }

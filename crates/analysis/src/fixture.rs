@@ -51,7 +51,7 @@ pub(crate) fn ended(status: Status, error: Option<&str>) -> EventKind {
 pub(crate) fn achieved(rate_mib_s: f64, corrupt_pages: u64) -> EventKind {
     EventKind::WorkloadReported {
         achieved: Achieved {
-            elapsed_s: 1.0,
+            elapsed_s: Some(1.0),
             rate_mib_s: Some(rate_mib_s),
             passes: Some(1),
             corrupt_pages: Some(corrupt_pages),

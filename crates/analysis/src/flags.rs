@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use dunlin_record::{EventKind, Flag, Rate, Workload};
+use dunlin_record::{Achieved, EventKind, Flag, Rate, Workload};
 
 use crate::moments::Moments;
 use crate::samples::Samples;
@@ -69,14 +69,18 @@ fn passages_lost(trial: &Trial) -> bool {
 }
 
 fn workload_below_rate(trial: &Trial) -> bool {
-    let Some(Rate::MibPerSecond(asked)) = trial.case.workload.as_ref().and_then(Workload::rate) else {
-        return false;
-    };
-    let achieved = trial.pick(|kind| match kind {
-        EventKind::WorkloadReported { achieved } => achieved.rate_mib_s,
+    let Some(workload) = &trial.case.workload else { return false };
+    let reported = trial.pick(|kind| match kind {
+        EventKind::WorkloadReported { achieved } => Some(achieved),
         _ => None,
     });
-    achieved.last().is_some_and(|achieved| achieved < asked * REACHED_SHARE)
+    let below = |(asked, achieved): (&Workload, Option<&Achieved>)| match asked.rate() {
+        Some(Rate::MibPerSecond(asked)) => achieved
+            .and_then(|achieved| achieved.rate_mib_s)
+            .is_some_and(|achieved| achieved < asked * REACHED_SHARE),
+        Some(Rate::Full) | None => false,
+    };
+    workload.with_achieved(reported.last()).any(below)
 }
 
 fn corrupt_memory(trial: &Trial) -> bool {
@@ -153,6 +157,22 @@ mod tests {
         assert_eq!(with(Rate::MibPerSecond(20.0), achieved(17.9, 0)), [Flag::WorkloadBelowRate]);
         assert_eq!(with(Rate::Full, achieved(0.1, 0)), []);
         assert_eq!(with(Rate::Full, achieved(18.0, 1)), [Flag::CorruptMemory]);
+    }
+
+    #[test]
+    fn each_of_several_workloads_is_held_to_its_own_rate() {
+        let paced = |rate_mib_s| Workload::MemoryWrite(MemoryWrite::new(16, Rate::MibPerSecond(rate_mib_s)));
+        let with = |rates: [f64; 2]| {
+            let parts = rates.map(|rate| Achieved { rate_mib_s: Some(rate), ..Achieved::default() });
+            let achieved = Achieved::of_parts(parts.into());
+            let fixture = Fixture::pre_copy().with_case(|case| {
+                case.workload =
+                    Some(Workload::Several { each: vec![paced(20.0), Workload::Clock, paced(1.0)] });
+            });
+            flags(&fixture.with(1700.0, "", EventKind::WorkloadReported { achieved }))
+        };
+        assert_eq!(with([20.0, 0.1]), [], "the clock has no rate");
+        assert_eq!(with([10.0, 1.0]), [Flag::WorkloadBelowRate]);
     }
 
     #[test]

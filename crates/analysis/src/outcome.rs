@@ -249,7 +249,7 @@ mod tests {
         let workload = WorkloadOutcome { asked, achieved: None };
         assert_eq!(fixture.outcome().workload.as_ref(), Some(&workload));
         let achieved_rate = Achieved {
-            elapsed_s: 1.0,
+            elapsed_s: Some(1.0),
             rate_mib_s: Some(30.0),
             passes: Some(1),
             corrupt_pages: Some(0),

@@ -62,6 +62,12 @@ pub enum BenchError {
         /// How long was waited.
         after_s: u64,
     },
+    /// A workload ended before its time.
+    #[error("the guest could not {last_words}")]
+    WorkloadDied {
+        /// What the guest said of it.
+        last_words: String,
+    },
     /// No guest kernel was fetched.
     #[error("no guest kernel is in {}", cache.display())]
     NoKernel {

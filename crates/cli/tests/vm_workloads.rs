@@ -116,6 +116,11 @@ workload = { kind = "cpu", priority = 1 }
 name = "clock"
 workload = { kind = "clock" }
 [[case]]
+name = "several"
+[case.workload]
+kind = "several"
+each = [{ kind = "clock" }, { kind = "memory-write", working_set_mib = 8, rate_mib_s = 5 }]
+[[case]]
 name = "dials"
 strategy = { kind = "hybrid", after_passes = 1 }
 [case.workload]
@@ -133,7 +138,7 @@ fn vm_every_kind_of_workload_says_what_it_achieved_and_finds_itself_whole() {
     need_vms!();
     let finished = Run::start("test-workloads", KINDS).finish();
     let outcomes = finished.outcomes();
-    assert_eq!((finished.code, outcomes.len()), (Some(0), 4), "{}", finished.story());
+    assert_eq!((finished.code, outcomes.len()), (Some(0), 5), "{}", finished.story());
     let find = |case: &str| outcomes.iter().find(|outcome| outcome["case"]["name"] == case).unwrap();
     for outcome in &outcomes {
         assert_eq!(outcome["status"], "completed", "{outcome:#}");
@@ -151,6 +156,11 @@ fn vm_every_kind_of_workload_says_what_it_achieved_and_finds_itself_whole() {
     let clock = find("clock");
     assert!(number(clock, "/workload/achieved/clock/looks") > 100.0);
     assert!(number(clock, "/workload/achieved/clock/longest_gap_ms") > 0.0);
+    let several = find("several");
+    assert!(number(several, "/workload/achieved/parts/0/clock/looks") > 100.0);
+    assert!(number(several, "/workload/achieved/parts/1/rate_mib_s") > 1.0);
+    assert_eq!(several.pointer("/workload/achieved/parts/1/corrupt_pages"), Some(&Value::from(0)));
+    assert_eq!(number(several, "/memory_mib/dirtied"), 8.0);
     let dials = find("dials");
     assert_eq!(dials.pointer("/workload/achieved/corrupt_pages"), Some(&Value::from(0)));
     assert_eq!(dials.pointer("/workload/achieved/passes"), None, "pages at random have no passes");

@@ -270,8 +270,8 @@ fn describe(ask: &Ask) -> String {
         Ask::SetClock { .. } => "set the clock".into(),
         Ask::AddEntropy(_) => "add entropy".into(),
         Ask::ConfigureNetwork(network) => format!("take the address {}/{}", network.address, network.prefix),
-        Ask::StartWorkload(_) => "start the workload".into(),
-        Ask::StopWorkload => "stop the workload".into(),
+        Ask::StartWorkload { job, .. } => format!("start workload {job}"),
+        Ask::StopWorkload { job } => format!("stop workload {job}"),
         Ask::QueryMemory => "how is memory used".into(),
         Ask::QueryCpu => "what have the CPUs done".into(),
     }

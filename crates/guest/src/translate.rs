@@ -17,6 +17,9 @@ pub(crate) fn in_the_agents_words(workload: &Workload) -> Result<proto::Workload
         Workload::MemoryRead(asked) => proto::Workload::Memory(reading(asked)?),
         Workload::Cpu(Cpu { priority }) => proto::Workload::Cpu { priority: narrow("priority", *priority)? },
         Workload::Clock => proto::Workload::Clock,
+        Workload::Several { .. } => {
+            return Err(GuestError::Refused { what: "start several workloads under one number".into() });
+        }
     })
 }
 
@@ -69,7 +72,7 @@ pub(crate) fn in_the_records_words(achieved: &proto::Achieved) -> Achieved {
     // Stopped at once, nothing was done: a rate of 0, not of 0/0.
     let per_second = |amount: f64| if elapsed_s > 0.0 { amount / elapsed_s } else { 0.0 };
     let percent = |ns: u64| per_second(ns as f64 / SECOND_NS) * 100.0;
-    let base = Achieved { elapsed_s, ..Achieved::default() };
+    let base = Achieved { elapsed_s: Some(elapsed_s), ..Achieved::default() };
     match achieved.work {
         proto::Work::Memory { pages, passes, corrupt_pages } => Achieved {
             rate_mib_s: Some(per_second(pages as f64 * PAGE_MIB)),
@@ -121,7 +124,7 @@ mod tests {
     #[test]
     fn a_rate_counts_pages_of_4_kib() {
         let memory = said(proto::Work::Memory { pages: 10_240, passes: Some(2), corrupt_pages: 0 });
-        assert!(about(memory.rate_mib_s, 20.0) && about(Some(memory.elapsed_s), 2.0), "{memory:?}");
+        assert!(about(memory.rate_mib_s, 20.0) && about(memory.elapsed_s, 2.0), "{memory:?}");
         assert_eq!((memory.passes, memory.corrupt_pages, memory.clock), (Some(2), Some(0), None));
     }
 

@@ -61,23 +61,25 @@ impl AgentClient {
         self.done(Ask::ConfigureNetwork(network), limit)
     }
 
-    /// Starts a workload; returns when it runs.
+    /// Starts a workload, a single one, beside those that run; returns when it runs. `job` is its number from now on.
     ///
     /// # Errors
-    /// As of a request; refused where one runs already, a dial is out of its range, or the guest has too little memory.
-    pub fn start_workload(&self, workload: &Workload, limit: Duration) -> Result<()> {
-        match self.request(Ask::StartWorkload(in_the_agents_words(workload)?), limit)? {
+    /// As of a request; refused where one of this number runs already, a dial is out of its range, or the guest has too
+    /// little memory.
+    pub fn start_workload(&self, job: u32, workload: &Workload, limit: Duration) -> Result<()> {
+        let workload = in_the_agents_words(workload)?;
+        match self.request(Ask::StartWorkload { job, workload }, limit)? {
             Reply::WorkloadStarted => Ok(()),
             reply => Err(unexpected("start the workload", &reply)),
         }
     }
 
-    /// Stops the workload and says what it did.
+    /// Stops a workload and says what it did.
     ///
     /// # Errors
-    /// As of a request; refused where none runs, with its last words where it died.
-    pub fn stop_workload(&self, limit: Duration) -> Result<Achieved> {
-        match self.request(Ask::StopWorkload, limit)? {
+    /// As of a request; refused where there is none of this number, with its last words where it died.
+    pub fn stop_workload(&self, job: u32, limit: Duration) -> Result<Achieved> {
+        match self.request(Ask::StopWorkload { job }, limit)? {
             Reply::WorkloadAchieved(achieved) => Ok(in_the_records_words(&achieved)),
             reply => Err(unexpected("stop the workload", &reply)),
         }

@@ -116,11 +116,11 @@ fn a_workload_keeps_its_rate_and_finds_its_memory_whole() {
     vm.up(client.identify(LONG));
     let before = client.memory(LONG).unwrap();
     let achieved = |rate: Rate| {
-        client.start_workload(&memory_write(64, rate), LONG).unwrap();
+        client.start_workload(0, &memory_write(64, rate), LONG).unwrap();
         pause(2000);
         let held = client.memory(LONG).unwrap();
         assert!(held.free_bytes + 40 * 1024 * 1024 < before.free_bytes, "{before:?} {held:?}");
-        let achieved = client.stop_workload(LONG).unwrap();
+        let achieved = client.stop_workload(0, LONG).unwrap();
         eprintln!("{rate:?}: {achieved:?}");
         assert_eq!(achieved.corrupt_pages, Some(0));
         achieved.rate_mib_s.unwrap()
@@ -129,13 +129,15 @@ fn a_workload_keeps_its_rate_and_finds_its_memory_whole() {
     let full = achieved(Rate::Full);
     assert!((10.0..=21.0).contains(&paced), "{paced} MiB/s instead of 20");
     assert!(full > 3.0 * paced, "{full} MiB/s at full speed, {paced} paced");
-    let none = client.stop_workload(LONG).unwrap_err();
+    let none = client.stop_workload(0, LONG).unwrap_err();
     assert!(matches!(none, GuestError::Refused { .. }), "{none}");
-    client.start_workload(&memory_write(1, Rate::Full), LONG).unwrap();
-    let second = client.start_workload(&memory_write(1, Rate::Full), LONG).unwrap_err();
-    assert!(second.to_string().contains("one runs already"), "{second}");
-    client.stop_workload(LONG).unwrap();
-    let too_much = client.start_workload(&memory_write(4096, Rate::Full), LONG).unwrap_err();
+    client.start_workload(0, &memory_write(1, Rate::Full), LONG).unwrap();
+    let second = client.start_workload(0, &memory_write(1, Rate::Full), LONG).unwrap_err();
+    assert!(second.to_string().contains("runs already"), "{second}");
+    client.start_workload(1, &memory_write(1, Rate::Full), LONG).unwrap();
+    client.stop_workload(0, LONG).unwrap();
+    client.stop_workload(1, LONG).unwrap();
+    let too_much = client.start_workload(0, &memory_write(4096, Rate::Full), LONG).unwrap_err();
     assert!(too_much.to_string().contains("available"), "{too_much}");
 }
 
@@ -145,7 +147,7 @@ fn a_conversation_survives_the_move_of_its_guest() {
     let source = Vm::start(&image, &[]);
     let client = AgentClient::new(source.agent()).unwrap();
     source.up(client.identify(LONG));
-    client.start_workload(&memory_write(16, Rate::MibPerSecond(10.0)), LONG).unwrap();
+    client.start_workload(0, &memory_write(16, Rate::MibPerSecond(10.0)), LONG).unwrap();
     let address = format!("unix:{}", source.path("migration").display());
     let destination = Vm::start(&image, &["-incoming", &address]);
     let stop = AtomicBool::new(false);
@@ -173,7 +175,7 @@ fn a_conversation_survives_the_move_of_its_guest() {
     assert!(pinged.iter().all(|&count| count > 10), "{pinged:?}");
     drop(source);
     client.ping(1, LONG).unwrap();
-    let achieved = client.stop_workload(LONG).unwrap();
+    let achieved = client.stop_workload(0, LONG).unwrap();
     eprintln!("{achieved:?}");
     assert_eq!(achieved.corrupt_pages, Some(0));
     assert!(achieved.rate_mib_s > Some(0.0));
@@ -186,7 +188,7 @@ fn a_template_saved_in_mid_conversation_follows_a_new_client() {
     let first = Vm::start(&image, &[]);
     let client = AgentClient::new(first.agent()).unwrap();
     first.up(client.identify(LONG));
-    client.start_workload(&memory_write(16, Rate::Full), LONG).unwrap();
+    client.start_workload(0, &memory_write(16, Rate::Full), LONG).unwrap();
     std::thread::scope(|scope| {
         let asker =
             scope.spawn(|| (0..).find(|&number| client.ping(number, Duration::from_secs(5)).is_err()));
@@ -202,9 +204,9 @@ fn a_template_saved_in_mid_conversation_follows_a_new_client() {
         second.resume(LONG);
         second.up(client.refresh(LONG));
         eprintln!("restored in {} ms", (now_ns() - restored_ns) / MILLISECOND_NS);
-        let achieved = client.stop_workload(LONG).unwrap();
+        let achieved = client.stop_workload(0, LONG).unwrap();
         assert_eq!(achieved.corrupt_pages, Some(0));
-        client.start_workload(&memory_write(16, Rate::Full), LONG).unwrap();
+        client.start_workload(0, &memory_write(16, Rate::Full), LONG).unwrap();
     }
 }
 

@@ -15,13 +15,37 @@ pub enum Workload {
     Cpu(Cpu),
     /// Watches the guest's clocks for jumps and for gaps in its own running.
     Clock,
+    /// Does all of these at once.
+    Several {
+        /// What; none of them several again.
+        each: Vec<Workload>,
+    },
 }
 
 impl Workload {
+    /// What is done at once, in order: itself, unless it is several.
+    #[must_use]
+    pub fn parts(&self) -> &[Self] {
+        match self {
+            Self::Several { each } => each,
+            one => std::slice::from_ref(one),
+        }
+    }
+
+    /// Each part with what was achieved of it.
+    pub fn with_achieved<'a>(
+        &'a self,
+        achieved: Option<&'a Achieved>,
+    ) -> impl Iterator<Item = (&'a Self, Option<&'a Achieved>)> {
+        let done = achieved.map(Achieved::parts).unwrap_or_default();
+        self.parts().iter().enumerate().map(|(index, asked)| (asked, done.get(index)))
+    }
+
     /// Memory it allocates, fills and keeps, in MiB; absent where that is trivial.
     #[must_use]
     pub fn allocated_mib(&self) -> Option<u32> {
         match self {
+            Self::Several { each } => sum(each, Self::allocated_mib),
             Self::MemoryWrite(asked) => Some(asked.allocated_mib.unwrap_or(asked.working_set_mib)),
             Self::MemoryRead(asked) => Some(asked.allocated_mib.unwrap_or(asked.working_set_mib)),
             Self::Cpu(_) | Self::Clock => None,
@@ -32,6 +56,7 @@ impl Workload {
     #[must_use]
     pub fn working_set_mib(&self) -> Option<u32> {
         match self {
+            Self::Several { each } => sum(each, Self::working_set_mib),
             Self::MemoryWrite(asked) => Some(asked.working_set_mib),
             Self::MemoryRead(asked) => Some(asked.working_set_mib),
             Self::Cpu(_) | Self::Clock => None,
@@ -42,20 +67,26 @@ impl Workload {
     #[must_use]
     pub fn dirtied_mib(&self) -> Option<u32> {
         match self {
+            Self::Several { each } => sum(each, Self::dirtied_mib),
             Self::MemoryWrite(asked) => Some(asked.working_set_mib),
             Self::MemoryRead(_) | Self::Cpu(_) | Self::Clock => None,
         }
     }
 
-    /// The rate it is to keep, where it has one.
+    /// The rate it is to keep, where it has one. Several have one each.
     #[must_use]
     pub fn rate(&self) -> Option<Rate> {
         match self {
             Self::MemoryWrite(asked) => Some(asked.rate_mib_s),
             Self::MemoryRead(asked) => Some(asked.rate_mib_s),
-            Self::Cpu(_) | Self::Clock => None,
+            Self::Cpu(_) | Self::Clock | Self::Several { .. } => None,
         }
     }
+}
+
+/// The sum over those to which it applies; absent where that is none.
+fn sum(each: &[Workload], of: fn(&Workload) -> Option<u32>) -> Option<u32> {
+    each.iter().filter_map(of).reduce(u32::saturating_add)
 }
 
 /// How memory is written (Hu et al., section 3.2, with the dials they did not have).
@@ -195,7 +226,11 @@ impl TryFrom<RateText> for Rate {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Achieved {
     /// For how long it ran, in seconds of the guest's clock.
-    pub elapsed_s: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elapsed_s: Option<f64>,
+    /// Of one that died: what it said last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_words: Option<String>,
     /// Pages written (or read) a second, times 4 KiB, in MiB/s. Distinct ones within a pass where they come in turn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_mib_s: Option<f64>,
@@ -220,12 +255,40 @@ pub struct Achieved {
     /// What the guest's clocks did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock: Option<ClockSeen>,
+    /// Of several workloads: what each of them did, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Achieved>,
 }
 
 impl Achieved {
-    /// What the guest found damaged, in words; nothing if all was whole.
+    /// What several workloads did, or one.
+    #[must_use]
+    pub fn of_parts(mut parts: Vec<Self>) -> Self {
+        match parts.len() {
+            1 => parts.remove(0),
+            _ => Self { parts, ..Self::default() },
+        }
+    }
+
+    /// What each workload did, in order: itself, unless it is of several.
+    #[must_use]
+    pub fn parts(&self) -> &[Self] {
+        if self.parts.is_empty() { std::slice::from_ref(self) } else { &self.parts }
+    }
+
+    /// What a workload that died said last; nothing if none did.
+    #[must_use]
+    pub fn death(&self) -> Option<&str> {
+        self.parts().iter().find_map(|part| part.last_words.as_deref())
+    }
+
+    /// What the guest found damaged, in words, the gravest first found; nothing if all was whole.
     #[must_use]
     pub fn damage(&self) -> Option<String> {
+        self.parts().iter().find_map(Self::own_damage)
+    }
+
+    fn own_damage(&self) -> Option<String> {
         let count = |count: Option<u64>, what: &str| {
             count.filter(|count| *count > 0).map(|count| format!("{count} {what}"))
         };
@@ -289,5 +352,24 @@ mod tests {
         assert!(damaged.damage().unwrap().starts_with("2 pages"));
         let wrong = Achieved { wrong_results: Some(1), ..Achieved::default() };
         assert!(wrong.damage().unwrap().contains("wrong result"));
+    }
+
+    #[test]
+    fn several_workloads_add_up_and_each_has_its_own_account() {
+        let each =
+            vec![Workload::Clock, Workload::MemoryWrite(MemoryWrite::new(16, Rate::Full)), Workload::Clock];
+        let several = Workload::Several { each };
+        assert_eq!(several.allocated_mib(), Some(16));
+        assert_eq!(Workload::Several { each: vec![Workload::Clock] }.allocated_mib(), None);
+        let dead = Achieved { last_words: Some("alas".into()), ..Achieved::default() };
+        let damaged = Achieved { corrupt_pages: Some(2), ..Achieved::default() };
+        let achieved = Achieved::of_parts(vec![Achieved::default(), damaged.clone(), dead]);
+        assert_eq!((achieved.damage(), achieved.death()), (damaged.damage(), Some("alas")));
+        let pairs: Vec<_> = several.with_achieved(Some(&achieved)).collect();
+        assert_eq!(pairs.len(), 3);
+        assert_eq!(pairs[1].1, Some(&damaged));
+        let one = Workload::Clock;
+        assert_eq!(one.with_achieved(Some(&damaged)).collect::<Vec<_>>(), [(&one, Some(&damaged))]);
+        assert_eq!(several.with_achieved(None).filter(|(_, done)| done.is_none()).count(), 3);
     }
 }

@@ -36,9 +36,16 @@ fn column<'a, T: ToString>(
     }
 }
 
-/// A column of what the workload did.
-fn achieved<'a, T: ToString>(name: &str, value: impl Fn(&Achieved) -> Option<T> + 'a) -> Column<'a> {
-    column(name, move |outcome| value(outcome.workload.as_ref()?.achieved.as_ref()?))
+/// A column of what one of the workloads did: the first is called `workload`, the second `workload_2`, and so on.
+fn achieved<'a, T: ToString>(
+    index: usize,
+    name: &str,
+    value: impl Fn(&Achieved) -> Option<T> + 'a,
+) -> Column<'a> {
+    let which = if index == 0 { String::new() } else { format!("_{}", index + 1) };
+    column(format!("workload{which}_{name}"), move |outcome| {
+        value(outcome.workload.as_ref()?.achieved.as_ref()?.parts().get(index)?)
+    })
 }
 
 fn columns(outcomes: &[Outcome]) -> Vec<Column<'_>> {
@@ -46,6 +53,8 @@ fn columns(outcomes: &[Outcome]) -> Vec<Column<'_>> {
     columns.extend(times());
     columns.extend(probes(outcomes));
     columns.extend(amounts());
+    columns.extend(workloads(outcomes));
+    columns.extend(link());
     columns.extend(cpu());
     columns
 }
@@ -174,16 +183,33 @@ fn amounts<'a>() -> Vec<Column<'a>> {
         column("memory_used_mib", |outcome| outcome.memory_mib.used),
         column("memory_requested_mib", |outcome| outcome.memory_mib.requested),
         column("memory_dirtied_mib", |outcome| outcome.memory_mib.dirtied),
-        achieved("workload_rate_mib_s", |done| done.rate_mib_s),
-        achieved("workload_corrupt_pages", |done| done.corrupt_pages),
-        achieved("workload_operations_per_s", |done| done.operations_per_s),
-        achieved("workload_user_percent", |done| done.user_percent),
-        achieved("workload_system_percent", |done| done.system_percent),
-        achieved("workload_wrong_results", |done| done.wrong_results),
-        achieved("workload_longest_gap_ms", |done| done.clock.map(|clock| clock.longest_gap_ms)),
-        achieved("workload_gaps", |done| done.clock.map(|clock| clock.gaps)),
-        achieved("workload_gaps_total_ms", |done| done.clock.map(|clock| clock.gaps_total_ms)),
-        achieved("workload_realtime_jump_ms", |done| done.clock.map(|clock| clock.realtime_jump_ms)),
+    ]
+}
+
+/// What the workloads did, of the case that has most of them.
+fn workloads<'a>(outcomes: &[Outcome]) -> Vec<Column<'a>> {
+    let parts = |outcome: &Outcome| outcome.workload.as_ref().map_or(0, |done| done.asked.parts().len());
+    let most = outcomes.iter().map(parts).max().unwrap_or(0).max(1);
+    (0..most).flat_map(workload).collect()
+}
+
+fn workload<'a>(index: usize) -> Vec<Column<'a>> {
+    vec![
+        achieved(index, "rate_mib_s", |done| done.rate_mib_s),
+        achieved(index, "corrupt_pages", |done| done.corrupt_pages),
+        achieved(index, "operations_per_s", |done| done.operations_per_s),
+        achieved(index, "user_percent", |done| done.user_percent),
+        achieved(index, "system_percent", |done| done.system_percent),
+        achieved(index, "wrong_results", |done| done.wrong_results),
+        achieved(index, "longest_gap_ms", |done| done.clock.map(|clock| clock.longest_gap_ms)),
+        achieved(index, "gaps", |done| done.clock.map(|clock| clock.gaps)),
+        achieved(index, "gaps_total_ms", |done| done.clock.map(|clock| clock.gaps_total_ms)),
+        achieved(index, "realtime_jump_ms", |done| done.clock.map(|clock| clock.realtime_jump_ms)),
+    ]
+}
+
+fn link<'a>() -> Vec<Column<'a>> {
+    vec![
         column("link_rate_mbit", |outcome| outcome.link.rate_mbit),
         column("link_goodput_mbit", |outcome| outcome.link.goodput_mbit),
     ]

@@ -11,6 +11,7 @@ pub(crate) fn asked(workload: &Workload) -> String {
         Workload::MemoryRead(asked) => memory_read(asked),
         Workload::Cpu(Cpu { priority }) => format!("cpu, priority {priority}"),
         Workload::Clock => "clock".into(),
+        Workload::Several { each } => each.iter().map(asked).collect::<Vec<_>>().join(" + "),
     }
 }
 
@@ -56,8 +57,12 @@ fn speed(rate: Rate) -> String {
     }
 }
 
-/// What was achieved, as far as it applies.
+/// What was achieved, as far as it applies; of several workloads one after the other.
 pub(crate) fn achieved(done: &Achieved) -> String {
+    done.parts().iter().map(achieved_of_one).collect::<Vec<_>>().join(" + ")
+}
+
+fn achieved_of_one(done: &Achieved) -> String {
     let percent = |value: Option<f64>, of: &str| value.map(|value| format!("{} % {of}", number(value)));
     let clock = done.clock.map(|clock| {
         format!(
@@ -79,6 +84,7 @@ pub(crate) fn achieved(done: &Achieved) -> String {
         percent(done.system_percent, "in the kernel"),
         clock,
         done.damage(),
+        done.last_words.as_ref().map(|last_words| format!("died: {last_words}")),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
@@ -130,5 +136,8 @@ mod tests {
         let seen = ClockSeen { gaps: 7, ..ClockSeen::default() };
         let said = achieved(&Achieved { clock: Some(seen), ..Achieved::default() });
         assert!(said.contains("7 gaps over 1 ms"), "{said}");
+        let dead = Achieved { last_words: Some("alas".into()), ..Achieved::default() };
+        let said = achieved(&Achieved::of_parts(vec![memory, dead]));
+        assert!(said.contains("MiB/s") && said.ends_with(" + died: alas"), "{said}");
     }
 }

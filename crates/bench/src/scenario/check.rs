@@ -114,6 +114,14 @@ fn value(node: &Node, takes: &'static Takes, path: &str, findings: &mut Findings
             findings.add(node.at, path, wrong_type(takes.expected(), node));
         }
         (Takes::Texts, Value::List(items)) => texts(items, path, findings),
+        (Takes::Each(_), Value::List(items)) if items.is_empty() => {
+            findings.add(node.at, path, impossible(takes.expected(), node));
+        }
+        (Takes::Each(each), Value::List(items)) => {
+            for (index, item) in items.iter().enumerate() {
+                value(item, each, &join(path, &index.to_string()), findings);
+            }
+        }
         (_, Value::List(items)) if items.is_empty() => {
             findings.add(
                 node.at,

@@ -81,14 +81,17 @@ struct Dirtier {
 
 impl Dirtier {
     fn of(workload: Option<&Workload>) -> Self {
-        let Some(dirtied_mib) = workload.and_then(Workload::dirtied_mib) else {
-            return Self { set_mib: 0.0, rate_mib_s: 0.0 };
-        };
-        let rate_mib_s = match workload.and_then(Workload::rate) {
-            Some(Rate::MibPerSecond(rate)) => rate,
-            Some(Rate::Full) | None => f64::INFINITY,
-        };
-        Self { set_mib: f64::from(dirtied_mib), rate_mib_s }
+        let parts = workload.map(Workload::parts).unwrap_or_default();
+        let dirtying = parts.iter().filter_map(|part| Some((part.dirtied_mib()?, part.rate()?)));
+        let mut all = Self { set_mib: 0.0, rate_mib_s: 0.0 };
+        for (dirtied_mib, rate) in dirtying {
+            all.set_mib += f64::from(dirtied_mib);
+            all.rate_mib_s += match rate {
+                Rate::MibPerSecond(rate) => rate,
+                Rate::Full => f64::INFINITY,
+            };
+        }
+        all
     }
 }
 

@@ -40,12 +40,14 @@ pub(super) enum Takes {
     Flag,
     /// A list of texts: by nature, so that only a list of such lists multiplies.
     Texts,
+    /// A list of which each entry takes this: by nature, so that it does not multiply.
+    Each(&'static Takes),
     /// Anything without parts.
     Scalar,
 }
 
 /// One of the kinds of a tagged table.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Variant {
     pub(super) kind: &'static str,
     pub(super) keys: &'static [Key],
@@ -137,7 +139,24 @@ const TRIALS: &[Key] = &[
     key("settle_s", number("seconds", 0.0, HOUR_S)),
 ];
 
-const WORKLOADS: &[Variant] = &[
+/// Each kind of work, and several of them at once.
+const WORKLOADS: &[Variant] = &{
+    let mut all = [SEVERAL; WORK.len() + 1];
+    let mut index = 0;
+    while index < WORK.len() {
+        all[index] = WORK[index];
+        index += 1;
+    }
+    all
+};
+
+const SEVERAL: Variant = Variant {
+    kind: "several",
+    keys: &[key("each", Takes::Each(&Takes::Tagged { variants: WORK, optional: false }))],
+    required: &["each"],
+};
+
+const WORK: &[Variant] = &[
     Variant {
         kind: "memory-write",
         keys: &[
@@ -186,7 +205,7 @@ impl Takes {
         let mut keys: Box<dyn Iterator<Item = &Key>> = match self {
             Self::Table(keys) | Self::Switch(keys) => Box::new(keys.iter()),
             Self::Tagged { variants, .. } => Box::new(variants.iter().flat_map(|variant| variant.keys)),
-            Self::Map(each) => return Some(each),
+            Self::Map(each) | Self::Each(each) => return Some(each),
             _ => return None,
         };
         keys.find(|key| key.name == name).map(|key| &key.takes)
@@ -210,6 +229,7 @@ impl Takes {
             Self::Text | Self::AnyText => "text".into(),
             Self::Flag => "true or false".into(),
             Self::Texts => "a list of texts".into(),
+            Self::Each(each) => format!("a list, each of its entries {}", each.expected()),
             Self::Scalar => "a number, text, true or false".into(),
         }
     }

@@ -89,15 +89,25 @@ pub(super) fn dials(settings: &Table) -> Vec<Dial> {
 fn collect(table: &Table, takes: &Takes, path: &mut Vec<String>, dials: &mut Vec<Dial>) {
     for (key, node) in table {
         path.push(key.clone());
-        let entry = takes.entry(key);
-        match (&node.value, entry) {
-            (Value::Table(table), Some(entry)) => collect(table, entry, path, dials),
-            (Value::List(values), entry) if multiplies(values, entry) => {
-                dials.push(Dial { path: path.clone(), at: node.at, values: values.clone() });
-            }
-            _ => {}
-        }
+        collect_node(node, takes.entry(key), path, dials);
         path.pop();
+    }
+}
+
+fn collect_node(node: &Node, takes: Option<&Takes>, path: &mut Vec<String>, dials: &mut Vec<Dial>) {
+    match (&node.value, takes) {
+        (Value::Table(table), Some(takes)) => collect(table, takes, path, dials),
+        (Value::List(items), Some(Takes::Each(each))) => {
+            for (index, item) in items.iter().enumerate() {
+                path.push(index.to_string());
+                collect_node(item, Some(each), path, dials);
+                path.pop();
+            }
+        }
+        (Value::List(values), takes) if multiplies(values, takes) => {
+            dials.push(Dial { path: path.clone(), at: node.at, values: values.clone() });
+        }
+        _ => {}
     }
 }
 
@@ -143,10 +153,22 @@ fn put(table: &mut Table, path: &[String], value: &Node) {
             table.insert(key.clone(), value.clone());
         }
         [key, rest @ ..] => {
-            if let Some(Node { value: Value::Table(inner), .. }) = table.get_mut(key) {
-                put(inner, rest, value);
+            if let Some(node) = table.get_mut(key) {
+                put_below(node, rest, value);
             }
         }
+    }
+}
+
+fn put_below(node: &mut Node, path: &[String], value: &Node) {
+    match (&mut node.value, path) {
+        (Value::Table(inner), path) => put(inner, path, value),
+        (Value::List(items), [index, rest @ ..]) => {
+            if let Some(item) = index.parse().ok().and_then(|index: usize| items.get_mut(index)) {
+                put_below(item, rest, value);
+            }
+        }
+        _ => {}
     }
 }
 
@@ -167,6 +189,7 @@ fn table_json(table: &Table, takes: &Takes) -> Json {
 fn node_json(node: &Node, takes: &Takes) -> Json {
     match (takes, &node.value) {
         (takes, Value::Table(table)) => table_json(table, takes),
+        (Takes::Each(each), Value::List(items)) => items.iter().map(|item| node_json(item, each)).collect(),
         (Takes::Switch(_), Value::Leaf(Leaf::Bool(true))) => Json::Object(serde_json::Map::new()),
         (Takes::Switch(_) | Takes::Tagged { .. }, Value::Leaf(Leaf::Bool(false))) => Json::Null,
         (Takes::NumberOr { word: "none", .. }, Value::Leaf(Leaf::Text(_))) => Json::Null,

@@ -31,10 +31,11 @@ pub(super) fn case(name: &str, at: usize, cell: &Cell, findings: &mut Findings) 
         }
     };
     let broken = broken_rules(&case);
-    for (path, kind) in &broken {
-        findings.add(place(cell, path, at), *path, kind.clone());
+    let is_whole = broken.is_empty();
+    for (path, kind) in broken {
+        findings.add(place(cell, &path, at), path, kind);
     }
-    broken.is_empty().then_some(case)
+    is_whole.then_some(case)
 }
 
 /// A case, or where it is to run as a pair (Hu et al., section 3.4) two: with its probes and without, which shows the
@@ -52,11 +53,16 @@ pub(super) fn pair(case: Case) -> Vec<Case> {
 }
 
 /// The rules a case breaks, each with the setting to blame.
-fn broken_rules(case: &Case) -> Vec<(&'static str, ProblemKind)> {
-    let mut broken = Vec::new();
+fn broken_rules(case: &Case) -> Vec<(String, ProblemKind)> {
+    let mut broken = broken_by_settings(case);
     if let Some(workload) = &case.workload {
         broken.extend(broken_by_workload(workload, case.vm.memory_mib));
     }
+    broken
+}
+
+fn broken_by_settings(case: &Case) -> Vec<(String, ProblemKind)> {
+    let mut broken = Vec::new();
     if matches!(case.strategy, Strategy::Hybrid { after_passes: None, after_s: None, .. }) {
         broken.push(("strategy", missing("after_passes or after_s: when to switch to post-copy")));
     }
@@ -78,35 +84,55 @@ fn broken_rules(case: &Case) -> Vec<(&'static str, ProblemKind)> {
         }
         _ => {}
     }
-    broken
+    broken.into_iter().map(|(path, kind): (&str, _)| (path.to_owned(), kind)).collect()
 }
 
 /// The rules a workload breaks in a guest of so much memory.
-fn broken_by_workload(workload: &Workload, memory_mib: u32) -> Vec<(&'static str, ProblemKind)> {
+fn broken_by_workload(workload: &Workload, memory_mib: u32) -> Vec<(String, ProblemKind)> {
+    let room_mib = memory_mib.saturating_sub(GUEST_OWN_MIB);
+    let room = format!(
+        "at most {room_mib} MiB (vm.memory_mib = {memory_mib}, less {GUEST_OWN_MIB} for the guest itself)"
+    );
+    let parts = workload.parts().iter().enumerate().flat_map(|(index, part)| {
+        let table = match workload {
+            Workload::Several { .. } => format!("workload.each.{index}"),
+            _ => "workload".into(),
+        };
+        let of_part = broken_by_part(part, room_mib, &room);
+        of_part.into_iter().map(move |(key, kind)| (format!("{table}.{key}"), kind))
+    });
+    let mut broken: Vec<_> = parts.collect();
+    let all_mib = workload.allocated_mib().unwrap_or(0);
+    if broken.is_empty() && all_mib > room_mib {
+        let expected = format!("allocations of {room}");
+        let found = format!("{all_mib} MiB in all");
+        broken.push(("workload.each".into(), ProblemKind::Impossible { expected, found }));
+    }
+    broken
+}
+
+/// The rules that one workload breaks, each with the key to blame.
+fn broken_by_part(workload: &Workload, room_mib: u32, room: &str) -> Vec<(&'static str, ProblemKind)> {
     let mut broken = Vec::new();
-    let mut impossible = |path, expected: String, found: u32| {
-        broken.push((path, ProblemKind::Impossible { expected, found: found.to_string() }));
+    let mut impossible = |key, expected: String, found: u32| {
+        broken.push((key, ProblemKind::Impossible { expected, found: found.to_string() }));
     };
     if let (Some(allocated_mib), Some(working_set_mib)) =
         (workload.allocated_mib(), workload.working_set_mib())
     {
-        let room_mib = memory_mib.saturating_sub(GUEST_OWN_MIB);
-        let room = format!(
-            "at most {room_mib} MiB (vm.memory_mib = {memory_mib}, less {GUEST_OWN_MIB} for the guest itself)"
-        );
         if working_set_mib > room_mib {
-            impossible("workload.working_set_mib", room, working_set_mib);
+            impossible("working_set_mib", room.to_owned(), working_set_mib);
         } else if allocated_mib > room_mib {
-            impossible("workload.allocated_mib", room, allocated_mib);
+            impossible("allocated_mib", room.to_owned(), allocated_mib);
         } else if allocated_mib < working_set_mib {
-            let least = format!("at least {working_set_mib} MiB, as workload.working_set_mib is part of it");
-            impossible("workload.allocated_mib", least, allocated_mib);
+            let least = format!("at least {working_set_mib} MiB, as working_set_mib is part of it");
+            impossible("allocated_mib", least, allocated_mib);
         }
     }
     if let Workload::MemoryWrite(asked) = workload
         && !asked.bytes_per_page.is_multiple_of(8)
     {
-        impossible("workload.bytes_per_page", "a multiple of 8".into(), asked.bytes_per_page);
+        impossible("bytes_per_page", "a multiple of 8".into(), asked.bytes_per_page);
     }
     broken
 }
@@ -138,6 +164,15 @@ fn wrong_for_kind(node: &Node, variants: &[Variant], path: &str) -> Vec<(String,
             wrong.push((format!("{path}.{name}"), ProblemKind::KeyOfOtherKind { kind: kind.into(), known }));
         }
     }
+    for key in variant.keys {
+        if let (Takes::Each(Takes::Tagged { variants, .. }), Some(Value::List(items))) =
+            (&key.takes, entries.get(key.name).map(|node| &node.value))
+        {
+            for (index, item) in items.iter().enumerate() {
+                wrong.extend(wrong_for_kind(item, variants, &format!("{path}.{}.{index}", key.name)));
+            }
+        }
+    }
     for name in variant.required.iter().filter(|name| !entries.contains_key(**name)) {
         wrong.push((path.into(), missing(&format!("{name}, which kind \"{kind}\" needs"))));
     }
@@ -153,17 +188,19 @@ fn variant_of<'a>(entries: &Table, variants: &'a [Variant]) -> Option<&'a Varian
 
 /// Where a setting stands; for one that does not, the innermost table around it, at last the case itself.
 fn place(cell: &Cell, path: &str, case_at: usize) -> usize {
-    let mut table = &cell.settings;
-    let mut at = case_at;
-    for key in path.split('.') {
-        let Some(node) = table.get(key) else { break };
-        at = node.at;
-        match &node.value {
-            Value::Table(inner) => table = inner,
-            _ => break,
-        }
+    let mut keys = path.split('.');
+    let first = keys.next().and_then(|key| cell.settings.get(key));
+    let Some(mut node) = first else { return case_at };
+    for key in keys {
+        let below = match &node.value {
+            Value::Table(table) => table.get(key),
+            Value::List(items) => key.parse().ok().and_then(|index: usize| items.get(index)),
+            Value::Leaf(_) => None,
+        };
+        let Some(below) = below else { break };
+        node = below;
     }
-    at
+    node.at
 }
 
 fn missing(expected: &str) -> ProblemKind {

@@ -276,7 +276,55 @@ fn the_keys_are_those_of_the_records_types() {
         Workload::Cpu(Cpu { priority: 1 }),
         Workload::Clock,
     ];
-    same_variants(&workloads.map(|workload| serde_json::to_value(workload).unwrap()), known("workload"));
+    let several = Workload::Several { each: workloads.to_vec() };
+    let mut workloads = workloads.map(|workload| serde_json::to_value(workload).unwrap()).to_vec();
+    same_variants(&workloads, known("workload").entry("each").unwrap().entry("0").unwrap());
+    workloads.push(serde_json::to_value(several).unwrap());
+    same_variants(&workloads, known("workload"));
+}
+
+#[test]
+fn several_workloads_are_a_list_that_does_not_multiply_but_lists_in_its_tables_do() {
+    let several = |memory: &str| {
+        format!(
+            "workload = {{ kind = \"several\", each = [ {{ kind = \"cpu\", priority = 1 }}, \
+             {{ kind = \"memory-write\", {memory} }} ] }}"
+        )
+    };
+    let cases = parse(&one_case("", &several("working_set_mib = [16, 64], rate_mib_s = 20"))).cases;
+    let titles: Vec<String> = cases.iter().map(Case::title).collect();
+    assert_eq!(titles, ["c 16", "c 64"]);
+    let memory = MemoryWrite::new(64, Rate::MibPerSecond(20.0));
+    let each = vec![Workload::Cpu(Cpu { priority: 1 }), Workload::MemoryWrite(memory)];
+    assert_eq!(cases[1].workload, Some(Workload::Several { each }));
+    assert_eq!(cases[1].dials.keys().collect::<Vec<_>>(), ["working_set_mib"]);
+
+    let wrong = [
+        several("working_set_mib = 449"),
+        several("working_set_mib = 8, priority = 2"),
+        several("rate_mib_s = 3"),
+        several("working_set_mib = 8, rate = 3"),
+        several("working_set_mib = 300 }, { kind = \"memory-read\", working_set_mib = 200"),
+        several("working_set_mib = 8 }, { kind = \"several\", each = []"),
+        several("working_set_mib = 8 }, false, [1], {"),
+        "workload = { kind = \"several\" }".into(),
+        "workload = { kind = \"several\", each = [] }".into(),
+        "workload = { kind = \"several\", each = \"cpu\" }".into(),
+    ];
+    insta::assert_snapshot!(wrong.map(|text| errors(&one_case("", &text)) + "\n").concat(), @r#"
+    s.toml:5: workload.each.1.working_set_mib: expected at most 448 MiB (vm.memory_mib = 512, less 64 for the guest itself), found 449
+    s.toml:5: workload.each.1.priority: unknown key for kind "memory-write", expected one of: working_set_mib, allocated_mib, rate_mib_s, bytes_per_page, pattern, compressibility_percent
+    s.toml:5: workload.each.1: missing, expected working_set_mib, which kind "memory-write" needs
+    s.toml:5: workload.each.1.rate: unknown key, expected one of: kind, working_set_mib, allocated_mib, rate_mib_s, bytes_per_page, pattern, compressibility_percent, priority
+    s.toml:5: workload.each: expected allocations of at most 448 MiB (vm.memory_mib = 512, less 64 for the guest itself), found 500 MiB in all
+    s.toml:5: workload.each.2.kind: expected one of "memory-write", "memory-read", "cpu", "clock", found "several"
+    s.toml:5: workload.each.2.each: unknown key, expected one of: kind, working_set_mib, allocated_mib, rate_mib_s, bytes_per_page, pattern, compressibility_percent, priority
+    s.toml:5: workload.each.2: expected a table as in { kind = "memory-write" }, found false
+    s.toml:5: workload.each.3: expected a table as in { kind = "memory-write" }, found a list
+    s.toml:5: workload: missing, expected each, which kind "several" needs
+    s.toml:5: workload.each: expected a list, each of its entries a table as in { kind = "memory-write" }, found an empty list
+    s.toml:5: workload.each: expected a list, each of its entries a table as in { kind = "memory-write" }, found "cpu"
+    "#);
 }
 
 /// Asserts that a serialized record and what the scenario's keys take have the same names, all the way down.
@@ -342,6 +390,7 @@ fn documented(name: &str, takes: &Takes) {
                 variant.keys.iter().for_each(|key| documented(key.name, &key.takes));
             }
         }
+        Takes::Each(each) => documented(name, each),
         _ => {}
     }
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use dunlin_clock::{Deadline, now_ns};
@@ -78,12 +79,30 @@ impl Guest {
         Ok(Self { id, spec, source, address, agent, _taps: taps })
     }
 
+    /// Starts all that the workload is made of, one after the other.
     pub(crate) fn start_workload(&self, workload: &Workload) -> Result<()> {
-        Ok(self.agent.start_workload(workload, WORKLOAD_LIMIT)?)
+        for (job, part) in (0..).zip(workload.parts()) {
+            self.agent.start_workload(job, part, WORKLOAD_LIMIT)?;
+        }
+        Ok(())
     }
 
-    pub(crate) fn stop_workload(&self) -> Result<Achieved> {
-        Ok(self.agent.stop_workload(WORKLOAD_LIMIT)?)
+    /// Ends it all at once, so that no part has the guest for itself, and says what each did. What died has its last
+    /// words.
+    pub(crate) fn stop_workload(&self, workload: &Workload) -> Result<Achieved> {
+        let mut parts: Vec<_> = workload.parts().iter().map(|_| Ok(Achieved::default())).collect();
+        thread::scope(|scope| {
+            for (job, part) in (0..).zip(&mut parts) {
+                scope.spawn(move || *part = self.agent.stop_workload(job, WORKLOAD_LIMIT));
+            }
+        });
+        let told = parts.into_iter().map(|part| match part {
+            Err(GuestError::Refused { what }) => {
+                Ok(Achieved { last_words: Some(what), ..Achieved::default() })
+            }
+            part => part,
+        });
+        Ok(Achieved::of_parts(told.collect::<Result<_, _>>()?))
     }
 
     /// Talks to the agent where the VM runs now.

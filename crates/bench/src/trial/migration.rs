@@ -169,10 +169,11 @@ impl Run<'_> {
     ) -> Result<Option<String>> {
         let at = if place == Place::Destination { &destination } else { &guest.source };
         guest.tell_memory(at, Moment::After, self.trial.case, journal)?;
-        let mut damage = None;
-        if self.trial.case.workload.is_some() {
-            let achieved = guest.stop_workload()?;
+        let (mut damage, mut death) = (None, None);
+        if let Some(workload) = &self.trial.case.workload {
+            let achieved = guest.stop_workload(workload)?;
             damage = achieved.damage();
+            death = achieved.death().map(str::to_owned);
             let reported = EventKind::WorkloadReported { achieved };
             journal.keep(&event(Some(at.host()), Some(&guest.id), reported))?;
         }
@@ -180,7 +181,10 @@ impl Run<'_> {
         destination.quit(QUIT_LIMIT)?;
         drop(destination);
         journal.drain()?;
-        Ok(damage)
+        match (damage, death) {
+            (None, Some(last_words)) => Err(BenchError::WorkloadDied { last_words }),
+            (damage, _) => Ok(damage),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use crate::chart::{Dot, Missing, Rule, Scatter, Series, scatter};
 use crate::format::{ABSENT, megabytes, number};
 use crate::sweep::{Law, Sweep, sweeps};
 use crate::words::Downtime;
+use crate::workload::asked;
 
 /// Beyond this "KVM is unable to finish", at the default settings of 2013 (Hu et al., section 4.2.3.1).
 const PAPER_MIB: f64 = 32.0;
@@ -120,7 +121,7 @@ fn legend(downtimes: &[Downtime]) -> Markup {
 
 /// What workloads achieved of the rate asked for; nothing where none had a rate.
 pub(super) fn rates(rows: &[CaseRow]) -> Markup {
-    let paced: Vec<(&CaseRow, f64)> = rows.iter().filter_map(|row| Some((row, asked_mib_s(row)?))).collect();
+    let paced: Vec<Paced> = rows.iter().flat_map(Paced::of).collect();
     html! {
         @if !paced.is_empty() {
             section {
@@ -133,7 +134,7 @@ pub(super) fn rates(rows: &[CaseRow]) -> Markup {
                                 th scope="col" class="n" { (name) }
                             }
                         } }
-                        tbody { @for (row, asked) in paced { (rate(row, asked)) } }
+                        tbody { @for paced in paced { (rate(&paced)) } }
                     }
                 }
                 p class="note" {
@@ -145,20 +146,43 @@ pub(super) fn rates(rows: &[CaseRow]) -> Markup {
     }
 }
 
-fn asked_mib_s(row: &CaseRow) -> Option<f64> {
-    match row.outcomes.first()?.workload.as_ref()?.asked.rate()? {
-        Rate::MibPerSecond(rate) => Some(rate),
-        Rate::Full => None,
+/// One of a case's workloads that has a rate to keep.
+struct Paced<'a> {
+    row: &'a CaseRow<'a>,
+    /// Which of the case's workloads.
+    index: usize,
+    /// Its name where it is one of several.
+    name: Option<String>,
+    asked_mib_s: f64,
+}
+
+impl<'a> Paced<'a> {
+    fn of(row: &'a CaseRow<'a>) -> Vec<Self> {
+        let done = row.outcomes.first().and_then(|outcome| outcome.workload.as_ref());
+        let parts = done.map(|done| done.asked.parts()).unwrap_or_default();
+        let paced = parts.iter().enumerate().filter_map(|(index, part)| {
+            let Some(Rate::MibPerSecond(asked_mib_s)) = part.rate() else { return None };
+            let name = (parts.len() > 1).then(|| asked(part));
+            Some(Self { row, index, name, asked_mib_s })
+        });
+        paced.collect()
+    }
+
+    /// What it achieved in each trial that said it.
+    fn achieved_mib_s(&self) -> impl Iterator<Item = f64> {
+        self.row.outcomes.iter().filter_map(|outcome| {
+            let achieved = outcome.workload.as_ref()?.achieved.as_ref()?;
+            achieved.parts().get(self.index)?.rate_mib_s
+        })
     }
 }
 
-fn rate(row: &CaseRow, asked_mib_s: f64) -> Markup {
-    let achieved = row.outcomes.iter().filter_map(|outcome| outcome.workload.as_ref()?.achieved.as_ref());
-    let achieved = Spread::of(achieved.filter_map(|achieved| achieved.rate_mib_s));
+fn rate(paced: &Paced) -> Markup {
+    let achieved = Spread::of(paced.achieved_mib_s());
     html! {
         tr {
-            th scope="row" { (row.title) }
-            td class="n" { (number(asked_mib_s)) }
+            th scope="row" { (paced.row.title) @if let Some(name) = &paced.name { " " small { (name) } } }
+            td class="n" { (number(paced.asked_mib_s)) }
             td class="n" {
                 @if let Some(achieved) = achieved {
                     (number(achieved.median))
@@ -166,7 +190,7 @@ fn rate(row: &CaseRow, asked_mib_s: f64) -> Markup {
                 } @else { (ABSENT) }
             }
             td class="n" {
-                @if let Some(achieved) = achieved { (number(achieved.median / asked_mib_s * 100.0)) } @else { (ABSENT) }
+                @if let Some(achieved) = achieved { (number(achieved.median / paced.asked_mib_s * 100.0)) } @else { (ABSENT) }
             }
         }
     }

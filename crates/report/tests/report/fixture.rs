@@ -222,7 +222,7 @@ fn outcome(case: &Case, trial: u32, id: &TrialId, plan: &Plan) -> Outcome {
         workload: plan.dirty_mib.map(|mib| WorkloadOutcome {
             asked: Workload::MemoryWrite(MemoryWrite::new(mib, dunlin_record::Rate::Full)),
             achieved: Some(Achieved {
-                elapsed_s: 3.2,
+                elapsed_s: Some(3.2),
                 rate_mib_s: Some(612.5),
                 passes: Some(40),
                 corrupt_pages: Some(0),
