@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Workload;
+use crate::{Switch, Workload};
 
 /// One cell of a scenario's matrix, every default filled in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -24,6 +24,9 @@ pub struct Case {
     pub qemu: HypervisorSettings,
     /// The testbed's networks.
     pub link: Links,
+    /// The switch of the migration network.
+    #[serde(default)]
+    pub switch: Switch,
     /// The outside observers.
     pub probes: Probes,
     /// What the guest does during the migration; nothing if empty.

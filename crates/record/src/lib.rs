@@ -14,6 +14,7 @@ mod outcome;
 mod response;
 mod run_folder;
 mod series;
+mod switch;
 mod workload;
 
 pub use case::{
@@ -29,11 +30,12 @@ pub use ids::{HostId, TrialId, VmId};
 pub use journal::Journal;
 pub use outcome::{
     AnsweredBy, CaseLabel, DowntimeMs, Flag, HypervisorLabel, Iteration, LinkOutcome, MemoryMib, Outage,
-    Outcome, PhasesMs, ProbeOutcome, WireBytes, WorkloadOutcome, outcome_schema,
+    Outcome, PhasesMs, ProbeOutcome, SwitchBytes, WireBytes, WorkloadOutcome, outcome_schema,
 };
 pub use response::{ResponsePhases, Responses};
 pub use run_folder::{HostFingerprint, RunFolder, RunInfo, SkippedCase, TrialRecord};
 pub use series::{ABSENT, Column, Series, SeriesWriter, read_series, shapes};
+pub use switch::{Snmp, SnmpAuth, SnmpPrivacy, Switch};
 pub use workload::{Achieved, ClockSeen, Cpu, MemoryRead, MemoryWrite, Pattern, Rate, Workload};
 
 /// The version of the run folder's format. Raised when a reader of the old one would misread the new one.

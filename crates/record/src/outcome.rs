@@ -49,6 +49,9 @@ pub struct Outcome {
     pub probes: BTreeMap<String, ProbeOutcome>,
     /// Bytes of the migration's own flows on the wire, Ethernet headers included.
     pub wire_bytes: Option<WireBytes>,
+    /// The same as a managed switch counted them; absent where none was asked, or its word cannot be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wire_bytes_snmp: Option<SwitchBytes>,
     /// Bytes of memory the hypervisor says it sent.
     pub ram_bytes: Option<i64>,
     /// One entry a pass over the memory.
@@ -122,6 +125,12 @@ pub enum Flag {
     WorkloadBelowRate,
     /// The workload found pages with a content it had not written. The gravest of all.
     CorruptMemory,
+    /// The switch did not answer when it mattered: its counters are not known.
+    SwitchSilent,
+    /// The switch's counters were reset, or may have wrapped unseen, during the migration: they are not used.
+    SwitchCountersReset,
+    /// The switch's counters and those of the host's interface differ by more than frames explain.
+    SwitchDisagrees,
     /// The record breaks off.
     RecordTruncated,
 }
@@ -202,6 +211,27 @@ pub struct WireBytes {
     pub source_tx: i64,
     /// Received by the source.
     pub source_rx: i64,
+}
+
+/// Bytes at the switch's port to the source, by the switch's own counters, from its last word before the migrate command
+/// to its last word of the settle time.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SwitchBytes {
+    /// Sent by the source: `ifHCInOctets` of its port.
+    pub source_tx: i64,
+    /// Received by the source: `ifHCOutOctets` of its port.
+    pub source_rx: i64,
+    /// How finely the counters tell the time, in ms: the longest that they stood still while bytes passed. What is asked
+    /// more rarely, or refreshed more rarely by the switch, is not seen sooner.
+    pub granularity_ms: Option<f64>,
+    /// How far `source_tx` is from what the host's own interface counted in the same time, in percent of that.
+    pub difference_percent: Option<f64>,
+    /// Questions in that time.
+    pub asked: u64,
+    /// Of these, not answered.
+    pub unanswered: u64,
+    /// 64, or 32 where the switch has no others.
+    pub counter_bits: u32,
 }
 
 /// One pass over the memory.

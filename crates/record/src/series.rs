@@ -55,6 +55,19 @@ pub mod shapes {
         ("tx_packets", "packets"),
         ("rx_packets", "packets"),
     ];
+    /// `switch-<host>-migration`: what a managed switch says (SNMP) of its port to the host, as seen from the switch. A
+    /// question that was not answered is a row with no more than `asked_ns`. `counter_bits`: 32 or 64, where the
+    /// counters start anew; `uptime_cs`: since the agent's start (`sysUpTime`); `discontinuity_cs`: the uptime at which
+    /// the port's counters were last reset (`ifCounterDiscontinuityTime`).
+    pub const SWITCH: Shape = &[
+        ("asked_ns", "ns"),
+        ("answered_ns", "ns"),
+        ("in_bytes", "bytes"),
+        ("out_bytes", "bytes"),
+        ("counter_bits", "1"),
+        ("uptime_cs", "cs"),
+        ("discontinuity_cs", "cs"),
+    ];
     /// `<vm>-progress`: the hypervisor's own counters at the source.
     pub const PROGRESS: Shape = &[
         ("t_ns", "ns"),

@@ -7,6 +7,7 @@
 //!                └── bench ───┘                      the network namespace of the process that owns the lab
 //! ```
 
+mod managed_switch;
 mod wiring;
 
 use std::fs;
@@ -24,12 +25,15 @@ use crate::bootstrap::{Inside, SCRATCH};
 use crate::namespace::Namespace;
 use crate::netlink::{Netlink, Shape};
 use crate::{Host, LabHost, MacAddress, Network, Relay, Result, TestbedError, device, fingerprint, sysctl};
+pub use managed_switch::ManagedSwitch;
 use wiring::{Cable, Place};
 
 /// The hosts' names and the last byte of their addresses.
 const HOSTS: [(&str, u8); 2] = [("host-a", 11), ("host-b", 12)];
 /// The last byte of the bench's addresses.
 const BENCH: u8 = 1;
+/// The last byte of the switch's address on the service network, where it can be managed.
+const SWITCH: u8 = 2;
 /// The last byte of the first VM's address.
 const FIRST_VM: u8 = 100;
 /// Every network's prefix.
@@ -62,6 +66,7 @@ pub struct Lab {
     // First, so that all processes have ended before the relays go.
     _remains: Remains,
     hosts: [Arc<LabHost>; 2],
+    switch: Namespace,
     injector: Option<Relay>,
     /// Kept alive for the links they carry.
     _relays: Vec<Relay>,
@@ -88,7 +93,7 @@ impl Lab {
             sysctl::settle(namespace)?;
             Netlink::open(namespace)?.set_up("lo")?;
         }
-        wiring::add_switch_bridges(&switch)?;
+        wiring::add_switch_bridges(&switch, &congestion_control)?;
 
         let netem = Netlink::open(&switch)?.has_netem()?;
         let mut relays = Vec::new();
@@ -115,7 +120,7 @@ impl Lab {
         wiring::introduce(bench, &places, &HOSTS.map(|(_, last)| last))?;
 
         let hosts = make_hosts(places, spec, &congestion_control)?;
-        let lab = Self { _remains: remains, hosts, injector, _relays: relays, congestion_control };
+        let lab = Self { _remains: remains, hosts, switch, injector, _relays: relays, congestion_control };
         lab.wait_until_reachable()?;
         Ok(lab)
     }
@@ -124,6 +129,13 @@ impl Lab {
     #[must_use]
     pub fn hosts(&self) -> &[Arc<LabHost>; 2] {
         &self.hosts
+    }
+
+    /// The name of the switch's port to a host on a network; absent where the host is not of this lab.
+    #[must_use]
+    pub fn switch_port(&self, host: &HostId, network: Network) -> Option<String> {
+        let (_, last) = HOSTS.iter().find(|(name, _)| *name == host.as_str())?;
+        Some(wiring::port(network, *last))
     }
 
     /// The bench's address on a network.

@@ -1,10 +1,8 @@
 //! A host of the lab: a network namespace of the process that owns the lab.
-#![expect(unsafe_code, reason = "a program enters the host's namespace between fork and exec")]
 
 use std::ffi::OsString;
 use std::fs::File;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -13,7 +11,6 @@ use std::time::Duration;
 
 use dunlin_clock::Deadline;
 use dunlin_record::{HostFingerprint, HostId};
-use nix::sched::{CloneFlags, setns};
 
 use crate::namespace::Namespace;
 use crate::netlink::Netlink;
@@ -45,7 +42,7 @@ impl LabHost {
     pub fn spawn_piped(&self, program: &Path, args: &[OsString]) -> Result<Child> {
         let mut command = Command::new(program);
         command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
-        self.spawn(command)
+        self.namespace.spawn(command)
     }
 
     /// Does work in the host's network namespace, on a thread made for it. Sockets made there stay there.
@@ -60,20 +57,6 @@ impl LabHost {
     #[must_use]
     pub fn namespace_path(&self) -> PathBuf {
         self.namespace.path()
-    }
-
-    fn spawn(&self, mut command: Command) -> Result<Child> {
-        let namespace = self.namespace.as_fd().as_raw_fd();
-        let enter = move || {
-            // SAFETY: the descriptor is the parent's open namespace, which the fork has copied.
-            let namespace = unsafe { BorrowedFd::borrow_raw(namespace) };
-            setns(namespace, CloneFlags::CLONE_NEWNET)?;
-            Ok(())
-        };
-        // SAFETY: after the fork this only makes a system call.
-        unsafe { command.pre_exec(enter) };
-        let program = command.get_program().to_owned();
-        command.spawn().map_err(TestbedError::io(format!("start {} on {}", program.display(), self.id)))
     }
 }
 
@@ -104,7 +87,7 @@ impl Host for LabHost {
             .stdout(create(&launch.stdout)?)
             .stderr(create(&launch.stderr)?)
             .process_group(0);
-        self.spawn(command).map(Process::new)
+        self.namespace.spawn(command).map(Process::new)
     }
 
     fn connect(&self, socket: &Path, limit: Duration) -> Result<UnixStream> {

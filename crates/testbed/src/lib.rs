@@ -27,7 +27,7 @@ pub use error::{Result, TestbedError};
 pub use goodput::{Goodput, measure_goodput};
 pub use helper::{Helper, HelperTask, serve_helper};
 pub use host::{Host, Launch, Network};
-pub use lab::{Lab, LabSpec};
+pub use lab::{Lab, LabSpec, ManagedSwitch};
 pub use lab_host::LabHost;
 pub use mac_address::MacAddress;
 pub use process::Process;

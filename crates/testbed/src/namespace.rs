@@ -1,8 +1,11 @@
 //! Network namespaces: made under a name, entered only by threads and processes that end in them.
+#![expect(unsafe_code, reason = "a program enters its namespace between fork and exec")]
 
 use std::fs::{self, File};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -58,6 +61,21 @@ impl Namespace {
                 .map_err(TestbedError::errno(format!("enter the network namespace {}", self.name)))?;
             work()
         })
+    }
+
+    /// Starts a program inside.
+    pub(crate) fn spawn(&self, mut command: Command) -> Result<Child> {
+        let namespace = self.as_fd().as_raw_fd();
+        let enter = move || {
+            // SAFETY: the descriptor is the parent's open namespace, which the fork has copied.
+            let namespace = unsafe { BorrowedFd::borrow_raw(namespace) };
+            setns(namespace, CloneFlags::CLONE_NEWNET)?;
+            Ok(())
+        };
+        // SAFETY: after the fork this only makes a system call.
+        unsafe { command.pre_exec(enter) };
+        let program = command.get_program().to_owned();
+        command.spawn().map_err(TestbedError::io(format!("start {} on {}", program.display(), self.name)))
     }
 }
 

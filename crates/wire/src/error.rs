@@ -1,6 +1,7 @@
 //! What can go wrong while watching a wire.
 
 use std::io;
+use std::net::SocketAddr;
 
 /// A result of watching a wire.
 pub type Result<T, E = WireError> = std::result::Result<T, E>;
@@ -26,6 +27,32 @@ pub enum WireError {
         what: String,
         /// What is wrong with it.
         why: String,
+    },
+    /// An SNMP agent did not do what it was asked.
+    #[error("cannot {doing} the SNMP agent at {agent}: {why}")]
+    Snmp {
+        /// What was being done, as in "list the ports of".
+        doing: &'static str,
+        /// Where it is.
+        agent: SocketAddr,
+        /// Why not.
+        why: String,
+    },
+    /// A secret is not where it should be.
+    #[error("the {what} should be in the environment variable {variable}, which is not set")]
+    Secret {
+        /// Whose or what for.
+        what: &'static str,
+        /// Where it should be.
+        variable: String,
+    },
+    /// A secret is too short to be one.
+    #[error("the {what} has less than {characters} characters, which SNMP does not allow")]
+    ShortSecret {
+        /// Whose or what for.
+        what: &'static str,
+        /// The least.
+        characters: usize,
     },
     /// The thread of a record panicked.
     #[error("the thread {thread} died")]

@@ -24,6 +24,11 @@ pub(crate) trait Source: Send + 'static {
     /// The cadence.
     const PERIOD_NS: i64;
 
+    /// The cadence where it is not the same for all.
+    fn period_ns(&self) -> i64 {
+        Self::PERIOD_NS
+    }
+
     /// Appends the rows there are now.
     fn read(&mut self, rows: &mut Vec<i64>) -> Result<()>;
 
@@ -42,6 +47,7 @@ impl Recording {
 
 fn run<S: Source>(mut source: S, mut sink: RowSink, ending: &Cancel) -> Result<Summary> {
     let mut rows = Vec::new();
+    let period_ns = source.period_ns();
     let mut due_ns = now_ns();
     let mut hand_on_ns = due_ns + BATCH_NS;
     loop {
@@ -59,7 +65,7 @@ fn run<S: Source>(mut source: S, mut sink: RowSink, ending: &Cancel) -> Result<S
             return source.summary();
         }
         // A reading that comes late is not made up for: the next one is at the next multiple of the period.
-        due_ns += S::PERIOD_NS * ((now - due_ns) / S::PERIOD_NS + 1);
+        due_ns += period_ns * ((now - due_ns) / period_ns + 1);
         sleep_until(due_ns);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::{PREFIX, address};
+use super::{PREFIX, SWITCH, address};
 use crate::namespace::Namespace;
 use crate::netlink::{End, Netlink, Shape};
 use crate::relay::{RelayEnd, RelaySpec};
@@ -33,21 +33,22 @@ pub(super) struct Cable<'a> {
     pub(super) congestion_control: &'a str,
 }
 
-/// Makes the switch's bridges, one a network.
-pub(super) fn add_switch_bridges(switch: &Namespace) -> Result<()> {
+/// Makes the switch's bridges, one a network, and gives it its address.
+pub(super) fn add_switch_bridges(switch: &Namespace, congestion_control: &str) -> Result<()> {
     let mut netlink = Netlink::open(switch)?;
     for network in Network::ALL {
         netlink.add_bridge(network.as_str(), station(3, network, 0))?;
         netlink.set_up(network.as_str())?;
     }
-    Ok(())
+    let service = Network::Service;
+    netlink.add_address(service.as_str(), address(service, SWITCH), PREFIX, congestion_control)
 }
 
 impl Cable<'_> {
     /// Lays the cable, and gives the place its address.
     pub(super) fn connect(self, place: Place<'_>) -> Result<Option<Relay>> {
         let network = self.network.as_str();
-        let port = format!("{}-{network}", place.last);
+        let port = port(self.network, place.last);
         let (far_device, far_mac) = if place.has_taps {
             (UPLINK, station(1, self.network, place.last))
         } else {
@@ -95,6 +96,11 @@ impl Cable<'_> {
         }
         Ok(relay)
     }
+}
+
+/// The switch's port to a place.
+pub(super) fn port(network: Network, last: u8) -> String {
+    format!("{last}-{network}")
 }
 
 /// Tells every place the hardware addresses of the others, so that nobody has to ask during a measurement.
