@@ -17,6 +17,7 @@ mod probe_log;
 mod responses;
 mod samples;
 mod statistics;
+mod switch;
 mod time_shares;
 mod timeline;
 mod trial;

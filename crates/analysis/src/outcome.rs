@@ -15,6 +15,7 @@ use crate::moments::Moments;
 use crate::observers::{Observations, observe};
 use crate::phases::Phases;
 use crate::samples::Samples;
+use crate::switch::switch_bytes;
 use crate::trial::Trial;
 use crate::units::{MIB_BYTES, figure, ms_between};
 
@@ -41,6 +42,8 @@ fn outcome(trial: &Trial) -> Outcome {
     let link = MeasuredLink::of(trial);
     let mut all_flags = flags(trial, moments);
     all_flags.extend(seen.flags);
+    let (wire_bytes_snmp, doubt) = moments.map_or((None, None), |moments| switch_bytes(trial, moments));
+    all_flags.extend(doubt);
     Outcome {
         format: FORMAT,
         scenario: trial.scenario.to_owned(),
@@ -68,6 +71,7 @@ fn outcome(trial: &Trial) -> Outcome {
         downtime_error_ms: seen.downtime_error_ms,
         probes: seen.probes,
         wire_bytes: moments.and_then(|moments| wire_bytes(trial, moments)),
+        wire_bytes_snmp,
         ram_bytes: report.and_then(|report| report.ram_bytes),
         iterations: moments.map_or_else(Vec::new, |moments| iterations(trial, moments)),
         phases_ms: moments.map(|moments| Phases::of(trial, moments).lengths()).unwrap_or_default(),

@@ -52,6 +52,7 @@ impl Planner {
     /// # Errors
     /// Where the case asks for something that cannot be had.
     pub(crate) fn plan(&mut self, case: &Case, world: &World) -> Result<Plan> {
+        world.check_switch(&case.switch)?;
         let [source, destination] = world.hosts()?;
         let binary = QemuBinary { program: case.qemu.binary.clone(), firmware: case.qemu.firmware.clone() };
         let other = match &case.qemu.destination_binary {

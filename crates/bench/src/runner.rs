@@ -142,6 +142,7 @@ impl Run<'_> {
         let title = format!("{}, trial {number}", case.title());
         self.observer.trial_started(made + 1, &title, expected_trial_duration(case));
         self.world.bring_up(&case.link)?;
+        self.world.manage_switch(&case.switch)?;
         let plan = plan.on(self.world.hosts()?);
         let trial = Trial {
             id: id.clone(),

@@ -87,7 +87,7 @@ impl Run<'_> {
         for number in 0..self.trial.case.vm.count {
             guests.push(Guest::start(self.nest(), number, journal)?);
         }
-        let mut observation = Observation::start(&self, &guests)?;
+        let mut observation = Observation::start(&self, &guests, journal)?;
         let ended = self.move_all(&mut guests, &mut observation, journal);
         let observed = observation.stop(&self, journal);
         drop(guests);

@@ -1,15 +1,18 @@
 //! What the trials of a run share: the lab, its helpers, and what its migration network carries.
 
 use std::ffi::OsString;
-use std::net::SocketAddrV4;
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dunlin_record::{HostFingerprint, HostId, Links};
+use dunlin_record::{HostFingerprint, HostId, Links, Snmp, Switch, in_one_line};
 use dunlin_testbed::{
-    Goodput, Helper, Host, Inside, Lab, LabHost, LabSpec, Network, TestbedError, measure_goodput,
+    Goodput, Helper, Host, Inside, Lab, LabHost, LabSpec, ManagedSwitch, Network, TestbedError,
+    measure_goodput,
 };
+
+use dunlin_wire::SnmpAgent;
 
 use crate::Result;
 
@@ -25,7 +28,8 @@ pub(crate) struct World {
 
 /// A lab that is up, with a helper on each host.
 struct Up {
-    // Before the lab, so that helpers end in peace.
+    // Before the lab, so that these end in peace.
+    switch: Option<SwitchAgent>,
     helpers: [Helper; 2],
     lab: Lab,
     links: Links,
@@ -52,8 +56,63 @@ impl World {
         let helpers = [start_helper(&lab.hosts()[0])?, start_helper(&lab.hosts()[1])?];
         let sink = SocketAddrV4::new(lab.hosts()[1].address(Network::Migration), 0);
         let goodput = measure_goodput(&helpers[0], &helpers[1], sink, GOODPUT_LIMIT)?;
-        self.up = Some(Up { helpers, lab, links: links.clone(), goodput });
+        self.up = Some(Up { switch: None, helpers, lab, links: links.clone(), goodput });
         Ok(())
+    }
+
+    /// Refuses what the lab's switch cannot be asked, before anything boots.
+    ///
+    /// # Errors
+    /// Where a secret or a program is missing, or a host's port is not known.
+    pub(crate) fn check_switch(&self, switch: &Switch) -> Result<()> {
+        let Some(snmp) = &switch.snmp else { return Ok(()) };
+        agent(snmp)?;
+        self.ports(snmp)?;
+        if snmp.address.is_none() {
+            ManagedSwitch::check()?;
+        }
+        Ok(())
+    }
+
+    /// Sees to it that the switch can be asked as a case wants it.
+    ///
+    /// # Errors
+    /// As [`Self::check_switch`], or where the lab's own agent does not come up.
+    pub(crate) fn manage_switch(&mut self, switch: &Switch) -> Result<()> {
+        let wanted = switch.snmp.as_ref();
+        let up = self.up.as_mut().filter(|up| up.switch.as_ref().map(|it| &it.settings) != wanted);
+        let Some(up) = up else { return Ok(()) };
+        up.switch = None;
+        let Some(settings) = wanted else { return Ok(()) };
+        let mut agent = agent(settings)?;
+        let mut managed = None;
+        if settings.address.is_none() {
+            let switch = up.lab.manage_switch(&agent)?;
+            agent = switch.agent().clone();
+            managed = Some(switch);
+        }
+        up.switch = Some(SwitchAgent { settings: settings.clone(), agent, _managed: managed });
+        Ok(())
+    }
+
+    /// Whom to ask about the switch, and its port of each host; absent where the case does not want to know.
+    pub(crate) fn switch(&self) -> Result<Option<(&SnmpAgent, HostPorts)>> {
+        let Some(switch) = &self.up()?.switch else { return Ok(None) };
+        Ok(Some((&switch.agent, self.ports(&switch.settings)?)))
+    }
+
+    /// The switch's port of each host.
+    fn ports(&self, snmp: &Snmp) -> Result<HostPorts> {
+        let lab = self.lab()?;
+        let port_of = |host: HostId| {
+            let own = || lab.switch_port(&host, Network::Migration).filter(|_| snmp.address.is_none());
+            let port = snmp.ports.get(&host).cloned().or_else(own);
+            port.map(|port| (host.clone(), port)).ok_or_else(|| TestbedError::Unsupported {
+                what: format!("SNMP on the switch's port of {host}"),
+                because: "switch.snmp.ports does not name it".into(),
+            })
+        };
+        Ok(self.host_ids()?.into_iter().map(port_of).collect::<Result<_, _>>()?)
     }
 
     /// The folder of fetched and built things.
@@ -101,6 +160,27 @@ impl World {
             because: "it was not brought up".into(),
         })
     }
+}
+
+/// The switch's port of each host.
+pub(crate) type HostPorts = Vec<(HostId, String)>;
+
+/// Whom to ask about the switch.
+struct SwitchAgent {
+    settings: Snmp,
+    agent: SnmpAgent,
+    /// Kept alive where it is the lab's own.
+    _managed: Option<ManagedSwitch>,
+}
+
+/// The agent of settings; where they name none, at an address that the lab's own will replace.
+fn agent(snmp: &Snmp) -> Result<SnmpAgent> {
+    let address = snmp.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let agent = SnmpAgent::of(snmp, address, |name| std::env::var(name).ok());
+    Ok(agent.map_err(|error| TestbedError::Unsupported {
+        what: "SNMP on the switch".into(),
+        because: in_one_line(&error),
+    })?)
 }
 
 /// Runs our own binary on a host as its helper.

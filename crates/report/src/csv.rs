@@ -176,6 +176,8 @@ fn amounts<'a>() -> Vec<Column<'a>> {
     vec![
         column("wire_source_tx_bytes", |outcome| outcome.wire_bytes.map(|wire| wire.source_tx)),
         column("wire_source_rx_bytes", |outcome| outcome.wire_bytes.map(|wire| wire.source_rx)),
+        column("snmp_source_tx_bytes", |outcome| outcome.wire_bytes_snmp.map(|wire| wire.source_tx)),
+        column("snmp_source_rx_bytes", |outcome| outcome.wire_bytes_snmp.map(|wire| wire.source_rx)),
         column("ram_bytes", |outcome| outcome.ram_bytes),
         column("passes", |outcome| outcome.iterations.iter().map(|pass| pass.pass).max()),
         column("memory_configured_mib", |outcome| outcome.memory_mib.configured),

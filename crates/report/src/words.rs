@@ -147,6 +147,22 @@ pub(crate) fn flag_words(flag: Flag) -> FlagWords {
             "corrupt-memory",
             "the workload found a content it had not written, or a result that is wrong: the guest's memory was damaged",
         ),
+        Flag::SwitchSilent => (
+            'Q',
+            "switch-silent",
+            "the switch did not answer when it mattered, so what it counted is not known",
+        ),
+        Flag::SwitchCountersReset => (
+            'Z',
+            "switch-counters-reset",
+            "the switch's counters were reset, or may have wrapped unseen, during the migration, so they are not used",
+        ),
+        Flag::SwitchDisagrees => (
+            'D',
+            "switch-disagrees",
+            "the switch's counters and the host's interface differ by more than 1 % and what frames explain: other traffic, \
+             or a switch that refreshes its counters more rarely than the settle time is long",
+        ),
         Flag::RecordTruncated => {
             ('R', "record-truncated", "the record breaks off, so figures may be missing")
         }
@@ -219,6 +235,9 @@ mod tests {
             Flag::PassagesLost,
             Flag::WorkloadBelowRate,
             Flag::CorruptMemory,
+            Flag::SwitchSilent,
+            Flag::SwitchCountersReset,
+            Flag::SwitchDisagrees,
             Flag::RecordTruncated,
         ];
         let letters: BTreeSet<char> = flags.into_iter().map(|flag| flag_words(flag).letter).collect();

@@ -6,7 +6,7 @@ use dunlin_analysis::outcomes;
 use dunlin_probe::ProbeSummary;
 use dunlin_record::{
     Case, Event, EventKind, HostId, HypervisorSettings, Links, Outcome, Probes, Series, Status, Strategy,
-    TrialId, TrialRecord, Trials, VmId, VmSettings, shapes,
+    Switch, TrialId, TrialRecord, Trials, VmId, VmSettings, shapes,
 };
 use dunlin_testbed::Injection;
 
@@ -161,6 +161,7 @@ fn case(interval_ms: f64) -> Case {
         vm: VmSettings::default(),
         qemu: HypervisorSettings::default(),
         link: Links::default(),
+        switch: Switch::default(),
         probes: Probes::default(),
         workload: None,
         strategy: Strategy::PreCopy,

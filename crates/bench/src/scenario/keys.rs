@@ -88,6 +88,7 @@ pub(super) const SETTINGS: &[Key] = &[
     key("vm", Takes::Table(VM)),
     key("qemu", Takes::Table(QEMU)),
     key("link", Takes::Table(LINKS)),
+    key("switch", Takes::Table(SWITCH)),
     key("probes", Takes::Table(PROBES)),
     key("workload", Takes::Tagged { variants: WORKLOADS, optional: true }),
     key("strategy", Takes::Tagged { variants: STRATEGIES, optional: false }),
@@ -122,6 +123,22 @@ const LINKS: &[Key] = &[key("migration", Takes::Table(LINK)), key("service", Tak
 const LINK: &[Key] = &[
     key("rate_mbit", Takes::NumberOr { word: "none", of: "Mbit/s", max: 1e6 }),
     key("delay_ms", number("milliseconds", 0.0, 10_000.0)),
+];
+
+const SWITCH: &[Key] = &[key("snmp", Takes::Switch(SNMP))];
+
+const SNMP: &[Key] = &[
+    key("address", Takes::Text),
+    key("port", whole("(a UDP port)", 1, 65_535)),
+    key("community_env", Takes::Text),
+    key("user", Takes::Text),
+    key("auth", Takes::Word(&["sha1", "sha256"])),
+    key("auth_password_env", Takes::Text),
+    key("privacy", Takes::Word(&["aes128"])),
+    key("privacy_password_env", Takes::Text),
+    key("ports", Takes::Map(&Takes::Text)),
+    key("interval_ms", number("milliseconds", 1.0, 60_000.0)),
+    key("timeout_ms", number("milliseconds", 1.0, 60_000.0)),
 ];
 
 const PROBES: &[Key] = &[key("icmp", Takes::Switch(PROBE)), key("udp", Takes::Switch(PROBE))];

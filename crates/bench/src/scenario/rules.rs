@@ -1,6 +1,6 @@
 //! What a resolved case must obey as a whole: settings that only together are right or wrong.
 
-use dunlin_record::{Case, Probes, Strategy, Workload};
+use dunlin_record::{Case, Probes, Snmp, Strategy, Workload};
 use serde_json::{Value as Json, json};
 
 use super::error::{Findings, ProblemKind};
@@ -75,6 +75,7 @@ fn broken_by_settings(case: &Case) -> Vec<(String, ProblemKind)> {
         broken
             .push(("trials.paired", missing("a probe: a pair is the same case with its probes and without")));
     }
+    broken.extend(case.switch.snmp.iter().flat_map(broken_by_snmp));
     match (&case.vm.kernel, &case.vm.modules) {
         (Some(_), None) => {
             broken.push(("vm.kernel", missing("vm.modules beside it: the kernel's lib/modules/VERSION")));
@@ -135,6 +136,39 @@ fn broken_by_part(workload: &Workload, room_mib: u32, room: &str) -> Vec<(&'stat
         impossible("bytes_per_page", "a multiple of 8".into(), asked.bytes_per_page);
     }
     broken
+}
+
+/// The rules that the access to a switch breaks: each part needs the one before it.
+fn broken_by_snmp(snmp: &Snmp) -> Vec<(&'static str, ProblemKind)> {
+    let needs = [
+        (
+            snmp.user.is_some() && snmp.community_env.is_some(),
+            "switch.snmp.user",
+            "no community_env beside it",
+        ),
+        (snmp.auth.is_some() && snmp.user.is_none(), "switch.snmp.auth", "a user beside it"),
+        (
+            snmp.auth.is_some() != snmp.auth_password_env.is_some(),
+            "switch.snmp",
+            "both auth and auth_password_env: the variable that holds the password",
+        ),
+        (snmp.privacy.is_some() && snmp.auth.is_none(), "switch.snmp.privacy", "auth beside it"),
+        (
+            snmp.privacy.is_some() != snmp.privacy_password_env.is_some(),
+            "switch.snmp",
+            "both privacy and privacy_password_env: the variable that holds the password",
+        ),
+        (
+            snmp.address.is_some() && snmp.ports.is_empty(),
+            "switch.snmp.address",
+            "ports beside it: the switch's port of each host",
+        ),
+    ];
+    needs
+        .into_iter()
+        .filter(|(broken, ..)| *broken)
+        .map(|(_, path, expected)| (path, missing(expected)))
+        .collect()
 }
 
 /// Whether every tagged table has a kind, and only and all of this kind's keys.

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use dunlin_record::{Cpu, MemoryRead, MemoryWrite, Pattern, Probe, Probes, Rate, Strategy, Workload};
+use dunlin_record::{
+    Cpu, MemoryRead, MemoryWrite, Pattern, Probe, Probes, Rate, Snmp, Strategy, Switch, Workload,
+};
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
@@ -248,6 +250,8 @@ fn the_keys_are_those_of_the_records_types() {
     for setting in ["vm", "qemu", "link", "probes", "trials"] {
         same_keys(&whole[setting], known(setting), setting);
     }
+    let switch = Switch { snmp: Some(Snmp::default()) };
+    same_keys(&serde_json::to_value(switch).unwrap(), known("switch"), "switch");
     let mut settings: Vec<&str> = SETTINGS.iter().map(|key| key.name).chain(["name", "dials"]).collect();
     settings.sort_unstable();
     assert_eq!(settings, whole.as_object().unwrap().keys().map(String::as_str).collect::<Vec<_>>());
@@ -430,7 +434,7 @@ fn an_unknown_key_is_told_with_the_one_that_was_meant() {
     s.toml:2: probes.icmp.interval: unknown key, expected one of: interval_ms
     s.toml:2: probes.tcp: unknown key, expected one of: icmp, udp
     s.toml:3: qemu."bin ary": unknown key, did you mean "binary"?
-    s.toml:2: colour: unknown key, expected one of: name, title, run, case, vm, qemu, link, probes, workload, strategy, trials
+    s.toml:2: colour: unknown key, expected one of: name, title, run, case, vm, qemu, link, switch, probes, workload, strategy, trials
     "#);
     insta::assert_snapshot!(errors_in_case(&[
         "titel = 1",
@@ -438,7 +442,7 @@ fn an_unknown_key_is_told_with_the_one_that_was_meant() {
         "strategy = { kind = \"suspend\", after_s = 1 }",
         "strategy.preempt = true",
     ]), @r#"
-    s.toml:5: case.titel: unknown key, expected one of: name, vm, qemu, link, probes, workload, strategy, trials
+    s.toml:5: case.titel: unknown key, expected one of: name, vm, qemu, link, switch, probes, workload, strategy, trials
     s.toml:5: strategy.after_pases: unknown key, did you mean "after_passes"?
     s.toml:5: strategy.after_s: unknown key for kind "suspend", which has no keys of its own
     s.toml:5: strategy.preempt: unknown key for kind "pre-copy", which has no keys of its own
@@ -709,4 +713,19 @@ proptest! {
         prop_assert_eq!(unique.len(), titles.len());
         prop_assert_eq!(titles.len(), usize::try_from(a * b * c).unwrap());
     }
+}
+
+#[test]
+fn what_a_switch_is_asked_with_is_whole_or_refused() {
+    let told = |keys: &str| errors(&one_case(&format!("[switch.snmp]\n{keys}\n"), ""));
+    assert!(told("auth = \"sha1\"").contains("a user beside it"));
+    assert!(told("user = \"u\"\nauth = \"sha1\"").contains("auth_password_env"));
+    assert!(
+        told("user = \"u\"\nprivacy = \"aes128\"\nprivacy_password_env = \"P\"").contains("auth beside it")
+    );
+    assert!(told("user = \"u\"\ncommunity_env = \"C\"").contains("no community_env"));
+    assert!(told("address = \"10.0.0.1\"").contains("ports beside it"));
+    assert!(told("address = \"ten\"").contains("switch.snmp.address"));
+    let case = parse(&one_case("[switch]\nsnmp = true\n", "")).cases.remove(0);
+    assert_eq!(case.switch.snmp, Some(Snmp::default()));
 }

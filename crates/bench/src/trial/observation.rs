@@ -8,8 +8,9 @@ use dunlin_clock::Deadline;
 use dunlin_hypervisor::Vm;
 use dunlin_hypervisor::qemu::QemuVm;
 use dunlin_probe::{DEFAULT_UDP_PORT, PAYLOAD_BYTES, ProbeKind, ProbeRows, ProbeSpec, RunningProbe};
-use dunlin_record::{EventKind, Journal, Probe, shapes};
+use dunlin_record::{EventKind, Journal, Probe, in_one_line, shapes};
 use dunlin_testbed::{HelperTask, Network};
+use dunlin_wire::{Recording, count_switch_port};
 
 use super::{Guest, Run, event};
 use crate::Result;
@@ -24,6 +25,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
 pub(super) struct Observation {
     /// Each with the number of its helper.
     tasks: Vec<(usize, HelperTask, SeriesHandle, Kind)>,
+    /// What the switch says of its ports.
+    switch: Vec<(Recording, SeriesHandle)>,
 }
 
 /// Which of the two hosts: the number of its helper.
@@ -41,8 +44,9 @@ enum Kind {
 
 impl Observation {
     /// Begins to count and to watch on both hosts.
-    pub(super) fn start(run: &Run<'_>, guests: &[Guest]) -> Result<Self> {
-        let mut observation = Self { tasks: Vec::new() };
+    pub(super) fn start(run: &Run<'_>, guests: &[Guest], journal: &mut Journal) -> Result<Self> {
+        let mut observation = Self { tasks: Vec::new(), switch: Vec::new() };
+        observation.ask_switch(run, journal)?;
         for (number, (helper, host)) in run.world.helpers()?.iter().zip(run.world.hosts()?).enumerate() {
             let id = host.id();
             let series = run.recording.series(&format!("wire-{id}-migration"), shapes::WIRE)?;
@@ -78,6 +82,25 @@ impl Observation {
         Ok(())
     }
 
+    /// Begins to ask the switch about its ports. One that does not answer leaves the trial without its figures.
+    fn ask_switch(&mut self, run: &Run<'_>, journal: &mut Journal) -> Result<()> {
+        let (Some((agent, ports)), Some(snmp)) = (run.world.switch()?, &run.trial.case.switch.snmp) else {
+            return Ok(());
+        };
+        for (host, port) in ports {
+            let series = run.recording.series(&format!("switch-{host}-migration"), shapes::SWITCH)?;
+            match count_switch_port(agent, &port, (snmp.interval_ms * 1e6) as i64, series.sink()) {
+                Ok(recording) => self.switch.push((recording, series)),
+                Err(error) => {
+                    series.finish();
+                    let text = in_one_line(&error);
+                    journal.keep(&event(Some(&host), None, EventKind::Warning { text }))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Ends all records and tells what they lost.
     pub(super) fn stop(self, run: &Run<'_>, journal: &mut Journal) -> Result<()> {
         let mut lost = 0;
@@ -90,6 +113,14 @@ impl Observation {
                 Err(error) => first_error = first_error.or(Some(error)),
             }
             series.finish();
+        }
+        for (recording, series) in self.switch {
+            let ended = recording.stop();
+            series.finish();
+            if let Err(error) = ended {
+                let warning = EventKind::Warning { text: in_one_line(&error) };
+                journal.keep(&event(None, None, warning))?;
+            }
         }
         journal.keep(&event(None, None, EventKind::PassagesEnded { drops: lost }))?;
         first_error.map_or(Ok(()), |error| Err(error.into()))

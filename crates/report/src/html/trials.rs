@@ -1,7 +1,7 @@
 //! Each trial by itself: why it ended as it did, its time line, and its figures.
 
 use dunlin_analysis::Timeline;
-use dunlin_record::{Iteration, Outcome, PhasesMs, Status, VmId};
+use dunlin_record::{Iteration, Outcome, PhasesMs, Status, SwitchBytes, VmId};
 use maud::{Markup, PreEscaped, html};
 
 use super::cpu;
@@ -192,11 +192,29 @@ fn amounts(outcome: &Outcome) -> Vec<Pair> {
         ("requested", with_unit(memory.requested, "MiB")),
         ("dirtied", with_unit(memory.dirtied, "MiB")),
     ];
+    if let Some(switch) = &outcome.wire_bytes_snmp {
+        rows.insert(1, ("by the switch's counters", by_switch(switch)));
+    }
     if let Some(done) = &outcome.workload {
         rows.push(("workload asked for", workload::asked(&done.asked)));
         rows.push(("achieved", done.achieved.as_ref().map_or_else(|| ABSENT.into(), workload::achieved)));
     }
     rows
+}
+
+/// What a switch counted, and how far to trust it.
+fn by_switch(switch: &SwitchBytes) -> String {
+    let mut text = format!("{}\u{a0}MB", number(megabytes(switch.source_tx)));
+    if let Some(percent) = switch.difference_percent {
+        text += &format!(", {percent:+.2}\u{a0}% against the host's");
+    }
+    if let Some(granularity_ms) = switch.granularity_ms {
+        text += &format!("; told every {}\u{a0}ms", number(granularity_ms));
+    }
+    if switch.unanswered > 0 {
+        text += &format!("; {} of {} questions unanswered", switch.unanswered, switch.asked);
+    }
+    text
 }
 
 fn probes(outcome: &Outcome) -> Markup {

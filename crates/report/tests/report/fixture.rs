@@ -6,7 +6,7 @@ use dunlin_analysis::{Answerer, Mark, ProbeTrack, Request, Span, Timeline, WireT
 use dunlin_record::{
     Achieved, AnsweredBy, Case, CaseLabel, CpuPercent, CpuShares, DowntimeMs, Flag, HostFingerprint,
     HypervisorLabel, Iteration, LinkOutcome, MemoryMib, MemoryWrite, Outage, Outcome, PhasesMs, ProbeOutcome,
-    ResponsePhases, Responses, RunInfo, Status, TrialId, VmId, WireBytes, Workload, WorkloadOutcome,
+    ResponsePhases, Responses, RunInfo, Status, SwitchBytes, TrialId, VmId, WireBytes, Workload, WorkloadOutcome,
 };
 
 /// A text that breaks a page which does not escape it.
@@ -197,6 +197,15 @@ fn outcome(case: &Case, trial: u32, id: &TrialId, plan: &Plan) -> Outcome {
         wire_bytes: Some(WireBytes {
             source_tx: (plan.migration_end() * 112_000.0) as i64,
             source_rx: 1_200_000,
+        }),
+        wire_bytes_snmp: plan.completed.map(|end| SwitchBytes {
+            source_tx: (end * 112_300.0) as i64,
+            source_rx: 1_260_000,
+            granularity_ms: Some(104.2),
+            difference_percent: Some(0.27),
+            asked: 24,
+            unanswered: 1,
+            counter_bits: 64,
         }),
         ram_bytes: whole.then_some((plan.migration_end() * 108_000.0) as i64),
         iterations: iterations(plan),

@@ -58,6 +58,7 @@ impl Lab {
     pub fn manage_switch(&self, agent: &SnmpAgent) -> Result<ManagedSwitch> {
         let at = SocketAddr::from((address(Network::Service, SWITCH), agent.address.port()));
         let agent = SnmpAgent { address: at, ..agent.clone() };
+        check(&agent.access)?;
         let folder = Path::new(SCRATCH).join(self.switch.name());
         fs::create_dir_all(&folder).map_err(TestbedError::io(format!("create {}", folder.display())))?;
         let settings = folder.join("snmpd.conf");
@@ -125,6 +126,24 @@ fn configuration(access: &SnmpAccess) -> String {
     format!("{reader}\nrwcommunity {MANAGER} default .1.3.6.1.4.1.8072.1.5\n")
 }
 
+/// Refuses words that would end a line of the settings, or a word of it.
+fn check(access: &SnmpAccess) -> Result<()> {
+    let (name, secrets) = match access {
+        SnmpAccess::Community(community) => ("", vec![community]),
+        SnmpAccess::User { name, authentication } => {
+            let of = authentication.iter();
+            let secrets =
+                of.flat_map(|it| [Some(&it.password), it.privacy.as_ref().map(|(_, secret)| secret)]);
+            (name.as_str(), secrets.flatten().collect())
+        }
+    };
+    let name_is_plain = name.chars().all(|it| it.is_ascii_graphic() && it != '"');
+    if name_is_plain && secrets.iter().all(|secret| !secret.reveal().contains(char::is_control)) {
+        return Ok(());
+    }
+    Err(unsupported("its snmpd takes no user with blanks and no secret with line breaks".into()))
+}
+
 /// In quotes, as net-snmp reads words with spaces.
 fn quoted(secret: &Secret) -> String {
     format!("\"{}\"", secret.reveal().replace('\\', "\\\\").replace('"', "\\\""))
@@ -142,6 +161,14 @@ mod tests {
     use dunlin_wire::SnmpAuthentication;
 
     use super::*;
+
+    #[test]
+    fn words_that_would_become_settings_of_their_own_are_refused() {
+        let community = |text: &str| check(&SnmpAccess::Community(Secret::new(text)));
+        assert!(community("with a blank").is_ok() && community("a\nrwcommunity b").is_err());
+        let user = |name: &str| check(&SnmpAccess::User { name: name.into(), authentication: None });
+        assert!(user("dunlin").is_ok() && user("a b").is_err());
+    }
 
     #[test]
     fn each_way_of_access_is_one_that_snmpd_grants() {
