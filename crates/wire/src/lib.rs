@@ -14,8 +14,8 @@ mod passages;
 mod pcapng;
 mod probe_socket;
 mod recording;
-mod task;
 mod snmp;
+mod task;
 
 pub use capture::{
     CAPTURE_SNAP_BYTES, Capture, CaptureMark, CaptureSpec, CaptureSummary, Filter, FilterError, annotate,
@@ -27,5 +27,5 @@ pub use error::{Result, WireError};
 pub use frame::{PROBE_MAGIC, ProbeFrame, UDP_PROBE_PORT, parse_probe_frame};
 pub use passages::watch_passages;
 pub use recording::{Recording, RowSink, Summary};
-pub use task::Task;
 pub use snmp::{Secret, SnmpAccess, SnmpAgent, SnmpAuthentication, count_switch_port, set_snmp_integer};
+pub use task::Task;

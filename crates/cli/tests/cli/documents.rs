@@ -103,6 +103,7 @@ fn every_series_and_its_columns_are_described() {
         ("<vm>-probe-<probe>-answers", shapes::PROBE_ANSWERS),
         ("<vm>-passages-<host>", shapes::PASSAGES),
         ("wire-<host>-<network>", shapes::WIRE),
+        ("switch-<host>-migration", shapes::SWITCH),
         ("<vm>-progress", shapes::PROGRESS),
         ("<vm>-cpu-<host>", shapes::PROCESS_CPU),
         ("cpu-<host>", shapes::CPU),
