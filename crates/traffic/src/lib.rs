@@ -3,11 +3,15 @@
 
 mod http;
 mod numbered;
+mod pace;
 mod sequence;
+mod stream;
 
 pub use http::{
     Failure, HTTP_PORT, HttpServer, INCREASE_BYTES, Load, LoadEnd, LoadEvent, LoadSpec, MATRIX_ORDER_MAX,
     Served, ServerSettings,
 };
 pub use numbered::{NUMBERED_MIN_BYTES, number_of, write_numbered};
+pub use pace::Pace;
 pub use sequence::{Place, Sequence};
+pub use stream::{Account, Disorder, Role, StreamEnd, StreamEvent, StreamSpec, Transport};
