@@ -20,6 +20,7 @@ pub(crate) fn flags(trial: &Trial, moments: Option<&Moments>) -> BTreeSet<Flag> 
         (Flag::EmulatedCpu, emulated_cpu(trial)),
         (Flag::ProberLost, prober_lost(trial)),
         (Flag::PassagesLost, passages_lost(trial)),
+        (Flag::CaptureIncomplete, capture_incomplete(trial)),
         (Flag::WorkloadBelowRate, workload_below_rate(trial)),
         (Flag::CorruptMemory, corrupt_memory(trial)),
         (Flag::RecordTruncated, trial.record.truncated || trial.ending().is_none()),
@@ -66,6 +67,15 @@ fn passages_lost(trial: &Trial) -> bool {
             _ => None,
         })
         .any(|drops| drops > 0)
+}
+
+fn capture_incomplete(trial: &Trial) -> bool {
+    trial
+        .pick(|kind| match kind {
+            EventKind::CaptureEnded { packets, written, .. } => Some(written < packets),
+            _ => None,
+        })
+        .any(|lacks| lacks)
 }
 
 fn workload_below_rate(trial: &Trial) -> bool {

@@ -1,6 +1,7 @@
 //! From a trial's record to its outcome and its time line: pure, no VM, no socket, no clock.
 
 mod answers;
+mod boundaries;
 mod compare;
 mod cpu_percent;
 mod error;
@@ -28,6 +29,7 @@ mod fixture;
 #[cfg(test)]
 mod properties;
 
+pub use boundaries::{Boundary, boundaries};
 pub use compare::{
     CaseComparison, CompareOptions, Comparison, Figure, FigureComparison, Sample, Verdict, compare,
     compare_to_baseline,

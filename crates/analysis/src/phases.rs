@@ -11,7 +11,7 @@ use crate::units::ms_between;
 /// A time with a begin and an end, never negative.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stretch {
-    start_ns: i64,
+    pub(crate) start_ns: i64,
     end_ns: i64,
 }
 
@@ -60,8 +60,8 @@ impl Phases {
         }
     }
 
-    /// Them as spans in the order of their begin, in ms after `zero_ns`.
-    pub(crate) fn spans(&self, zero_ns: i64) -> Vec<Span> {
+    /// Each with its name, in the order of their begin.
+    pub(crate) fn named(&self) -> Vec<(String, Stretch)> {
         let whole = [
             ("initialize", self.initialize),
             ("reserve", self.reserve),
@@ -74,12 +74,17 @@ impl Phases {
         let passes = self.pre_copy.iter().map(|(number, stretch)| (format!("pass {number}"), *stretch));
         let mut named: Vec<_> = whole.chain(passes).collect();
         named.sort_by_key(|(_, stretch)| (stretch.start_ns, stretch.end_ns));
+        named
+    }
+
+    /// Them as spans in the order of their begin, in ms after `zero_ns`.
+    pub(crate) fn spans(&self, zero_ns: i64) -> Vec<Span> {
         let span = |(name, stretch): (String, Stretch)| Span {
             name,
             start_ms: ms_between(zero_ns, stretch.start_ns),
             end_ms: ms_between(zero_ns, stretch.end_ns),
         };
-        named.into_iter().map(span).collect()
+        self.named().into_iter().map(span).collect()
     }
 }
 

@@ -39,6 +39,9 @@ pub enum BenchError {
     /// A probe could not be started.
     #[error(transparent)]
     Probe(#[from] ProbeError),
+    /// The bench's own interface could not be captured.
+    #[error(transparent)]
+    Capture(#[from] dunlin_wire::WireError),
     /// A trial's record makes no sense.
     #[error(transparent)]
     Analysis(#[from] dunlin_analysis::AnalysisError),

@@ -5,6 +5,7 @@ mod error;
 mod examine;
 mod hold;
 mod ledger;
+mod marks;
 mod observer;
 mod order;
 mod plan;

@@ -9,6 +9,7 @@ use dunlin_record::{Case, FORMAT, Outcome, RunFolder, RunInfo, SkippedCase, Stat
 use dunlin_testbed::Inside;
 
 use crate::ledger::Ledger;
+use crate::marks::mark_captures;
 use crate::order;
 use crate::plan::{Plan, Planner};
 use crate::scenario::{expected_trial_duration, trial_id};
@@ -155,6 +156,7 @@ impl Run<'_> {
         };
         let status = trial::run(&trial, &self.world, self.observer)?;
         let record = self.folder.read_trial(&id)?;
+        mark_captures(&self.folder, &record, self.observer);
         let outcomes = dunlin_analysis::outcomes(&record)?;
         for outcome in &outcomes {
             self.folder.append_outcome(outcome)?;

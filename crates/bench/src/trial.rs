@@ -1,5 +1,6 @@
 //! One trial: guests up, observed, moved, observed, ended; everything recorded, nothing left running.
 
+mod captures;
 mod guest;
 mod migration;
 mod observation;
@@ -15,6 +16,7 @@ use crate::plan::Plan;
 use crate::recording::Recording;
 use crate::world::World;
 use crate::{BenchError, Observer, Result};
+use captures::Captures;
 pub(crate) use guest::Guest;
 use observation::Observation;
 
@@ -87,14 +89,17 @@ impl Run<'_> {
         for number in 0..self.trial.case.vm.count {
             guests.push(Guest::start(self.nest(), number, journal)?);
         }
+        let captures = Captures::start(&self, &guests)?;
         let mut observation = Observation::start(&self, &guests, journal)?;
         let ended = self.move_all(&mut guests, &mut observation, journal);
         let observed = observation.stop(&self, journal);
+        let captured = captures.stop(journal);
         drop(guests);
         // What went wrong first says most.
         self.recording.check()?;
         let ended = ended?;
         observed?;
+        captured?;
         Ok(ended)
     }
 

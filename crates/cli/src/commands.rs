@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod calibrate;
+pub(crate) mod capture;
 pub(crate) mod compare;
 pub(crate) mod doctor;
 pub(crate) mod guest;

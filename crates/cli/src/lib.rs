@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{bench, calibrate, compare, doctor, guest, helper, lab, report, scenario, scenarios};
+use commands::{bench, calibrate, capture, compare, doctor, guest, helper, lab, report, scenario, scenarios};
 
 /// Measures, explains and improves the live migration of virtual machines.
 #[derive(Parser)]
@@ -53,6 +53,12 @@ enum Command {
     Scenarios(scenarios::Args),
     /// Certify the probes: measure outages of known length.
     Calibrate(calibrate::Args),
+    /// Capture the packets of an interface to a file that Wireshark opens.
+    ///
+    /// Frames that cannot be kept in time are dropped from the capture and counted; what is captured is never held up.
+    /// The interface is not made promiscuous. Ctrl-C ends a capture well. A file grows no further when its disk has less
+    /// than 256 MiB left.
+    Capture(capture::Args),
     /// Say what this machine can do, and what mends what it cannot.
     Doctor(doctor::Args),
     /// Own a long-lived lab with its VMs, or join one.
@@ -76,6 +82,7 @@ pub fn run() -> ExitCode {
         Command::Scenario(action) => scenario::run(action),
         Command::Scenarios(args) => scenarios::run(&args),
         Command::Calibrate(args) => calibrate::run(args),
+        Command::Capture(args) => capture::run(args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Lab(action) => lab::run(action),
         Command::Guest(action) => guest::run(action),

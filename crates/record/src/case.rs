@@ -33,6 +33,9 @@ pub struct Case {
     pub workload: Option<Workload>,
     /// How the VM is moved.
     pub strategy: Strategy,
+    /// What of the networks' packets is kept.
+    #[serde(default, skip_serializing_if = "Captures::is_none")]
+    pub capture: Captures,
     /// How often and how long.
     pub trials: Trials,
 }
@@ -189,6 +192,32 @@ pub struct Probe {
 impl Default for Probe {
     fn default() -> Self {
         Self { interval_ms: 1.0 }
+    }
+}
+
+/// Which packets are captured: `capture/<trial>/*.pcapng` in the run folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Captures {
+    /// Those of both hosts' interfaces to the migration network.
+    pub migration: bool,
+    /// Those of the VM's taps on both hosts, and of the bench's interface to the service network.
+    pub service: bool,
+    /// How many bytes of each packet are kept at most.
+    pub snap_bytes: u32,
+}
+
+impl Captures {
+    /// Whether nothing is captured.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        !self.migration && !self.service
+    }
+}
+
+impl Default for Captures {
+    fn default() -> Self {
+        Self { migration: false, service: false, snap_bytes: 128 }
     }
 }
 

@@ -126,6 +126,26 @@ pub enum EventKind {
         /// Frames they missed.
         drops: u64,
     },
+    /// A capture ended.
+    CaptureEnded {
+        /// Its file in the trial's folder of captures, as in `host-a-migration.pcapng`.
+        file: String,
+        /// Packets that were to be captured.
+        packets: u64,
+        /// Of these, dropped because nobody fetched them in time.
+        drops: u64,
+        /// Of these, in the file.
+        written: u64,
+        /// The original bytes of those in the file, with Ethernet headers.
+        bytes: u64,
+        /// What to add to the file's stamps to get the bench's clock …
+        clock_offset_ns: i64,
+        /// … and its error.
+        clock_error_ns: i64,
+        /// Why packets that were not dropped are not in the file.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cut_short: Option<String>,
+    },
     /// The migrate command was given. Total time begins here.
     MigrateCommand,
     /// The hypervisor's migration status changed (on either host).

@@ -18,7 +18,8 @@ mod switch;
 mod workload;
 
 pub use case::{
-    Accelerator, Case, HypervisorSettings, Link, Links, Percent, Probe, Probes, Strategy, Trials, VmSettings,
+    Accelerator, Captures, Case, HypervisorSettings, Link, Links, Percent, Probe, Probes, Strategy, Trials,
+    VmSettings,
 };
 pub use cpu_percent::{CpuPercent, CpuShares};
 pub use error::{RecordError, Result, in_one_line};

@@ -121,6 +121,8 @@ pub enum Flag {
     OutageUnfinished,
     /// The passive record on a host's tap dropped frames.
     PassagesLost,
+    /// A capture lacks packets: dropped for want of time, or not written for want of room on the disk.
+    CaptureIncomplete,
     /// The workload reached less than 90 % of the rate asked for.
     WorkloadBelowRate,
     /// The workload found pages with a content it had not written. The gravest of all.

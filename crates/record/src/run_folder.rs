@@ -1,4 +1,4 @@
-//! The run folder: `run.json`, `trials.jsonl`, `events/`, `series/`, `logs/`.
+//! The run folder: `run.json`, `trials.jsonl`, `events/`, `series/`, `capture/`, `logs/`.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -163,6 +163,12 @@ impl RunFolder {
     #[must_use]
     pub fn series_path(&self, trial: &TrialId, name: &str) -> PathBuf {
         self.path.join("series").join(trial.as_str()).join(format!("{name}.zst"))
+    }
+
+    /// The folder of a trial's captures.
+    #[must_use]
+    pub fn captures_path(&self, trial: &TrialId) -> PathBuf {
+        self.path.join("capture").join(trial.as_str())
     }
 
     /// The folder of a trial's logs.

@@ -139,6 +139,11 @@ pub(crate) fn flag_words(flag: Flag) -> FlagWords {
             "passages-lost",
             "the passive record on a host's tap dropped frames, so who answered is not known for every request",
         ),
+        Flag::CaptureIncomplete => (
+            'K',
+            "capture-incomplete",
+            "a capture lacks packets, dropped for want of time or not written for want of room on the disk",
+        ),
         Flag::WorkloadBelowRate => {
             ('W', "workload-below-rate", "the workload reached less than 90 % of the rate asked for")
         }
@@ -233,6 +238,7 @@ mod tests {
             Flag::OutageWithinNoise,
             Flag::OutageUnfinished,
             Flag::PassagesLost,
+            Flag::CaptureIncomplete,
             Flag::WorkloadBelowRate,
             Flag::CorruptMemory,
             Flag::SwitchSilent,

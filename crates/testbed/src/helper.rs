@@ -8,6 +8,7 @@ mod serve;
 use std::collections::HashMap;
 use std::io::BufReader;
 use std::net::SocketAddrV4;
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use dunlin_clock::Deadline;
 use dunlin_record::HostId;
-use dunlin_wire::{RowSink, Summary};
+use dunlin_wire::{CaptureSpec, CaptureSummary, RowSink, Summary};
 
 use crate::goodput::Arrived;
 use crate::{Result, TestbedError};
@@ -119,6 +120,22 @@ impl Helper {
         self.record(Ask::CountProcessCpu { pid, vcpu_threads }, sink)
     }
 
+    /// Captures an interface to a file on the host: see [`dunlin_wire::capture`]. What is captured does not come back
+    /// here, where it would travel beside what is measured.
+    ///
+    /// # Errors
+    /// Where the helper cannot.
+    pub fn capture(&self, spec: &CaptureSpec, path: &Path) -> Result<HostCapture<'_>> {
+        let ask = Ask::Capture {
+            interface: spec.interface.clone(),
+            description: spec.description.clone(),
+            filter: spec.filter.to_string(),
+            snap_bytes: spec.snap_bytes,
+            path: path.to_owned(),
+        };
+        Ok(HostCapture { helper: self, task: Some(self.begin(ask, None)?) })
+    }
+
     /// Answers UDP datagrams on the host with themselves; says at which address. Port 0 takes a free one.
     ///
     /// # Errors
@@ -136,9 +153,7 @@ impl Helper {
     /// # Errors
     /// Where the task had broken off before, or does not end within `limit`.
     pub fn stop(&self, task: HelperTask, limit: Duration) -> Result<Summary> {
-        let stopped = self.ask(Ask::Stop { task: task.0 }, None)?.next("the end of a task", limit);
-        self.routes.close(task.0);
-        match stopped? {
+        match self.end(task, "the end of a task", limit)? {
             Tell::Stopped { dropped, clock_error_ns } => Ok(Summary { dropped, clock_error_ns }),
             other => Err(self.unexpected(&other)),
         }
@@ -168,11 +183,21 @@ impl Helper {
     }
 
     fn record(&self, ask: Ask, sink: RowSink) -> Result<HelperTask> {
-        let pending = self.ask(ask, Some(sink))?;
+        self.begin(ask, Some(sink))
+    }
+
+    fn begin(&self, ask: Ask, sink: Option<RowSink>) -> Result<HelperTask> {
+        let pending = self.ask(ask, sink)?;
         match pending.next("the start of a record", START_LIMIT)? {
             Tell::Started => Ok(pending.keep()),
             other => Err(self.unexpected(&other)),
         }
+    }
+
+    fn end(&self, HelperTask(task): HelperTask, what: &str, limit: Duration) -> Result<Tell> {
+        let ended = self.ask(Ask::Stop { task }, None)?.next(what, limit);
+        self.routes.close(task);
+        ended
     }
 
     fn ask(&self, ask: Ask, sink: Option<RowSink>) -> Result<Pending<'_>> {
@@ -245,6 +270,55 @@ impl Drop for Pending<'_> {
         if !self.keep {
             self.helper.routes.close(self.id);
         }
+    }
+}
+
+/// A capture on a helper's host. Dropping it ends it.
+#[derive(Debug)]
+pub struct HostCapture<'a> {
+    helper: &'a Helper,
+    /// Absent once it was ended.
+    task: Option<HelperTask>,
+}
+
+impl HostCapture<'_> {
+    /// Ends the capture, whose file is then whole.
+    ///
+    /// # Errors
+    /// Where the capture had broken off before, or does not end within `limit`.
+    pub fn stop(mut self, limit: Duration) -> Result<CaptureSummary> {
+        self.end(limit)
+    }
+
+    fn end(&mut self, limit: Duration) -> Result<CaptureSummary> {
+        let Some(task) = self.task.take() else { return Ok(CaptureSummary::default()) };
+        match self.helper.end(task, "the end of a capture", limit)? {
+            Tell::Captured {
+                accepted,
+                dropped,
+                written,
+                bytes,
+                clock_offset_ns,
+                clock_error_ns,
+                cut_short,
+            } => Ok(CaptureSummary {
+                accepted,
+                dropped,
+                written,
+                bytes,
+                clock_offset_ns,
+                clock_error_ns,
+                cut_short,
+            }),
+            other => Err(self.helper.unexpected(&other)),
+        }
+    }
+}
+
+impl Drop for HostCapture<'_> {
+    fn drop(&mut self) {
+        // Whoever drops it no longer asks how it went; the helper's own end would end it too.
+        let _ = self.end(END_LIMIT);
     }
 }
 

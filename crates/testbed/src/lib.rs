@@ -25,7 +25,7 @@ pub use bootstrap::{Inside, enter};
 pub use capabilities::{Capability, Lack, capabilities};
 pub use error::{Result, TestbedError};
 pub use goodput::{Goodput, measure_goodput};
-pub use helper::{Helper, HelperTask, serve_helper};
+pub use helper::{Helper, HelperTask, HostCapture, serve_helper};
 pub use host::{Host, Launch, Network};
 pub use lab::{Lab, LabSpec, ManagedSwitch};
 pub use lab_host::LabHost;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use dunlin_analysis::outcomes;
 use dunlin_probe::ProbeSummary;
 use dunlin_record::{
-    Case, Event, EventKind, HostId, HypervisorSettings, Links, Outcome, Probes, Series, Status, Strategy,
-    Switch, TrialId, TrialRecord, Trials, VmId, VmSettings, shapes,
+    Captures, Case, Event, EventKind, HostId, HypervisorSettings, Links, Outcome, Probes, Series, Status,
+    Strategy, Switch, TrialId, TrialRecord, Trials, VmId, VmSettings, shapes,
 };
 use dunlin_testbed::Injection;
 
@@ -164,6 +164,7 @@ fn case(interval_ms: f64) -> Case {
         switch: Switch::default(),
         probes: Probes::default(),
         workload: None,
+        capture: Captures::default(),
         strategy: Strategy::PreCopy,
         trials: Trials { settle_s: 2.0 * interval_ms / 1e3, ..Trials::default() },
     }

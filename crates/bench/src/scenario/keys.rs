@@ -92,6 +92,7 @@ pub(super) const SETTINGS: &[Key] = &[
     key("probes", Takes::Table(PROBES)),
     key("workload", Takes::Tagged { variants: WORKLOADS, optional: true }),
     key("strategy", Takes::Tagged { variants: STRATEGIES, optional: false }),
+    key("capture", Takes::Table(CAPTURE)),
     key("trials", Takes::Table(TRIALS)),
 ];
 
@@ -144,6 +145,12 @@ const SNMP: &[Key] = &[
 const PROBES: &[Key] = &[key("icmp", Takes::Switch(PROBE)), key("udp", Takes::Switch(PROBE))];
 
 const PROBE: &[Key] = &[key("interval_ms", number("milliseconds", 0.1, 10_000.0))];
+
+const CAPTURE: &[Key] = &[
+    key("migration", Takes::Flag),
+    key("service", Takes::Flag),
+    key("snap_bytes", whole("bytes", 64, 65_535)),
+];
 
 const TRIALS: &[Key] = &[
     key("count", whole("trials", 1, TRIALS_MAX)),

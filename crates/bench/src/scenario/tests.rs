@@ -244,10 +244,11 @@ fn trial_ids_are_unique_and_safe_as_file_names() {
 
 #[test]
 fn the_keys_are_those_of_the_records_types() {
-    let case = &parse(&one_case("", "")).cases[0];
+    // Captures of nothing would not be written.
+    let case = &parse(&one_case("[capture]\nmigration = true", "")).cases[0];
     let whole = serde_json::to_value(case).unwrap();
     let known = |key: &str| &SETTINGS.iter().find(|setting| setting.name == key).unwrap().takes;
-    for setting in ["vm", "qemu", "link", "probes", "trials"] {
+    for setting in ["vm", "qemu", "link", "probes", "capture", "trials"] {
         same_keys(&whole[setting], known(setting), setting);
     }
     let switch = Switch { snmp: Some(Snmp::default()) };
@@ -434,7 +435,7 @@ fn an_unknown_key_is_told_with_the_one_that_was_meant() {
     s.toml:2: probes.icmp.interval: unknown key, expected one of: interval_ms
     s.toml:2: probes.tcp: unknown key, expected one of: icmp, udp
     s.toml:3: qemu."bin ary": unknown key, did you mean "binary"?
-    s.toml:2: colour: unknown key, expected one of: name, title, run, case, vm, qemu, link, switch, probes, workload, strategy, trials
+    s.toml:2: colour: unknown key, expected one of: name, title, run, case, vm, qemu, link, switch, probes, workload, strategy, capture, trials
     "#);
     insta::assert_snapshot!(errors_in_case(&[
         "titel = 1",
@@ -442,7 +443,7 @@ fn an_unknown_key_is_told_with_the_one_that_was_meant() {
         "strategy = { kind = \"suspend\", after_s = 1 }",
         "strategy.preempt = true",
     ]), @r#"
-    s.toml:5: case.titel: unknown key, expected one of: name, vm, qemu, link, switch, probes, workload, strategy, trials
+    s.toml:5: case.titel: unknown key, expected one of: name, vm, qemu, link, switch, probes, workload, strategy, capture, trials
     s.toml:5: strategy.after_pases: unknown key, did you mean "after_passes"?
     s.toml:5: strategy.after_s: unknown key for kind "suspend", which has no keys of its own
     s.toml:5: strategy.preempt: unknown key for kind "pre-copy", which has no keys of its own

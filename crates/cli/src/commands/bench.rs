@@ -20,9 +20,20 @@ pub(crate) struct Args {
     /// Trials of each case, instead of the scenario's count
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     trials: Option<u32>,
+    /// Capture packets of these networks, whatever the scenario says: migration (on both hosts), service (on the VMs'
+    /// taps and on the bench)
+    #[arg(long, value_name = "NETWORK,…", value_delimiter = ',', hide_possible_values = true)]
+    capture: Vec<Captured>,
     /// Go on with the run in this folder: make the trials that are missing or were ended
     #[arg(long, value_name = "DIR")]
     resume: Option<PathBuf>,
+}
+
+/// A network whose packets are captured.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Captured {
+    Migration,
+    Service,
 }
 
 pub(crate) fn run(args: Args) -> Result {
@@ -30,6 +41,12 @@ pub(crate) fn run(args: Args) -> Result {
     let mut scenario = shipped::load(&args.scenario).map_err(|error| Failure::new(Exit::BadInput, &error))?;
     if let Some(trials) = args.trials {
         scenario.cases.iter_mut().for_each(|case| case.trials.fix(trials));
+    }
+    if !args.capture.is_empty() {
+        for case in &mut scenario.cases {
+            case.capture.migration = args.capture.contains(&Captured::Migration);
+            case.capture.service = args.capture.contains(&Captured::Service);
+        }
     }
     let inside = enter_lab(&format!("bench-{}", scenario.name))?;
     let cancel = cancel_on_signals()?;

@@ -4,6 +4,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddrV4;
+use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,14 @@ pub(super) enum Ask {
     CountProcessCpu {
         pid: u32,
         vcpu_threads: Vec<u32>,
+    },
+    /// A task: packets to a file on the helper's host until stopped.
+    Capture {
+        interface: String,
+        description: String,
+        filter: String,
+        snap_bytes: u32,
+        path: PathBuf,
     },
     /// A task: answers datagrams until stopped.
     UdpEcho {
@@ -83,6 +92,16 @@ pub(super) enum Tell {
     Stopped {
         dropped: Option<u64>,
         clock_error_ns: Option<i64>,
+    },
+    /// A capture has ended; its file is whole.
+    Captured {
+        accepted: u64,
+        dropped: u64,
+        written: u64,
+        bytes: u64,
+        clock_offset_ns: i64,
+        clock_error_ns: i64,
+        cut_short: Option<String>,
     },
     Failed {
         why: String,

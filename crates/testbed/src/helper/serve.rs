@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dunlin_wire::{
-    Recording, RowSink, Summary, count_cpu, count_interface, count_process_cpu, watch_passages,
+    Capture, CaptureSpec, CaptureSummary, Recording, RowSink, Summary, capture, count_cpu, count_interface,
+    count_process_cpu, watch_passages,
 };
 
 use super::echo::Echo;
@@ -61,6 +62,7 @@ struct Server {
 /// What goes on until stopped. Dropping it ends it.
 enum Task {
     Recording(Recording),
+    Capture(Capture),
     Echo(Echo),
 }
 
@@ -89,6 +91,10 @@ impl Server {
             Ask::CountProcessCpu { pid, vcpu_threads } => {
                 (Task::Recording(count_process_cpu(pid, vcpu_threads, self.output.rows(id))?), Tell::Started)
             }
+            Ask::Capture { interface, description, filter, snap_bytes, path } => {
+                let spec = CaptureSpec { interface, description, filter: filter.parse()?, snap_bytes };
+                (Task::Capture(capture(&spec, &path)?), Tell::Started)
+            }
         };
         self.tasks.insert(id, task);
         Ok(Some(tell))
@@ -97,6 +103,7 @@ impl Server {
     fn stop(&mut self, task: u32) -> Outcome<Tell> {
         let summary = match self.tasks.remove(&task) {
             Some(Task::Recording(recording)) => recording.stop()?,
+            Some(Task::Capture(capture)) => return Ok(captured(capture.stop()?)),
             Some(Task::Echo(echo)) => {
                 drop(echo);
                 Summary::default()
@@ -124,6 +131,12 @@ impl Server {
             Ok(Tell::Sent { rtt_ns })
         })
     }
+}
+
+fn captured(summary: CaptureSummary) -> Tell {
+    let CaptureSummary { accepted, dropped, written, bytes, clock_offset_ns, clock_error_ns, cut_short } =
+        summary;
+    Tell::Captured { accepted, dropped, written, bytes, clock_offset_ns, clock_error_ns, cut_short }
 }
 
 /// Where reports go, from any thread.

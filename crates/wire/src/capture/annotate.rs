@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
+use super::file::check_room;
 use crate::pcapng::{
     BLOCK_FRAME_BYTES, PACKET_FIXED_BYTES, STATISTICS_FIXED_BYTES, append_text, block, option,
 };
@@ -27,17 +28,23 @@ pub struct CaptureMark {
 /// # Errors
 /// Where the file cannot be read or its replacement cannot be written; it then stays as it was.
 pub fn annotate(path: &Path, marks: &[CaptureMark]) -> Result<()> {
+    if marks.is_empty() {
+        return Ok(());
+    }
     let next = path.with_extension("new");
     let name = path.display().to_string();
     let mut marks: Vec<&CaptureMark> = marks.iter().collect();
     marks.sort_by_key(|mark| mark.epoch_ns);
-    File::open(path)
-        .and_then(|from| copy(BufReader::with_capacity(1 << 20, from), File::create(&next)?, &marks))
-        .and_then(|()| fs::rename(&next, path))
-        .map_err(|error| {
-            let _ = fs::remove_file(&next);
-            WireError::io("put comments into", &name)(error)
-        })
+    let replace = || {
+        let from = File::open(path)?;
+        check_room(&from, from.metadata()?.len())?;
+        copy(BufReader::with_capacity(1 << 20, from), File::create(&next)?, &marks)?;
+        fs::rename(&next, path)
+    };
+    replace().map_err(|error| {
+        let _ = fs::remove_file(&next);
+        WireError::io("put comments into", &name)(error)
+    })
 }
 
 fn copy(mut from: impl Read, to: File, mut marks: &[&CaptureMark]) -> io::Result<()> {

@@ -114,12 +114,7 @@ impl CaptureFile {
             return Ok(());
         }
         self.look_at_bytes = self.bytes + LOOK_AFTER_BYTES;
-        let disk = fstatvfs(&self.file)?;
-        if disk.blocks_available() * disk.fragment_size() < SPARE_BYTES {
-            let why = format!("the disk has less than {} MiB left", SPARE_BYTES >> 20);
-            return Err(io::Error::new(io::ErrorKind::StorageFull, why));
-        }
-        Ok(())
+        check_room(&self.file, 0)
     }
 
     /// Writes all of what waits, or nothing.
@@ -134,4 +129,14 @@ impl CaptureFile {
         self.buffer.clear();
         written
     }
+}
+
+/// Whether a file's disk has room for so many bytes more, and then to spare.
+pub(super) fn check_room(file: &File, bytes: u64) -> io::Result<()> {
+    let disk = fstatvfs(file)?;
+    if disk.blocks_available() * disk.fragment_size() < SPARE_BYTES + bytes {
+        let why = format!("the disk has less than {} MiB left", (SPARE_BYTES + bytes) >> 20);
+        return Err(io::Error::new(io::ErrorKind::StorageFull, why));
+    }
+    Ok(())
 }

@@ -1,0 +1,102 @@
+//! Captures of the networks during a trial, where the case asks for them.
+
+use std::path::Path;
+use std::time::Duration;
+
+use dunlin_record::{EventKind, Journal};
+use dunlin_testbed::{Helper, HostCapture, Network};
+use dunlin_wire::{Capture, CaptureSpec, CaptureSummary, Filter};
+
+use super::{Guest, Run, event};
+use crate::{BenchError, Result};
+
+/// How long a capture may take to be whole: its last packets go to a disk that others use too.
+const STOP_LIMIT: Duration = Duration::from_secs(20);
+
+/// The captures of a trial. Dropping them ends them.
+pub(super) struct Captures<'a> {
+    running: Vec<(String, Capturer<'a>)>,
+}
+
+/// Where the capture is made.
+enum Capturer<'a> {
+    Bench(Capture),
+    Host(HostCapture<'a>),
+}
+
+impl<'a> Captures<'a> {
+    /// Begins to capture what the case asks for, to the run folder: the hosts are this machine too.
+    pub(super) fn start(run: &Run<'a>, guests: &[Guest]) -> Result<Self> {
+        let asked = run.trial.case.capture;
+        let folder = run.trial.folder.captures_path(&run.trial.id);
+        let folder = std::path::absolute(&folder)
+            .map_err(|source| BenchError::Io { doing: format!("find {}", folder.display()), source })?;
+        let spec = |interface: &str, description: String| CaptureSpec {
+            interface: interface.to_owned(),
+            description,
+            filter: Filter::default(),
+            snap_bytes: asked.snap_bytes,
+        };
+        let mut captures = Self { running: Vec::new() };
+        for (helper, host) in run.world.helpers()?.iter().zip(run.world.hosts()?) {
+            let id = host.id();
+            if asked.migration {
+                let spec = spec(host.interface(Network::Migration), format!("{id}: migration network"));
+                captures.add(helper, &spec, &folder, format!("{id}-migration.pcapng"))?;
+            }
+            for guest in guests.iter().filter(|_| asked.service) {
+                let spec = spec(&guest.spec.tap, format!("{id}: service network, tap of {}", guest.id));
+                captures.add(helper, &spec, &folder, format!("{id}-{}.pcapng", guest.id))?;
+            }
+        }
+        if asked.service {
+            let interface = run.world.lab()?.bench_interface(Network::Service);
+            let file = "bench-service.pcapng".to_owned();
+            let capture =
+                dunlin_wire::capture(&spec(interface, "bench: service network".into()), &folder.join(&file))?;
+            captures.running.push((file, Capturer::Bench(capture)));
+        }
+        Ok(captures)
+    }
+
+    fn add(&mut self, helper: &'a Helper, spec: &CaptureSpec, folder: &Path, file: String) -> Result<()> {
+        let capture = helper.capture(spec, &folder.join(&file))?;
+        self.running.push((file, Capturer::Host(capture)));
+        Ok(())
+    }
+
+    /// Ends all captures and tells what each came to.
+    pub(super) fn stop(self, journal: &mut Journal) -> Result<()> {
+        let mut first_error = None;
+        for (file, capturer) in self.running {
+            match capturer.stop() {
+                Ok(summary) => journal.keep(&event(None, None, ended(file, summary)))?,
+                // The others are ended all the same.
+                Err(error) => first_error = first_error.or(Some(error)),
+            }
+        }
+        first_error.map_or(Ok(()), Err)
+    }
+}
+
+impl Capturer<'_> {
+    fn stop(self) -> Result<CaptureSummary> {
+        match self {
+            Self::Bench(capture) => Ok(capture.stop()?),
+            Self::Host(capture) => Ok(capture.stop(STOP_LIMIT)?),
+        }
+    }
+}
+
+fn ended(file: String, summary: CaptureSummary) -> EventKind {
+    EventKind::CaptureEnded {
+        file,
+        packets: summary.accepted,
+        drops: summary.dropped,
+        written: summary.written,
+        bytes: summary.bytes,
+        clock_offset_ns: summary.clock_offset_ns,
+        clock_error_ns: summary.clock_error_ns,
+        cut_short: summary.cut_short,
+    }
+}
