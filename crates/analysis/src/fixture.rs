@@ -153,7 +153,7 @@ impl Fixture {
     /// A suspended VM that was stopped before the command and resumed by a command after completion.
     pub(crate) fn suspend() -> Self {
         Self::before()
-            .with_case(|case| case.strategy = Strategy::Suspend)
+            .with_case(|case| case.strategy = Strategy::Suspend { after_passes: None })
             .with(-5.0, "host-a", EventKind::VcpusStopped)
             .command()
             .with(1.0, "host-a", EventKind::MigrationPass { pass: 1 })

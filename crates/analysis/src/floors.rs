@@ -47,7 +47,7 @@ pub(crate) fn downtime_floor_ms(trial: &Trial, moments: &Moments, link: &Measure
         return None;
     }
     let left_bytes = match trial.case.strategy {
-        Strategy::Suspend => non_zero_bytes(trial, moments)?,
+        Strategy::Suspend { after_passes: None } => non_zero_bytes(trial, moments)?,
         _ if reported_bytes(trial).is_some() => reported_bytes(trial)?,
         _ => {
             let remaining = Samples::of(trial.vm_series("progress"), "remaining_bytes");
@@ -112,6 +112,13 @@ mod tests {
         };
         assert_eq!(counted(None), Some(10.2));
         assert_eq!(counted(Some(500_000)), Some(5.2));
+    }
+
+    #[test]
+    fn a_vm_suspended_after_some_passes_has_the_rest_left_at_the_stop() {
+        let later = Fixture::pre_copy()
+            .with_case(|case| case.strategy = dunlin_record::Strategy::Suspend { after_passes: Some(2) });
+        assert_eq!(floors(&later.outcome()), (Some(327.68), Some(10.2)));
     }
 
     #[test]

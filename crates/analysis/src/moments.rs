@@ -103,7 +103,7 @@ fn stopped(trial: &Trial, command: i64, running: Option<i64>, end: i64) -> Optio
     let at_source = || trial.events_on(trial.source).filter(|event| event.t_ns <= running.unwrap_or(end));
     let stop = at_source().rfind(|event| event.kind == EventKind::VcpusStopped)?.t_ns;
     let ran_again = at_source().any(|event| event.kind == EventKind::VcpusRunning && event.t_ns > stop);
-    let in_time = stop >= command || trial.case.strategy == Strategy::Suspend;
+    let in_time = stop >= command || matches!(trial.case.strategy, Strategy::Suspend { .. });
     (in_time && !ran_again).then_some(stop)
 }
 

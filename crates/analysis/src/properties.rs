@@ -187,7 +187,7 @@ fn any_kind() -> impl Strategy<Value = EventKind> {
         2 => any::<u32>().prop_map(|pass| EventKind::MigrationPass { pass: pass % 5 }),
         2 => select(endings).prop_map(|status| EventKind::TrialEnded { status, error: None }),
         2 => any_number_kind(),
-        1 => (any::<f64>(), select(vec![Move::PreCopy, Move::Suspend])).prop_map(|(seconds, strategy)| started(seconds, strategy)),
+        1 => (any::<f64>(), select(vec![Move::PreCopy, Move::Suspend { after_passes: None }])).prop_map(|(seconds, strategy)| started(seconds, strategy)),
     ]
 }
 

@@ -32,6 +32,10 @@ name = "suspend"
 strategy = { kind = "suspend" }
 workload = { kind = "memory-write", working_set_mib = 32, rate_mib_s = 20 }
 [[case]]
+name = "suspend-later"
+strategy = { kind = "suspend", after_passes = 1 }
+workload = { kind = "memory-write", working_set_mib = 64, rate_mib_s = "full" }
+[[case]]
 name = "two"
 vm.count = 2
 "#;
@@ -104,7 +108,7 @@ fn vm_every_strategy_moves_the_guest_and_is_measured() {
     need_vms!();
     let finished = Run::start("test-strategies", STRATEGIES).finish();
     let outcomes = finished.outcomes();
-    assert_eq!((finished.code, outcomes.len()), (Some(0), 6), "{}", finished.story());
+    assert_eq!((finished.code, outcomes.len()), (Some(0), 7), "{}", finished.story());
     outcomes.iter().for_each(assert_whole);
     // One guest or the other may have been held up all the time on a busy machine, but not all of them.
     let by_source = |outcome: &Value| number(outcome, "/probes/icmp/answered_by/source");
@@ -121,6 +125,10 @@ fn vm_every_strategy_moves_the_guest_and_is_measured() {
     let suspend = find(&outcomes, "suspend");
     assert!(number(suspend, "/downtime_ms/paused") > 0.5 * number(suspend, "/total_time_ms"), "{suspend:#}");
     assert!(number(suspend, "/workload/achieved/rate_mib_s") > 0.0);
+    let later = find(&outcomes, "suspend-later");
+    assert!(!later["phases_ms"]["pre_copy"].as_array().unwrap().is_empty(), "{later:#}");
+    let decisions = finished.events(later["id"].as_str().unwrap());
+    assert!(decisions.iter().any(|event| event["action"] == "stop-vm"), "{}", finished.story());
     let vms: Vec<_> =
         outcomes.iter().filter(|outcome| outcome["case"]["name"] == "two").map(|o| &o["vm"]).collect();
     assert_eq!(vms, ["vm0", "vm1"]);

@@ -103,7 +103,8 @@ pub fn migrate(mut job: Job<'_>, journal: &mut Journal) -> Result<Ended> {
 
 fn run(job: &mut Job<'_>, watch: &mut Watch, journal: &mut Journal) -> Result<Outcome> {
     keep(journal, &*job.source, EventKind::MigrateCommand)?;
-    if *job.strategy == Strategy::Suspend {
+    if *job.strategy == (Strategy::Suspend { after_passes: None }) {
+        watch.stop_asked = true;
         job.source.stop()?;
     }
     job.source.start(job.address)?;
@@ -152,6 +153,12 @@ fn act(job: &mut Job<'_>, watch: &mut Watch, journal: &mut Journal) -> Result<Op
             job.source.switch_to_post_copy()?;
             Ok(None)
         }
+        Action::StopVm { reason } => {
+            watch.stop_asked = true;
+            note(journal, &*job.source, "stop-vm", &reason)?;
+            job.source.stop()?;
+            Ok(None)
+        }
         Action::GiveUp { reason } => Ok(Some(Outcome::GaveUp(Status::NotConverged, reason))),
         Action::Fail { reason } => Ok(Some(Outcome::GaveUp(Status::Failed, reason))),
     }
@@ -179,10 +186,12 @@ fn wait_for_destination(job: &mut Job<'_>, watch: &mut Watch, journal: &mut Jour
 }
 
 fn completed(job: &mut Job<'_>, watch: &Watch, journal: &mut Journal) -> Result<Ended> {
-    if *job.strategy == Strategy::Suspend {
+    let mut resumed_ns = None;
+    // A VM that was stopped while it was being handed over anyway may run there already.
+    if watch.stop_asked && !job.destination.run_state()?.running {
         job.destination.resume()?;
+        resumed_ns = Some(now_ns());
     }
-    let resumed_ns = (*job.strategy == Strategy::Suspend).then(now_ns);
     let ends = [watch.source_completed_ns, watch.destination_completed_ns, resumed_ns];
     let t_ns = ends.into_iter().flatten().max().unwrap_or_else(now_ns);
     let (host, vm) = (Some(job.destination.host().clone()), Some(job.destination.id().clone()));

@@ -13,6 +13,7 @@ pub(crate) struct Watch {
     stage: Stage,
     pass: u32,
     pub(crate) switch_asked: bool,
+    pub(crate) stop_asked: bool,
     pub(crate) source_completed_ns: Option<i64>,
     pub(crate) destination_completed_ns: Option<i64>,
     /// The source waits for a word before its switch-over.
@@ -34,6 +35,7 @@ impl Watch {
             stage: Stage::Setup,
             pass: 0,
             switch_asked: false,
+            stop_asked: false,
             source_completed_ns: None,
             destination_completed_ns: None,
             waits_for_switchover: false,
@@ -76,6 +78,7 @@ impl Watch {
             stage: self.stage,
             passes_ended: self.pass.saturating_sub(1),
             switch_asked: self.switch_asked,
+            stop_asked: self.stop_asked,
             stalled_ms: if may_stall { (now_ns - self.moved_ns) as f64 / 1e6 } else { 0.0 },
         }
     }

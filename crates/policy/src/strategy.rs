@@ -1,4 +1,4 @@
-//! When to switch to post-copy, and when to give up.
+//! When to switch to post-copy, when to stop the VM, and when to give up.
 
 use dunlin_record::Strategy;
 
@@ -13,6 +13,8 @@ pub struct Telemetry {
     pub passes_ended: u32,
     /// Whether the switch to post-copy was asked for already.
     pub switch_asked: bool,
+    /// Whether the VM was stopped already so that the rest can be copied.
+    pub stop_asked: bool,
     /// For how long no byte has moved, in ms.
     pub stalled_ms: f64,
 }
@@ -49,6 +51,11 @@ pub enum Action {
         /// Why.
         reason: String,
     },
+    /// Stop the VM: what is left is copied while nothing dirties it.
+    StopVm {
+        /// Why.
+        reason: String,
+    },
     /// Cancel: it does not converge.
     GiveUp {
         /// Why.
@@ -70,19 +77,32 @@ pub fn decide(strategy: &Strategy, limits: Limits, now: &Telemetry) -> Action {
     if now.elapsed_ms >= limits.total_ms {
         return past_limit(limits, now);
     }
-    if now.stage != Stage::PreCopy || now.switch_asked {
+    if now.stage != Stage::PreCopy || now.switch_asked || now.stop_asked {
         return Action::Wait;
     }
     match strategy {
-        Strategy::PreCopy | Strategy::Suspend => Action::Wait,
+        Strategy::PreCopy => Action::Wait,
         Strategy::PostCopy { .. } => Action::SwitchToPostCopy { reason: "post-copy: at once".into() },
         Strategy::Hybrid { after_passes, after_s, .. } => hybrid(*after_passes, *after_s, now),
+        Strategy::Suspend { after_passes } => suspend(*after_passes, now),
     }
+}
+
+/// With no passes to wait for, the VM was stopped before the migration began.
+fn suspend(after_passes: Option<u32>, now: &Telemetry) -> Action {
+    match after_passes.filter(|passes| now.passes_ended >= *passes) {
+        Some(passes) => Action::StopVm { reason: passes_ended(passes) },
+        None => Action::Wait,
+    }
+}
+
+fn passes_ended(passes: u32) -> String {
+    if passes == 1 { "1 pass has ended".into() } else { format!("{passes} passes have ended") }
 }
 
 fn hybrid(after_passes: Option<u32>, after_s: Option<f64>, now: &Telemetry) -> Action {
     if let Some(passes) = after_passes.filter(|passes| now.passes_ended >= *passes) {
-        return Action::SwitchToPostCopy { reason: format!("{passes} passes have ended") };
+        return Action::SwitchToPostCopy { reason: passes_ended(passes) };
     }
     if let Some(seconds) = after_s.filter(|seconds| now.elapsed_ms >= seconds * 1e3) {
         return Action::SwitchToPostCopy { reason: format!("{seconds} s have passed") };
@@ -111,6 +131,7 @@ mod tests {
         stage: Stage::PreCopy,
         passes_ended: 0,
         switch_asked: false,
+        stop_asked: false,
         stalled_ms: 0.0,
     };
 
@@ -118,21 +139,28 @@ mod tests {
         match decide(strategy, LIMITS, &now) {
             Action::Wait => "wait",
             Action::SwitchToPostCopy { .. } => "switch",
+            Action::StopVm { .. } => "stop",
             Action::GiveUp { .. } => "give up",
             Action::Fail { .. } => "fail",
         }
     }
 
     #[test]
-    fn each_strategy_switches_when_it_says() {
+    fn each_strategy_acts_when_it_says() {
         let hybrid = Strategy::Hybrid { after_passes: Some(1), after_s: None, preempt: true };
         let timed = Strategy::Hybrid { after_passes: None, after_s: Some(2.0), preempt: true };
         let post_copy = Strategy::PostCopy { preempt: true };
+        let suspend = Strategy::Suspend { after_passes: Some(1) };
         let ended = Telemetry { passes_ended: 1, ..EARLY };
         let later = Telemetry { elapsed_ms: 2_000.0, ..EARLY };
         for (strategy, now, expected) in [
             (&Strategy::PreCopy, ended, "wait"),
-            (&Strategy::Suspend, later, "wait"),
+            (&Strategy::Suspend { after_passes: None }, ended, "wait"),
+            (&Strategy::Suspend { after_passes: Some(2) }, ended, "wait"),
+            (&suspend, EARLY, "wait"),
+            (&suspend, ended, "stop"),
+            (&suspend, Telemetry { stop_asked: true, ..ended }, "wait"),
+            (&suspend, Telemetry { stage: Stage::SwitchOver, ..ended }, "wait"),
             (&post_copy, EARLY, "switch"),
             (&post_copy, Telemetry { stage: Stage::Setup, ..EARLY }, "wait"),
             (&hybrid, EARLY, "wait"),
@@ -161,7 +189,7 @@ mod tests {
         #[test]
         fn every_migration_is_ended_in_the_end(stage in 0..4, elapsed_ms in 20_000.0..1e9, passes_ended in 0..9u32, switch_asked: bool) {
             let stage = [Stage::Setup, Stage::PreCopy, Stage::SwitchOver, Stage::PostCopy][stage as usize];
-            let now = Telemetry { elapsed_ms, stage, passes_ended, switch_asked, stalled_ms: 0.0 };
+            let now = Telemetry { elapsed_ms, stage, passes_ended, switch_asked, stop_asked: false, stalled_ms: 0.0 };
             proptest::prop_assert!(["give up", "fail"].contains(&name(&Strategy::PreCopy, now)));
         }
 

@@ -338,8 +338,12 @@ pub enum Strategy {
         #[serde(default = "yes")]
         preempt: bool,
     },
-    /// Stop the VM, move its memory, resume it there.
-    Suspend,
+    /// Stop the VM, move (the rest of) its memory, resume it there.
+    Suspend {
+        /// Stop it when this many passes over the memory have ended; before the first if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after_passes: Option<u32>,
+    },
 }
 
 fn yes() -> bool {
@@ -354,7 +358,7 @@ impl Strategy {
             Self::PreCopy => "pre-copy",
             Self::PostCopy { .. } => "post-copy",
             Self::Hybrid { .. } => "hybrid",
-            Self::Suspend => "suspend",
+            Self::Suspend { .. } => "suspend",
         }
     }
 
@@ -363,7 +367,7 @@ impl Strategy {
     pub fn post_copy(&self) -> Option<bool> {
         match self {
             Self::PostCopy { preempt } | Self::Hybrid { preempt, .. } => Some(*preempt),
-            Self::PreCopy | Self::Suspend => None,
+            Self::PreCopy | Self::Suspend { .. } => None,
         }
     }
 }

@@ -1,29 +1,20 @@
 //! How long a scenario will take: an estimate for whoever starts it, never a limit.
 
+mod copy;
+
 use std::time::Duration;
 
-use dunlin_record::{Case, Rate, Strategy, Workload};
+use dunlin_record::Case;
 
 use super::Scenario;
+use copy::copy_s;
 
 /// Restoring the template, starting probes and watchers, ending them.
 const SETUP_S: f64 = 3.0;
 /// A boot without KVM, where no template is used.
 const BOOT_S: f64 = 6.0;
-/// Non-zero memory of the guest itself: kernel, agent, page tables.
-const GUEST_OWN_MIB: f64 = 120.0;
-/// What TCP brings across of a link's rate.
-const GOODPUT_SHARE: f64 = 0.94;
-/// What two QEMUs on one machine reach where the link has no limit.
-const UNLIMITED_MBIT: f64 = 8_000.0;
 /// Negotiation and hand-over, whatever is copied.
 const HAND_OVER_S: f64 = 0.5;
-/// QEMU's default downtime limit: pre-copy ends once the rest can be sent in it.
-const DOWNTIME_LIMIT_S: f64 = 0.3;
-/// With a dirty rate just below the link's the passes shrink too slowly for any limit a trial has.
-const PASSES_MAX: u32 = 1_000;
-/// Fetching pages on demand slows the guest and the copy: measured, about twice the plain copy.
-const POST_COPY_FACTOR: f64 = 2.0;
 
 /// How long all trials of all cases will take, about.
 #[must_use]
@@ -44,77 +35,9 @@ pub fn expected_case_duration(case: &Case) -> Duration {
 pub(crate) fn expected_trial_duration(case: &Case) -> Duration {
     let trials = &case.trials;
     let boot_s = if case.vm.fresh { BOOT_S } else { 0.0 };
-    let migration_s = migration_s(case).min(trials.limit_s);
+    let migration_s = (HAND_OVER_S + copy_s(case)).min(trials.limit_s);
     let trial_s = SETUP_S + boot_s + trials.baseline_s + migration_s + trials.settle_s;
     Duration::try_from_secs_f64(trial_s * f64::from(case.vm.count)).unwrap_or(Duration::MAX)
-}
-
-/// How long one migration takes; infinite where by law it never ends by itself.
-fn migration_s(case: &Case) -> f64 {
-    let link_mib_s =
-        case.link.migration.rate_mbit.unwrap_or(UNLIMITED_MBIT) * GOODPUT_SHARE * 1e6 / 8.0 / MIB;
-    let dirtier = Dirtier::of(case.workload.as_ref());
-    let held_mib = case.workload.as_ref().and_then(Workload::allocated_mib).map_or(0.0, f64::from);
-    let pass_s = (GUEST_OWN_MIB + held_mib) / link_mib_s;
-    let copy_s = match case.strategy {
-        Strategy::Suspend => pass_s,
-        Strategy::PreCopy => pre_copy_s(pass_s, &dirtier, link_mib_s),
-        Strategy::PostCopy { .. } => pass_s * POST_COPY_FACTOR,
-        Strategy::Hybrid { after_passes, after_s, .. } => {
-            let by_passes_s = after_passes.map(|passes| f64::from(passes) * pass_s);
-            let switch_s = by_passes_s.into_iter().chain(after_s).fold(f64::INFINITY, f64::min);
-            // It may converge before the switch.
-            let switched_s = switch_s + dirtier.set_mib / link_mib_s * POST_COPY_FACTOR;
-            pre_copy_s(pass_s, &dirtier, link_mib_s).min(switched_s)
-        }
-    };
-    HAND_OVER_S + copy_s
-}
-
-const MIB: f64 = 1_048_576.0;
-
-/// What a workload does to the passes of pre-copy.
-struct Dirtier {
-    set_mib: f64,
-    rate_mib_s: f64,
-}
-
-impl Dirtier {
-    fn of(workload: Option<&Workload>) -> Self {
-        let parts = workload.map(Workload::parts).unwrap_or_default();
-        let dirtying = parts.iter().filter_map(|part| Some((part.dirtied_mib()?, part.rate()?)));
-        let mut all = Self { set_mib: 0.0, rate_mib_s: 0.0 };
-        for (dirtied_mib, rate) in dirtying {
-            all.set_mib += f64::from(dirtied_mib);
-            all.rate_mib_s += match rate {
-                Rate::MibPerSecond(rate) => rate,
-                Rate::Full => f64::INFINITY,
-            };
-        }
-        all
-    }
-}
-
-/// The first pass, then passes over what the one before it left dirty, until the rest fits into the downtime limit.
-///
-/// With a dirty rate below the link's each pass is shorter than the one before by their ratio. With one above it each
-/// pass finds the whole set dirty: either that fits, or it never ends.
-fn pre_copy_s(pass_s: f64, dirtier: &Dirtier, link_mib_s: f64) -> f64 {
-    let fits_mib = DOWNTIME_LIMIT_S * link_mib_s;
-    let (mut total_s, mut last_s) = (pass_s, pass_s);
-    for _ in 0..PASSES_MAX {
-        let dirty_mib = (dirtier.rate_mib_s * last_s).min(dirtier.set_mib);
-        let next_s = dirty_mib / link_mib_s;
-        if dirty_mib <= fits_mib {
-            return total_s + next_s;
-        }
-        if next_s >= last_s {
-            return f64::INFINITY;
-        }
-        total_s += next_s;
-        last_s = next_s;
-    }
-    f64::INFINITY
 }
 
 #[cfg(test)]
@@ -159,9 +82,68 @@ mod tests {
     }
 
     #[test]
-    fn a_switch_to_post_copy_ends_what_pre_copy_would_not() {
-        let hybrid = "strategy = { kind = \"hybrid\", after_passes = 1 }\n";
-        assert!(case_s(&(dirty(128, "\"full\"") + hybrid)) < AROUND_S + 10.0);
+    fn what_ends_a_migration_that_pre_copy_would_not_costs_a_part_of_the_limit() {
+        let busy = dirty(128, "\"full\"");
+        let seconds = |settings: &str| case_s(&(busy.clone() + settings)) - AROUND_S;
+        let cut = |kind: &str, key: &str| format!("strategy = {{ kind = \"{kind}\", {key} }}\n");
+        for (settings, range) in [
+            ("", 50.0..50.1),
+            (cut("hybrid", "after_passes = 1").as_str(), 4.0..8.0),
+            (&cut("hybrid", "after_passes = 5"), 8.0..13.0),
+            (&cut("hybrid", "after_s = 10"), 11.0..15.0),
+            ("strategy.kind = \"suspend\"", 2.0..4.0),
+            (&cut("suspend", "after_passes = 1"), 3.0..5.0),
+            (&cut("suspend", "after_passes = 20"), 20.0..30.0),
+            // Seen on such a link: 29 s.
+            ("qemu.capabilities.auto-converge = true", 15.0..35.0),
+            (
+                "qemu.capabilities.auto-converge = true\nqemu.parameters.cpu-throttle-increment = 40",
+                5.0..15.0,
+            ),
+            // An increment counts for nothing where nothing is throttled.
+            ("qemu.parameters.cpu-throttle-increment = 40", 50.0..50.1),
+            // 128 MiB take a little more than a second.
+            ("qemu.parameters.downtime-limit = 2000", 3.0..6.0),
+            ("qemu.capabilities.dirty-limit = true\nqemu.parameters.vcpu-dirty-limit = 10", 2.0..6.0),
+        ] {
+            assert!(range.contains(&seconds(settings)), "{settings}: {}", seconds(settings));
+        }
+    }
+
+    #[test]
+    fn what_slows_the_copy_down_counts() {
+        let multifd = |method: &str| {
+            format!(
+                "qemu = {{ capabilities.multifd = true, parameters.multifd-compression = \"{method}\" }}\n"
+            )
+        };
+        let idle = case_s("");
+        for (slower, by_at_least_s) in [
+            ("qemu.parameters.max-bandwidth = 12582912\n", 8.0),
+            (multifd("zlib").as_str(), 0.3),
+            ("qemu.parameters.max-bandwidth = 12582912\nstrategy.kind = \"suspend\"\n", 8.0),
+        ] {
+            assert!(case_s(slower) >= idle + by_at_least_s, "{slower}: {} after {idle}", case_s(slower));
+        }
+        // Neither a cap above the link's rate, nor one of the other phase, nor a method that is not in use.
+        for same in [
+            "qemu.parameters.max-bandwidth = 12582912000\n",
+            "qemu.parameters.max-postcopy-bandwidth = 12582912\n",
+            "qemu.parameters.max-bandwidth = 0\n",
+            "qemu.parameters.multifd-compression = \"zlib\"\n",
+        ] {
+            assert!((case_s(same) - idle).abs() < 1e-9, "{same}");
+        }
+        let post_copy = "strategy.kind = \"post-copy\"\n";
+        let slow = format!("{post_copy}qemu.parameters.max-postcopy-bandwidth = 12582912\n");
+        assert!(case_s(&slow) > case_s(post_copy) + 10.0);
+        let half = dirty(128, "10") + &multifd("zstd");
+        let compressible = half.replace("rate_mib_s = 10", "rate_mib_s = 10, compressibility_percent = 50");
+        assert!(case_s(&compressible) < case_s(&half));
+        // A guest that changes whole pages dirties fewer of them.
+        let words = "link.migration.rate_mbit = 4000\n".to_owned() + &dirty(400, "\"full\"");
+        let pages = words.replace("rate_mib_s", "bytes_per_page = 4096, rate_mib_s");
+        assert!(case_s(&pages) < case_s(&words));
     }
 
     #[test]

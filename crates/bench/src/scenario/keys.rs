@@ -220,7 +220,7 @@ const STRATEGIES: &[Variant] = &[
         ],
         required: &[],
     },
-    Variant { kind: "suspend", keys: &[], required: &[] },
+    Variant { kind: "suspend", keys: &[key("after_passes", whole("passes", 1, 1_000))], required: &[] },
 ];
 
 impl Takes {

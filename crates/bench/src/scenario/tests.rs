@@ -125,7 +125,9 @@ fn false_takes_a_probe_or_the_workload_away_and_true_brings_the_probe_back() {
 fn another_kind_begins_anew_and_the_same_kind_is_merged() {
     let top = "[strategy]\nkind = \"hybrid\"\nafter_passes = 2\npreempt = false";
     let strategy = |case: &str| parse(&one_case(top, case)).cases[0].strategy.clone();
-    assert_eq!(strategy("strategy = { kind = \"suspend\" }"), Strategy::Suspend);
+    assert_eq!(strategy("strategy = { kind = \"suspend\" }"), Strategy::Suspend { after_passes: None });
+    let suspend = "strategy = { kind = \"suspend\", after_passes = 5 }";
+    assert_eq!(strategy(suspend), Strategy::Suspend { after_passes: Some(5) });
     assert_eq!(strategy("strategy = { kind = \"post-copy\" }"), Strategy::PostCopy { preempt: true });
     let merged = Strategy::Hybrid { after_passes: Some(3), after_s: None, preempt: false };
     assert_eq!(strategy("strategy = { kind = \"hybrid\", after_passes = 3 }"), merged);
@@ -258,7 +260,12 @@ fn the_keys_are_those_of_the_records_types() {
     assert_eq!(settings, whole.as_object().unwrap().keys().map(String::as_str).collect::<Vec<_>>());
 
     let hybrid = Strategy::Hybrid { after_passes: Some(1), after_s: Some(1.0), preempt: true };
-    let strategies = [Strategy::PreCopy, Strategy::PostCopy { preempt: true }, hybrid, Strategy::Suspend];
+    let strategies = [
+        Strategy::PreCopy,
+        Strategy::PostCopy { preempt: true },
+        hybrid,
+        Strategy::Suspend { after_passes: Some(1) },
+    ];
     same_variants(&strategies.map(|strategy| serde_json::to_value(strategy).unwrap()), known("strategy"));
     // A dial at its default would not be written.
     let write = MemoryWrite {
@@ -445,7 +452,7 @@ fn an_unknown_key_is_told_with_the_one_that_was_meant() {
     ]), @r#"
     s.toml:5: case.titel: unknown key, expected one of: name, vm, qemu, link, switch, probes, workload, strategy, capture, trials
     s.toml:5: strategy.after_pases: unknown key, did you mean "after_passes"?
-    s.toml:5: strategy.after_s: unknown key for kind "suspend", which has no keys of its own
+    s.toml:5: strategy.after_s: unknown key for kind "suspend", expected one of: after_passes
     s.toml:5: strategy.preempt: unknown key for kind "pre-copy", which has no keys of its own
     "#);
 }
@@ -592,7 +599,7 @@ fn settings_that_contradict_each_other_are_told_where_they_stand() {
     s.toml:5: strategy: missing, expected after_passes or after_s: when to switch to post-copy
     s.toml:5: vm.kernel: missing, expected vm.modules beside it: the kernel's lib/modules/VERSION
     s.toml:5: vm.modules: missing, expected vm.kernel beside it: the image the modules belong to
-    s.toml:5: strategy.after_s: unknown key for kind "suspend", which has no keys of its own
+    s.toml:5: strategy.after_s: unknown key for kind "suspend", expected one of: after_passes
     "#);
 }
 
