@@ -34,7 +34,8 @@ workload = { kind = "memory-write", working_set_mib = 32, rate_mib_s = 20 }
 [[case]]
 name = "suspend-later"
 strategy = { kind = "suspend", after_passes = 1 }
-workload = { kind = "memory-write", working_set_mib = 64, rate_mib_s = "full" }
+workload = { kind = "memory-write", working_set_mib = 32, rate_mib_s = "full" }
+qemu.parameters.downtime-limit = 20
 [[case]]
 name = "two"
 vm.count = 2
