@@ -9,12 +9,16 @@ mod message;
 pub use error::{LinkError, Result};
 pub use link::{Link, VERSION};
 pub use message::{
-    Access, Achieved, Ask, Excursions, GuestCpu, GuestMemory, MemoryWork, Neighbour, Network, PageOrder,
-    PageRate, Ready, Reply, Request, Response, Work, Workload,
+    Access, Achieved, Ask, Excursions, GuestCpu, GuestDisk, GuestMemory, MemoryWork, Neighbour, Network,
+    PageOrder, PageRate, Ready, Reply, Request, Response, Work, Workload,
 };
 
 /// The name of the virtio-serial port the agent listens on.
 pub const PORT_NAME: &str = "dunlin.agent";
+/// The serial number of the virtio disk with a file system.
+pub const DISK_SERIAL: &str = "dunlin-disk";
+/// The serial number of the virtio disk that is the guest's swap.
+pub const SWAP_SERIAL: &str = "dunlin-swap";
 /// The UDP port on which the agent sends every datagram back.
 pub const UDP_ECHO_PORT: u16 = 7007;
 /// The word of the kernel's command line that carries the guest's address, as in `dunlin.address=10.77.0.10/24`.

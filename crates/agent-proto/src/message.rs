@@ -57,6 +57,12 @@ pub enum Ask {
     QueryMemory,
     /// What have the guest's CPUs done? Answered by [`Reply::Cpu`].
     QueryCpu,
+    /// Mount the file system of the disk [`crate::DISK_SERIAL`]. Answered by [`Reply::Done`].
+    MountDisk,
+    /// Swap to the disk [`crate::SWAP_SERIAL`]. Answered by [`Reply::Done`].
+    SwapOn,
+    /// How is the mounted disk used? Answered by [`Reply::Disk`].
+    QueryDisk,
 }
 
 /// What the agent answers.
@@ -76,6 +82,8 @@ pub enum Reply {
     Memory(GuestMemory),
     /// What the guest's CPUs have done since it was booted.
     Cpu(GuestCpu),
+    /// How the mounted disk is used.
+    Disk(GuestDisk),
     /// It could not be done.
     Failed {
         /// What could not be done and why, as one line.
@@ -255,4 +263,15 @@ pub struct GuestMemory {
     pub available_bytes: u64,
     /// `Committed_AS`: asked for by the guest's processes.
     pub committed_bytes: u64,
+    /// `SwapTotal`.
+    pub swap_total_bytes: u64,
+    /// `SwapFree`.
+    pub swap_free_bytes: u64,
+}
+
+/// How the guest's disk is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestDisk {
+    /// Used blocks of its file system (`statvfs`), in bytes.
+    pub used_bytes: u64,
 }

@@ -46,7 +46,7 @@ pub(crate) fn configure_network(troubles: &mut Troubles) {
 fn mount(kind: &str, target: &str) -> Result<(), String> {
     let said = |error: std::io::Error| format!("mount {kind} on {target}: {error}");
     fs::create_dir_all(target).map_err(said)?;
-    match sys::mount(kind, target) {
+    match sys::mount(Path::new(kind), kind, target) {
         // Some kernels mount devtmpfs themselves.
         Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Ok(()),
         outcome => outcome.map_err(said),

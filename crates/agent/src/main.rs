@@ -11,6 +11,7 @@ mod network;
 mod pages;
 mod port;
 mod service;
+mod storage;
 mod sys;
 mod workload;
 

@@ -21,6 +21,8 @@ fn parse(meminfo: &str) -> Result<GuestMemory, String> {
         free_bytes: bytes("MemFree")?,
         available_bytes: bytes("MemAvailable")?,
         committed_bytes: bytes("Committed_AS")?,
+        swap_total_bytes: bytes("SwapTotal")?,
+        swap_free_bytes: bytes("SwapFree")?,
     })
 }
 
@@ -30,11 +32,12 @@ mod tests {
 
     #[test]
     fn figures_are_read_in_bytes_and_a_missing_one_is_named() {
-        let text =
-            "MemTotal:  482944 kB\nMemFree: 1 kB\nMemAvailable:\t2 kB\nCommitted_AS:    700 kB\nHuge: 0\n";
+        let text = "MemTotal:  482944 kB\nMemFree: 1 kB\nMemAvailable:\t2 kB\nCommitted_AS:    700 kB\nHuge: 0\n\
+             SwapTotal:       8 kB\nSwapFree:        4 kB\n";
         let memory = parse(text).unwrap();
         assert_eq!(memory.total_bytes, 482_944 * 1024);
         assert_eq!(memory.committed_bytes, 700 * 1024);
+        assert_eq!((memory.swap_total_bytes, memory.swap_free_bytes), (8 * 1024, 4 * 1024));
         let said = parse(&text.replace("MemFree", "MemFried")).unwrap_err();
         assert!(said.contains("MemFree"), "{said}");
     }

@@ -15,7 +15,7 @@ use dunlin_clock::{MILLISECOND_NS, MachineCpu, now_ns};
 use crate::console::{Troubles, say};
 use crate::port::Port;
 use crate::workload::{self, Report};
-use crate::{memory, network, sys};
+use crate::{memory, network, storage, sys};
 
 /// How often the port is looked at while no client is connected: it cannot be waited for then.
 const AWAY_MS: i32 = 10;
@@ -181,6 +181,9 @@ impl Service {
                 done(sys::add_entropy(&bytes).map_err(|error| format!("add entropy: {error}")))
             }
             Ask::ConfigureNetwork(settings) => done(network::configure(&settings)),
+            Ask::MountDisk => done(storage::mount_disk()),
+            Ask::SwapOn => done(storage::swap_on()),
+            Ask::QueryDisk => Some(storage::read().map_or_else(failed, Reply::Disk)),
             Ask::QueryMemory => Some(memory::read().map_or_else(failed, Reply::Memory)),
             Ask::QueryCpu => Some(cpu().map_or_else(failed, Reply::Cpu)),
             Ask::StartWorkload { job, workload } => self.start_workload(asker, job, workload),

@@ -5,6 +5,8 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use dunlin_clock::SECOND_NS;
 
@@ -19,11 +21,12 @@ pub(crate) fn check(code: impl Into<i64>) -> io::Result<()> {
     if code.into() < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Mounts a file system of the kernel's own that has no device.
-pub(crate) fn mount(kind: &str, target: &str) -> io::Result<()> {
+/// Mounts a device's file system; one of the kernel's own has none, but takes any name for it.
+pub(crate) fn mount(device: &Path, kind: &str, target: &str) -> io::Result<()> {
+    let device = CString::new(device.as_os_str().as_bytes())?;
     let (kind, target) = (CString::new(kind)?, CString::new(target)?);
     // SAFETY: all three strings are NUL-terminated and live across the call; the data may be null.
-    check(unsafe { libc::mount(kind.as_ptr(), target.as_ptr(), kind.as_ptr(), 0, std::ptr::null()) })
+    check(unsafe { libc::mount(device.as_ptr(), target.as_ptr(), kind.as_ptr(), 0, std::ptr::null()) })
 }
 
 /// Loads a kernel module that is not compressed; well if it is loaded already.

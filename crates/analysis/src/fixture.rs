@@ -86,6 +86,7 @@ impl Fixture {
             used_bytes: Some(-1),
             requested_bytes: None,
             dirtied_bytes: Some(1 << 19),
+            swapped_bytes: None,
         };
         let started = EventKind::TrialStarted {
             scenario: "demo".into(),

@@ -1,9 +1,9 @@
 //! Puts a VM's figures together to its outcome.
 
 use dunlin_record::{
-    CaseLabel, CpuPercent, DowntimeMs, EventKind, FORMAT, HostId, HypervisorIdentity, HypervisorLabel,
-    HypervisorReport, LinkOutcome, MemoryHeld, MemoryMib, Moment, Outcome, Status, TrialRecord, WireBytes,
-    WorkloadOutcome,
+    CaseLabel, CpuPercent, DiskMib, DowntimeMs, EventKind, FORMAT, HostId, HypervisorIdentity,
+    HypervisorLabel, HypervisorReport, LinkOutcome, MemoryMib, Moment, Outcome, Status, TrialRecord,
+    WireBytes, WorkloadOutcome,
 };
 
 use crate::AnalysisError;
@@ -75,10 +75,13 @@ fn outcome(trial: &Trial) -> Outcome {
         ram_bytes: report.and_then(|report| report.ram_bytes),
         iterations: moments.map_or_else(Vec::new, |moments| iterations(trial, moments)),
         phases_ms: moments.map(|moments| Phases::of(trial, moments).lengths()).unwrap_or_default(),
-        memory_mib: memory_mib(trial),
         cpu_percent: moments
             .map(|moments| cpu_percent(trial, moments))
             .filter(|cpu| *cpu != CpuPercent::default()),
+        memory_mib: memory_mib(trial, Moment::Before).unwrap_or_default(),
+        memory_after_mib: memory_mib(trial, Moment::After),
+        disk_mib: disk_mib(trial, Moment::Before),
+        disk_after_mib: disk_mib(trial, Moment::After),
         workload: workload(trial),
         link: LinkOutcome { rate_mbit: link.rate_mbit, goodput_mbit: link.goodput_mbit.and_then(figure) },
         guest_start_ms: guest_start_ms(trial),
@@ -127,23 +130,35 @@ fn identity<'a>(trial: &Trial<'a>, host: &HostId) -> Option<&'a HypervisorIdenti
     })
 }
 
-fn memory_mib(trial: &Trial) -> MemoryMib {
-    let mut before = trial.pick(|kind| match kind {
-        EventKind::MemoryHeld { moment: Moment::Before, held } => Some(*held),
+fn memory_mib(trial: &Trial, when: Moment) -> Option<MemoryMib> {
+    let told = trial.pick(|kind| match kind {
+        EventKind::MemoryHeld { moment, held } if *moment == when => Some(held),
         _ => None,
     });
-    let MemoryHeld { configured_bytes, allocated_bytes, used_bytes, requested_bytes, dirtied_bytes } =
-        before.next_back().unwrap_or_default();
-    let mib = |bytes: Option<i64>| {
-        bytes.filter(|bytes| *bytes >= 0).and_then(|bytes| figure(bytes as f64 / MIB_BYTES))
-    };
-    MemoryMib {
-        configured: mib(configured_bytes),
-        allocated: mib(allocated_bytes),
-        used: mib(used_bytes),
-        requested: mib(requested_bytes),
-        dirtied: mib(dirtied_bytes),
-    }
+    told.last().map(|held| MemoryMib {
+        configured: mib(held.configured_bytes),
+        allocated: mib(held.allocated_bytes),
+        used: mib(held.used_bytes),
+        requested: mib(held.requested_bytes),
+        dirtied: mib(held.dirtied_bytes),
+        swapped: mib(held.swapped_bytes),
+    })
+}
+
+fn disk_mib(trial: &Trial, when: Moment) -> Option<DiskMib> {
+    let told = trial.pick(|kind| match kind {
+        EventKind::DiskHeld { moment, held } if *moment == when => Some(held),
+        _ => None,
+    });
+    told.last().map(|held| DiskMib {
+        virtual_size: mib(held.virtual_size_bytes),
+        allocated: mib(held.allocated_bytes),
+        used: mib(held.used_bytes),
+    })
+}
+
+fn mib(bytes: Option<i64>) -> Option<f64> {
+    bytes.filter(|bytes| *bytes >= 0).and_then(|bytes| figure(bytes as f64 / MIB_BYTES))
 }
 
 fn workload(trial: &Trial) -> Option<WorkloadOutcome> {
@@ -164,7 +179,7 @@ fn guest_start_ms(trial: &Trial) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use dunlin_record::{Achieved, Event, Flag, MemoryWrite, Rate, VmId, Workload};
+    use dunlin_record::{Achieved, DiskHeld, Event, Flag, MemoryHeld, MemoryWrite, Rate, VmId, Workload};
 
     use super::*;
     use crate::fixture::{Fixture, achieved, ended, ns};
@@ -234,6 +249,31 @@ mod tests {
         }
         hypervisor.destination_version = Some("10.1.0".into());
         assert_eq!(upgrade.outcome().hypervisor, Some(hypervisor));
+    }
+
+    #[test]
+    fn what_was_held_is_told_before_and_after_and_a_disk_only_where_there_is_one() {
+        let memory = |swapped_bytes| MemoryHeld { swapped_bytes, ..MemoryHeld::default() };
+        let disk =
+            |used_bytes| DiskHeld { virtual_size_bytes: Some(1 << 30), used_bytes, ..DiskHeld::default() };
+        let after = Moment::After;
+        let outcome = Fixture::pre_copy()
+            .with(
+                -1100.0,
+                "host-a",
+                EventKind::DiskHeld { moment: Moment::Before, held: disk(Some(1 << 20)) },
+            )
+            .with(1500.0, "host-b", EventKind::MemoryHeld { moment: after, held: memory(Some(3 << 20)) })
+            .with(1500.0, "host-b", EventKind::DiskHeld { moment: after, held: disk(None) })
+            .outcome();
+        assert_eq!((outcome.memory_mib.allocated, outcome.memory_mib.swapped), (Some(100.0), None));
+        let memory = MemoryMib { swapped: Some(3.0), ..MemoryMib::default() };
+        assert_eq!(outcome.memory_after_mib, Some(memory));
+        let disk = DiskMib { virtual_size: Some(1024.0), allocated: None, used: Some(1.0) };
+        assert_eq!(outcome.disk_mib, Some(disk));
+        assert_eq!(outcome.disk_after_mib, Some(DiskMib { used: None, ..disk }));
+        let without = Fixture::pre_copy().outcome();
+        assert_eq!((without.memory_after_mib, without.disk_mib, without.disk_after_mib), (None, None, None));
     }
 
     #[test]

@@ -129,6 +129,7 @@ impl BenchError {
             self,
             Self::Hypervisor(HypervisorError::Unsupported { .. })
                 | Self::Testbed(TestbedError::Unsupported { .. })
+                | Self::Guest(GuestError::NoProgram { .. })
         )
     }
 }

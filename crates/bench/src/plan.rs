@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use dunlin_guest::{Image, Kernel, READY_LINE, build_image, find_kernel, kernel_args};
+use dunlin_guest::{Image, Kernel, READY_LINE, build_image, find_kernel, find_mkfs, kernel_args};
 use dunlin_hypervisor::qemu::{QemuBinary, QemuFeatures, TrialBoot, detect_accelerator};
 use dunlin_record::{Accelerator, Case};
 use dunlin_testbed::Host;
@@ -65,6 +65,9 @@ impl Planner {
         let destination = self.side(destination, other)?;
         for side in [&source, &destination] {
             side.features.check(&case.qemu, &case.strategy)?;
+        }
+        if case.vm.disk.is_some() {
+            find_mkfs()?;
         }
         let image = self.image(case, world.cache())?;
         let accelerator = match case.qemu.accelerator {

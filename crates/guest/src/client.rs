@@ -274,6 +274,9 @@ fn describe(ask: &Ask) -> String {
         Ask::StopWorkload { job } => format!("stop workload {job}"),
         Ask::QueryMemory => "how is memory used".into(),
         Ask::QueryCpu => "what have the CPUs done".into(),
+        Ask::MountDisk => "mount the disk".into(),
+        Ask::SwapOn => "swap to a disk".into(),
+        Ask::QueryDisk => "how is the disk used".into(),
     }
 }
 

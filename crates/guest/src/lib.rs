@@ -4,6 +4,7 @@ mod cache;
 mod client;
 mod command;
 mod cpio;
+mod disk;
 mod error;
 mod image;
 mod kernel;
@@ -14,9 +15,10 @@ mod work;
 
 pub use cache::default_cache_dir;
 pub use client::AgentClient;
+pub use disk::{disk_room_mib, find_mkfs, format_disk, format_swap};
 pub use dunlin_agent_proto::{
-    Ask, GuestCpu, GuestMemory, LinkError, Neighbour, Network, PORT_NAME, READY_LINE, Ready, Reply,
-    UDP_ECHO_PORT,
+    Ask, DISK_SERIAL, GuestCpu, GuestDisk, GuestMemory, LinkError, Neighbour, Network, PORT_NAME, READY_LINE,
+    Ready, Reply, SWAP_SERIAL, UDP_ECHO_PORT,
 };
 pub use error::{GuestError, Result};
 pub use image::{AGENT, Image, build_image, build_initramfs, kernel_args};

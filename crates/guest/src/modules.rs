@@ -12,7 +12,7 @@ use crate::{GuestError, Result};
 /// What no guest does without.
 const NEEDED: [&str; 3] = ["virtio_pci", "virtio_console", "virtio_net"];
 /// What is taken along if the kernel has it.
-const WELCOME: [&str; 1] = ["virtio_blk"];
+const WELCOME: [&str; 2] = ["virtio_blk", "ext4"];
 
 /// A module, ready to be loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]

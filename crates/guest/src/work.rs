@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::time::Duration;
 
-use dunlin_agent_proto::{Ask, GuestCpu, GuestMemory, Network, Ready, Reply};
+use dunlin_agent_proto::{Ask, GuestCpu, GuestDisk, GuestMemory, Network, Ready, Reply};
 use dunlin_clock::epoch_ns;
 use dunlin_record::{Achieved, Workload};
 
@@ -104,6 +104,33 @@ impl AgentClient {
         match self.request(Ask::QueryCpu, limit)? {
             Reply::Cpu(cpu) => Ok(cpu),
             reply => Err(unexpected("what have the CPUs done", &reply)),
+        }
+    }
+
+    /// Has the guest mount the file system of its disk.
+    ///
+    /// # Errors
+    /// As of a request; refused where there is no such disk or file system.
+    pub fn mount_disk(&self, limit: Duration) -> Result<()> {
+        self.done(Ask::MountDisk, limit)
+    }
+
+    /// Has the guest swap to the disk meant for it.
+    ///
+    /// # Errors
+    /// As of a request; refused where there is no such disk.
+    pub fn swap_on(&self, limit: Duration) -> Result<()> {
+        self.done(Ask::SwapOn, limit)
+    }
+
+    /// How the guest's mounted disk is used.
+    ///
+    /// # Errors
+    /// As of a request.
+    pub fn disk(&self, limit: Duration) -> Result<GuestDisk> {
+        match self.request(Ask::QueryDisk, limit)? {
+            Reply::Disk(disk) => Ok(disk),
+            reply => Err(unexpected("how is the disk used", &reply)),
         }
     }
 

@@ -56,6 +56,16 @@ pub enum HypervisorError {
         /// Its words.
         description: String,
     },
+    /// The host failed one of the VM's disks.
+    #[error("{host} could not do what {vm} asked of its disk: {failure}")]
+    Disk {
+        /// Of which VM.
+        vm: VmId,
+        /// On which host.
+        host: HostId,
+        /// What it could not do and why, as in "write disk: No space left on device".
+        failure: String,
+    },
     /// It did not answer or get there in time.
     #[error("{host}: gave up after {after_s} s waiting for {waiting_for}")]
     Timeout {

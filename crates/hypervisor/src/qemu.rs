@@ -13,7 +13,7 @@ mod vm;
 pub use accelerator::{TrialBoot, detect_accelerator};
 pub use checkpoints::parse_checkpoints;
 pub use features::QemuFeatures;
-pub use launch::{QemuBinary, QemuVmSpec, Start};
+pub use launch::{QemuBinary, QemuDisk, QemuVmSpec, Start};
 pub use qmp::{EventHandler, Qmp, QmpError, QmpEvent, Transcript};
 pub use template::{TemplateKey, restore_template, save_template};
 pub use vm::{Birth, QemuVm};

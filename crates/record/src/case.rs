@@ -83,6 +83,20 @@ pub struct VmSettings {
     pub kernel_args: String,
     /// Boot each time instead of restoring a template.
     pub fresh: bool,
+    /// A disk with a file system, shared by both hosts, new for each trial.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk: Option<Disk>,
+    /// A disk that is the guest's swap, in MiB, shared by both hosts, new for each trial.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub swap_mib: Option<u32>,
+}
+
+/// A disk of a VM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Disk {
+    /// Its virtual size in MiB.
+    pub size_mib: u32,
 }
 
 impl Default for VmSettings {
@@ -97,6 +111,8 @@ impl Default for VmSettings {
             modules: None,
             kernel_args: String::new(),
             fresh: false,
+            disk: None,
+            swap_mib: None,
         }
     }
 }

@@ -95,6 +95,14 @@ pub enum EventKind {
         /// They had nothing to do, in nanoseconds.
         idle_ns: i64,
     },
+    /// What the VM's disk holds, where it has one.
+    DiskHeld {
+        /// Before or after the move.
+        moment: Moment,
+        /// The amounts.
+        #[serde(flatten)]
+        held: DiskHeld,
+    },
     /// The destination's hypervisor was launched: its resources are being reserved.
     DestinationLaunched,
     /// The destination listens for the migration.
@@ -262,6 +270,20 @@ pub struct MemoryHeld {
     pub requested_bytes: Option<i64>,
     /// Rewritten all the time by the workload.
     pub dirtied_bytes: Option<i64>,
+    /// Swapped out, by the guest's own count; absent without swap too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swapped_bytes: Option<i64>,
+}
+
+/// A disk in bytes, in the paper's categories; absent = not measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DiskHeld {
+    /// What the guest could put on it.
+    pub virtual_size_bytes: Option<i64>,
+    /// What its file takes up on the hosts (`st_blocks`).
+    pub allocated_bytes: Option<i64>,
+    /// Used blocks of the guest's file system (`statvfs`).
+    pub used_bytes: Option<i64>,
 }
 
 /// The hypervisor's own account of a migration; absent = it did not say.

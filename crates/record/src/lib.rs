@@ -18,20 +18,20 @@ mod switch;
 mod workload;
 
 pub use case::{
-    Accelerator, Captures, Case, HypervisorSettings, Link, Links, Percent, Probe, Probes, Strategy, Trials,
-    VmSettings,
+    Accelerator, Captures, Case, Disk, HypervisorSettings, Link, Links, Percent, Probe, Probes, Strategy,
+    Trials, VmSettings,
 };
 pub use cpu_percent::{CpuPercent, CpuShares};
 pub use error::{RecordError, Result, in_one_line};
 pub use event::{
-    Event, EventKind, GuestStart, HypervisorIdentity, HypervisorReport, MemoryHeld, Moment, Status,
+    DiskHeld, Event, EventKind, GuestStart, HypervisorIdentity, HypervisorReport, MemoryHeld, Moment, Status,
 };
 pub use event_file::{EventReader, EventWriter, read_events};
 pub use ids::{HostId, TrialId, VmId};
 pub use journal::Journal;
 pub use outcome::{
-    AnsweredBy, CaseLabel, DowntimeMs, Flag, HypervisorLabel, Iteration, LinkOutcome, MemoryMib, Outage,
-    Outcome, PhasesMs, ProbeOutcome, SwitchBytes, WireBytes, WorkloadOutcome, outcome_schema,
+    AnsweredBy, CaseLabel, DiskMib, DowntimeMs, Flag, HypervisorLabel, Iteration, LinkOutcome, MemoryMib,
+    Outage, Outcome, PhasesMs, ProbeOutcome, SwitchBytes, WireBytes, WorkloadOutcome, outcome_schema,
 };
 pub use response::{ResponsePhases, Responses};
 pub use run_folder::{HostFingerprint, RunFolder, RunInfo, SkippedCase, TrialRecord};

@@ -60,6 +60,15 @@ pub struct Outcome {
     pub phases_ms: PhasesMs,
     /// Memory in the categories of Hu et al., section 2.2, in MiB, before the migration.
     pub memory_mib: MemoryMib,
+    /// The same after it, where the VM runs then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_after_mib: Option<MemoryMib>,
+    /// Its disk in the same categories, in MiB, before the migration; absent without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_mib: Option<DiskMib>,
+    /// The same after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_after_mib: Option<DiskMib>,
     /// CPU time of the hypervisors and of the guest, in percent of one core; absent where none was recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_percent: Option<CpuPercent>,
@@ -279,7 +288,7 @@ pub struct PhasesMs {
 pub struct MemoryMib {
     /// What the VM could have.
     pub configured: Option<f64>,
-    /// Resident pages of the guest RAM's mapping at the source.
+    /// Resident pages of the guest RAM's mapping on the host.
     pub allocated: Option<f64>,
     /// Used inside the guest.
     pub used: Option<f64>,
@@ -287,6 +296,20 @@ pub struct MemoryMib {
     pub requested: Option<f64>,
     /// Rewritten all the time by the workload.
     pub dirtied: Option<f64>,
+    /// Swapped out, by the guest's own count; absent without swap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swapped: Option<f64>,
+}
+
+/// A disk in the categories of Hu et al., section 2.2, in MiB.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct DiskMib {
+    /// What the guest could put on it.
+    pub virtual_size: Option<f64>,
+    /// What its file takes up on the hosts.
+    pub allocated: Option<f64>,
+    /// Used blocks of the guest's file system.
+    pub used: Option<f64>,
 }
 
 /// What the guest was asked to do, and did.

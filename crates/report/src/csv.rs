@@ -185,6 +185,16 @@ fn amounts<'a>() -> Vec<Column<'a>> {
         column("memory_used_mib", |outcome| outcome.memory_mib.used),
         column("memory_requested_mib", |outcome| outcome.memory_mib.requested),
         column("memory_dirtied_mib", |outcome| outcome.memory_mib.dirtied),
+        column("memory_swapped_mib", |outcome| outcome.memory_mib.swapped),
+        column("memory_after_allocated_mib", |outcome| outcome.memory_after_mib?.allocated),
+        column("memory_after_used_mib", |outcome| outcome.memory_after_mib?.used),
+        column("memory_after_requested_mib", |outcome| outcome.memory_after_mib?.requested),
+        column("memory_after_swapped_mib", |outcome| outcome.memory_after_mib?.swapped),
+        column("disk_virtual_size_mib", |outcome| outcome.disk_mib?.virtual_size),
+        column("disk_allocated_mib", |outcome| outcome.disk_mib?.allocated),
+        column("disk_used_mib", |outcome| outcome.disk_mib?.used),
+        column("disk_after_allocated_mib", |outcome| outcome.disk_after_mib?.allocated),
+        column("disk_after_used_mib", |outcome| outcome.disk_after_mib?.used),
     ]
 }
 

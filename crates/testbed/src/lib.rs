@@ -13,6 +13,7 @@ mod lab_host;
 mod mac_address;
 mod memory_map;
 mod mend;
+mod nameless;
 mod namespace;
 mod netlink;
 mod process;
@@ -30,6 +31,7 @@ pub use host::{Host, Launch, Network};
 pub use lab::{Lab, LabSpec, ManagedSwitch};
 pub use lab_host::LabHost;
 pub use mac_address::MacAddress;
+pub use nameless::NamelessFile;
 pub use process::Process;
 pub use relay::{
     Crossing, DEFAULT_QUEUE_FRAMES, DirectionCounts, Fault, Injection, PendingInjection, Relay, RelayCounts,

@@ -55,10 +55,13 @@ pub(super) fn prepare(asked: &MemoryWork, stop: &AtomicBool) -> Result<WorkingSe
         return Err(format!("a compressibility of {compressibility_percent} %"));
     }
     let bytes = u64::from(allocated_mib) * MIB;
-    let available_bytes = memory::read()?.available_bytes;
+    let held = memory::read()?;
+    let available_bytes = held.available_bytes + held.swap_free_bytes;
     if bytes + RESERVE_BYTES > available_bytes {
         let available_mib = available_bytes / MIB;
-        return Err(format!("{allocated_mib} MiB of memory: the guest has {available_mib} MiB available"));
+        return Err(format!(
+            "{allocated_mib} MiB of memory: the guest has {available_mib} MiB available, swap included"
+        ));
     }
     let pages_of = |mib: u32| mib as usize * (MIB as usize / PAGE_BYTES);
     let pages = Pages::map(pages_of(allocated_mib)).map_err(|error| format!("allocate memory: {error}"))?;

@@ -72,6 +72,8 @@ const fn above_0(of: &'static str, max: f64) -> Takes {
 
 /// A TiB, in MiB: more than any guest of a bench.
 const MEMORY_MAX_MIB: i64 = 1 << 20;
+/// A TiB too: about what a sparse file can be on any file system.
+const DISK_MAX_MIB: i64 = 1 << 20;
 const DAY_S: f64 = 86_400.0;
 const HOUR_S: f64 = 3_600.0;
 const TRIALS_MAX: i64 = 10_000;
@@ -106,7 +108,12 @@ const VM: &[Key] = &[
     key("modules", Takes::Text),
     key("kernel_args", Takes::AnyText),
     key("fresh", Takes::Flag),
+    key("disk", Takes::Table(DISK)),
+    key("swap_mib", whole("MiB", 1, DISK_MAX_MIB)),
 ];
+
+/// At least the file system's own with some room.
+const DISK: &[Key] = &[key("size_mib", whole("MiB", 32, DISK_MAX_MIB))];
 
 const QEMU: &[Key] = &[
     key("binary", Takes::Text),

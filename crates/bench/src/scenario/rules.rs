@@ -1,6 +1,6 @@
 //! What a resolved case must obey as a whole: settings that only together are right or wrong.
 
-use dunlin_record::{Case, Probes, Snmp, Strategy, Workload};
+use dunlin_record::{Case, Probes, Snmp, Strategy, VmSettings, Workload};
 use serde_json::{Value as Json, json};
 
 use super::error::{Findings, ProblemKind};
@@ -56,7 +56,7 @@ pub(super) fn pair(case: Case) -> Vec<Case> {
 fn broken_rules(case: &Case) -> Vec<(String, ProblemKind)> {
     let mut broken = broken_by_settings(case);
     if let Some(workload) = &case.workload {
-        broken.extend(broken_by_workload(workload, case.vm.memory_mib));
+        broken.extend(broken_by_workload(workload, &case.vm));
     }
     broken
 }
@@ -88,12 +88,9 @@ fn broken_by_settings(case: &Case) -> Vec<(String, ProblemKind)> {
     broken.into_iter().map(|(path, kind): (&str, _)| (path.to_owned(), kind)).collect()
 }
 
-/// The rules a workload breaks in a guest of so much memory.
-fn broken_by_workload(workload: &Workload, memory_mib: u32) -> Vec<(String, ProblemKind)> {
-    let room_mib = memory_mib.saturating_sub(GUEST_OWN_MIB);
-    let room = format!(
-        "at most {room_mib} MiB (vm.memory_mib = {memory_mib}, less {GUEST_OWN_MIB} for the guest itself)"
-    );
+/// The rules a workload breaks in such a VM.
+fn broken_by_workload(workload: &Workload, vm: &VmSettings) -> Vec<(String, ProblemKind)> {
+    let (room_mib, room) = memory_room(vm);
     let parts = workload.parts().iter().enumerate().flat_map(|(index, part)| {
         let table = match workload {
             Workload::Several { .. } => format!("workload.each.{index}"),
@@ -169,6 +166,16 @@ fn broken_by_snmp(snmp: &Snmp) -> Vec<(&'static str, ProblemKind)> {
         .filter(|(broken, ..)| *broken)
         .map(|(_, path, expected)| (path, missing(expected)))
         .collect()
+}
+
+/// What a workload can allocate in a VM, in MiB; the same in words. Of a swap a half is left to the guest's own: a guest
+/// without any room ends.
+fn memory_room(vm: &VmSettings) -> (u32, String) {
+    let VmSettings { memory_mib, swap_mib, .. } = vm;
+    let room_mib = memory_mib.saturating_sub(GUEST_OWN_MIB) + swap_mib.unwrap_or(0) / 2;
+    let swap = swap_mib.map(|mib| format!(", and half of vm.swap_mib = {mib}")).unwrap_or_default();
+    let why = format!("vm.memory_mib = {memory_mib}, less {GUEST_OWN_MIB} for the guest itself{swap}");
+    (room_mib, format!("at most {room_mib} MiB ({why})"))
 }
 
 /// Whether every tagged table has a kind, and only and all of this kind's keys.

@@ -246,8 +246,9 @@ fn trial_ids_are_unique_and_safe_as_file_names() {
 
 #[test]
 fn the_keys_are_those_of_the_records_types() {
-    // Captures of nothing would not be written.
-    let case = &parse(&one_case("[capture]\nmigration = true", "")).cases[0];
+    // What is absent would not be written.
+    let absent = "vm.disk.size_mib = 32\nvm.swap_mib = 1\ncapture.migration = true";
+    let case = &parse(&one_case("", absent)).cases[0];
     let whole = serde_json::to_value(case).unwrap();
     let known = |key: &str| &SETTINGS.iter().find(|setting| setting.name == key).unwrap().takes;
     for setting in ["vm", "qemu", "link", "probes", "capture", "trials"] {
@@ -585,6 +586,7 @@ fn settings_that_contradict_each_other_are_told_where_they_stand() {
     insta::assert_snapshot!(errors_in_case(&[
         "workload = { kind = \"memory-write\", working_set_mib = 449 }",
         "vm.memory_mib = [256, 1024]\nworkload = { kind = \"memory-write\", working_set_mib = 512 }",
+        "vm.swap_mib = 100\nworkload = { kind = \"memory-write\", working_set_mib = [498, 499] }",
         "workload = { working_set_mib = 16 }",
         "workload = { kind = \"memory-write\" }",
         "strategy.kind = \"hybrid\"",
@@ -594,6 +596,7 @@ fn settings_that_contradict_each_other_are_told_where_they_stand() {
     ]), @r#"
     s.toml:5: workload.working_set_mib: expected at most 448 MiB (vm.memory_mib = 512, less 64 for the guest itself), found 449
     s.toml:6: workload.working_set_mib: expected at most 192 MiB (vm.memory_mib = 256, less 64 for the guest itself), found 512
+    s.toml:6: workload.working_set_mib: expected at most 498 MiB (vm.memory_mib = 512, less 64 for the guest itself, and half of vm.swap_mib = 100), found 499
     s.toml:5: workload: missing, expected a kind
     s.toml:5: workload: missing, expected working_set_mib, which kind "memory-write" needs
     s.toml:5: strategy: missing, expected after_passes or after_s: when to switch to post-copy

@@ -17,6 +17,7 @@ use dunlin_record::{
 };
 use dunlin_testbed::{Host, MacAddress, Network};
 
+use super::storage::Storage;
 use super::{Nest, event};
 use crate::{BenchError, Result};
 
@@ -38,6 +39,8 @@ pub(crate) struct Guest {
     pub(crate) source: QemuVm,
     pub(crate) address: Ipv4Addr,
     agent: AgentClient,
+    /// Open as long as a hypervisor may open it.
+    storage: Storage,
     // Last, so that the taps go after the VM.
     _taps: [Tap; 2],
 }
@@ -49,6 +52,7 @@ impl Guest {
         let number = u8::try_from(number).unwrap_or(u8::MAX);
         let id = VmId::new(format!("vm{number}"));
         let mac = MacAddress::new([0x52, 0x54, 0x00, 0xd0, 0x00, number]);
+        let storage = Storage::make(&case.vm, nest.logs)?;
         let spec = QemuVmSpec {
             id: id.clone(),
             memory_mib: case.vm.memory_mib,
@@ -61,6 +65,7 @@ impl Guest {
             kernel_args: kernel_args(None, &case.vm.kernel_args),
             tap: format!("tap-{id}"),
             mac: mac.to_string(),
+            disks: storage.devices(),
             extra_args: case.qemu.extra_args.clone(),
         };
         let taps = [Tap::add(&plan.source.host, &spec.tap)?, Tap::add(&plan.destination.host, &spec.tap)?];
@@ -76,7 +81,13 @@ impl Guest {
             mac: lab.bench_mac(Network::Service).octets(),
         };
         agent.configure_network(GuestNetwork { address, prefix, neighbours: vec![bench] }, ANSWER_LIMIT)?;
-        Ok(Self { id, spec, source, address, agent, _taps: taps })
+        if storage.has_swap() {
+            agent.swap_on(ANSWER_LIMIT)?;
+        }
+        if storage.has_disk() {
+            agent.mount_disk(ANSWER_LIMIT)?;
+        }
+        Ok(Self { id, spec, source, address, agent, storage, _taps: taps })
     }
 
     /// Starts all that the workload is made of, one after the other.
@@ -120,8 +131,8 @@ impl Guest {
         Ok(journal.keep(&Event { t_ns, host: None, vm: Some(self.id.clone()), kind })?)
     }
 
-    /// Records what memory the guest holds, as seen from inside and from its host.
-    pub(crate) fn tell_memory(
+    /// Records what memory and disk the guest holds, as seen from inside and from its host.
+    pub(crate) fn tell_held(
         &self,
         at: &QemuVm,
         moment: Moment,
@@ -130,6 +141,7 @@ impl Guest {
     ) -> Result<()> {
         let inside = self.agent.memory(ANSWER_LIMIT)?;
         let bytes = |value: u64| i64::try_from(value).ok();
+        let swapped = inside.swap_total_bytes.saturating_sub(inside.swap_free_bytes);
         let dirtied = case.workload.as_ref().and_then(Workload::dirtied_mib).map(mib);
         let held = MemoryHeld {
             configured_bytes: Some(mib(self.spec.memory_mib)),
@@ -138,8 +150,17 @@ impl Guest {
             requested_bytes: bytes(inside.committed_bytes),
             // Without a workload nothing is rewritten on purpose; what the guest's system dirties is not known.
             dirtied_bytes: dirtied,
+            swapped_bytes: self.storage.has_swap().then(|| bytes(swapped)).flatten(),
         };
-        Ok(journal.keep(&event(Some(at.host()), Some(&self.id), EventKind::MemoryHeld { moment, held }))?)
+        let mut tell = |kind| journal.keep(&event(Some(at.host()), Some(&self.id), kind));
+        tell(EventKind::MemoryHeld { moment, held })?;
+        if self.storage.has_disk() {
+            let used_bytes = self.agent.disk(ANSWER_LIMIT)?.used_bytes;
+            if let Some(held) = self.storage.disk_held(used_bytes) {
+                tell(EventKind::DiskHeld { moment, held })?;
+            }
+        }
+        Ok(())
     }
 }
 

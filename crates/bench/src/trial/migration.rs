@@ -38,7 +38,7 @@ impl Run<'_> {
             let started = EventKind::WorkloadStarted { workload: workload.clone() };
             journal.keep(&event(Some(guest.source.host()), Some(&guest.id), started))?;
         }
-        guest.tell_memory(&guest.source, Moment::Before, case, journal)?;
+        guest.tell_held(&guest.source, Moment::Before, case, journal)?;
 
         self.observer.stage("preparing the destination");
         let mut destination = self.launch_destination(guest, journal)?;
@@ -168,7 +168,7 @@ impl Run<'_> {
         journal: &mut Journal,
     ) -> Result<Option<String>> {
         let at = if place == Place::Destination { &destination } else { &guest.source };
-        guest.tell_memory(at, Moment::After, self.trial.case, journal)?;
+        guest.tell_held(at, Moment::After, self.trial.case, journal)?;
         let (mut damage, mut death) = (None, None);
         if let Some(workload) = &self.trial.case.workload {
             let achieved = guest.stop_workload(workload)?;

@@ -21,6 +21,20 @@ pub(super) fn translate(event: QmpEvent, mapping: Mapping, host: &HostId, vm: &V
     Event { t_ns, host: Some(host.clone()), vm: Some(vm.clone()), kind }
 }
 
+/// What a host could not do for a disk of the VM, where that is what the event tells.
+pub(super) fn disk_failure(event: &QmpEvent) -> Option<String> {
+    let text = |key: &str| event.data.get(key).and_then(Value::as_str);
+    let told = event.name == "BLOCK_IO_ERROR";
+    told.then(|| {
+        let disk = text("node-name").unwrap_or("a disk");
+        format!(
+            "{} {disk}: {}",
+            text("operation").unwrap_or("use"),
+            text("reason").unwrap_or("no reason given")
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -47,6 +61,17 @@ mod tests {
             EventKind::HypervisorEvent { name: "MIGRATION_PASS".into(), data: odd }
         );
         assert_eq!(kind("NEW", json!(1)), EventKind::HypervisorEvent { name: "NEW".into(), data: json!(1) });
+    }
+
+    #[test]
+    fn a_disk_that_fails_is_told_with_the_reason() {
+        let failed = |name: &str, data| {
+            disk_failure(&QmpEvent { name: name.into(), data, epoch_ns: None, received_ns: 7 })
+        };
+        let full = json!({"node-name": "data", "operation": "write", "reason": "No space left on device"});
+        assert_eq!(failed("BLOCK_IO_ERROR", full.clone()).unwrap(), "write data: No space left on device");
+        assert_eq!(failed("BLOCK_IO_ERROR", Value::Null).unwrap(), "use a disk: no reason given");
+        assert_eq!(failed("STOP", full), None);
     }
 
     #[test]

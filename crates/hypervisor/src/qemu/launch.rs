@@ -44,8 +44,23 @@ pub struct QemuVmSpec {
     pub tap: String,
     /// Its network card's address.
     pub mac: String,
+    /// Its disks.
+    pub disks: Vec<QemuDisk>,
     /// More arguments.
     pub extra_args: Vec<String>,
+}
+
+/// A virtio disk: a raw file that both hosts see. QEMU's locks on it keep all but the VM that runs from writing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QemuDisk {
+    /// By which the guest knows it, at most 20 bytes (virtio, section 5.2.6).
+    pub serial: String,
+    /// Its size.
+    pub size_mib: u32,
+    /// The file.
+    pub path: PathBuf,
+    /// Whether to pass the host's page cache by, as for storage that several machines share.
+    pub direct: bool,
 }
 
 /// In which state a QEMU begins.
@@ -117,6 +132,7 @@ pub(super) fn arguments(
     args.option("-device", format!("virtserialport,chardev=agent,name={AGENT_PORT}"));
     args.option("-netdev", format!("tap,id=net0,ifname={},script=no,downscript=no", spec.tap));
     args.option("-device", format!("virtio-net-pci,netdev=net0,mac={},romfile=", spec.mac));
+    spec.disks.iter().for_each(|disk| args.disk(disk));
     args.option("-msg", "timestamp=on");
     if trace {
         args.option("-trace", TRACE_POINT);
@@ -143,11 +159,31 @@ impl Arguments {
         self.0.push(value.into());
     }
 
-    /// A character device with a path; QEMU wants a comma in a value doubled.
     fn chardev(&mut self, options: &str, path: &Path) {
-        let path = path.to_string_lossy().replace(',', ",,");
-        self.option("-chardev", format!("{options},path={path}"));
+        self.option("-chardev", format!("{options},path={}", value(path)));
     }
+
+    /// A disk whose errors reach the guest: a VM that stops instead would look as if it were being moved.
+    fn disk(&mut self, disk: &QemuDisk) {
+        let QemuDisk { serial, path, direct, .. } = disk;
+        let (direct, path) = (if *direct { "on" } else { "off" }, value(path));
+        self.option(
+            "-blockdev",
+            format!(
+                "driver=raw,node-name={serial},cache.direct={direct},file.driver=file,file.locking=on,\
+                 file.filename={path}"
+            ),
+        );
+        self.option(
+            "-device",
+            format!("virtio-blk-pci,drive={serial},serial={serial},werror=report,rerror=report"),
+        );
+    }
+}
+
+/// A path as a value of an option: QEMU wants a comma in it doubled.
+fn value(path: &Path) -> String {
+    path.to_string_lossy().replace(',', ",,")
 }
 
 #[cfg(test)]
@@ -169,6 +205,12 @@ mod tests {
             kernel_args: "quiet".into(),
             tap: "tap-vm0".into(),
             mac: "52:54:00:00:00:01".into(),
+            disks: vec![QemuDisk {
+                serial: "data".into(),
+                size_mib: 64,
+                path: "/a,b/disk".into(),
+                direct: true,
+            }],
             extra_args: vec!["-device".into(), "virtio-balloon-pci".into()],
         };
         let endpoints = Endpoints { qmp: "a,b/qmp".into(), agent: "agent".into(), console: "console".into() };
@@ -179,6 +221,11 @@ mod tests {
         let boot = line(Start::Boot);
         assert!(boot.starts_with("-L fw -name vm0,debug-threads=on -nodefaults"), "{boot}");
         assert!(boot.contains("path=a,,b/qmp"), "{boot}");
+        assert!(
+            boot.contains("cache.direct=on,file.driver=file") && boot.contains("filename=/a,,b/disk"),
+            "{boot}"
+        );
+        assert!(boot.contains("virtio-blk-pci,drive=data,serial=data"), "{boot}");
         let end = "-trace vmstate_downtime_checkpoint -no-reboot -device virtio-balloon-pci";
         assert!(boot.ends_with(end), "{boot}");
         assert_eq!(line(Start::Incoming).replace("-incoming defer", "-no-reboot"), boot);

@@ -4,17 +4,13 @@
 //! guest, so that a template never fits a VM it was not made for.
 
 use std::fs;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags};
-use nix::unistd::linkat;
+use dunlin_testbed::NamelessFile;
 
 use super::features::QemuFeatures;
-use super::launch::{QemuBinary, QemuVmSpec};
+use super::launch::{QemuBinary, QemuDisk, QemuVmSpec};
 use super::vm::{QemuVm, UNLIMITED_BANDWIDTH};
 use crate::{HypervisorError, MigrationSettings, Result, Vm};
 
@@ -42,11 +38,11 @@ impl TemplateKey {
         part(&build_stamp(&binary.program));
         part(&features.version);
         part(&features.package);
-        // The tap's name does not reach the guest; everything else in the specification does.
-        part(&format!(
-            "{:?}",
-            QemuVmSpec { tap: String::new(), kernel: PathBuf::new(), initrd: PathBuf::new(), ..spec.clone() }
-        ));
+        // Names and paths on the host do not reach the guest; everything else in the specification does.
+        let nowhere = |disk: &QemuDisk| QemuDisk { path: PathBuf::new(), direct: false, ..disk.clone() };
+        let disks = spec.disks.iter().map(nowhere).collect();
+        let (tap, kernel, initrd) = (String::new(), PathBuf::new(), PathBuf::new());
+        part(&format!("{:?}", QemuVmSpec { tap, kernel, initrd, disks, ..spec.clone() }));
         for path in [&spec.kernel, &spec.initrd] {
             let bytes = fs::read(path).map_err(|source| HypervisorError::Io {
                 doing: format!("read {}", path.display()),
@@ -74,11 +70,11 @@ pub fn save_template(vm: &mut QemuVm, features: &QemuFeatures, path: &Path) -> R
         fs::create_dir_all(folder).map_err(|source| io_error("create", folder, source))?;
         forget_oldest(folder);
     }
-    let draft = Draft::beside(path)?;
+    let draft = NamelessFile::make_in(path.parent().unwrap_or(Path::new(".")))?;
     vm.stop()?;
     vm.configure(&file_settings(features))?;
     vm.save(&address(features, &draft.path(), Direction::Save)?, TEMPLATE_LIMIT)?;
-    draft.publish(path)
+    Ok(draft.publish(path)?)
 }
 
 /// Loads a template into a VM launched as incoming, and lets it run.
@@ -101,32 +97,6 @@ pub fn restore_template(vm: &mut QemuVm, features: &QemuFeatures, path: &Path) -
         )
     });
     Ok(())
-}
-
-/// A file without a name (`O_TMPFILE`) that gets one when it is whole, and is gone with this process if it never is.
-struct Draft(fs::File);
-
-impl Draft {
-    fn beside(path: &Path) -> Result<Self> {
-        let folder = path.parent().unwrap_or(Path::new("."));
-        let open =
-            fs::File::options().read(true).write(true).custom_flags(libc::O_TMPFILE).mode(0o600).open(folder);
-        open.map(Self).map_err(|source| io_error("make a nameless file in", folder, source))
-    }
-
-    /// By which QEMU, in the same pid namespace, opens it.
-    fn path(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd()))
-    }
-
-    fn publish(self, path: &Path) -> Result<()> {
-        let linked = linkat(AT_FDCWD, &self.path(), AT_FDCWD, path, AtFlags::AT_SYMLINK_FOLLOW);
-        match linked {
-            // Another run was quicker; its template is as good.
-            Ok(()) | Err(Errno::EEXIST) => Ok(()),
-            Err(errno) => Err(io_error("give its name to", path, errno.into())),
-        }
-    }
 }
 
 #[derive(Clone, Copy)]

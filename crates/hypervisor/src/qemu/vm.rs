@@ -2,8 +2,8 @@
 
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use dunlin_clock::{Deadline, Mapping};
@@ -12,7 +12,7 @@ use dunlin_testbed::{Host, Network, Process};
 use serde_json::{Value, json};
 
 use super::checkpoints::parse_checkpoints;
-use super::events::translate;
+use super::events::{disk_failure, translate};
 use super::features::{QemuFeatures, append};
 use super::launch::{self, Endpoints, QemuBinary, QemuVmSpec, Start, arguments};
 use super::progress;
@@ -41,6 +41,8 @@ pub struct QemuVm {
     endpoints: Endpoints,
     stderr: PathBuf,
     events: Sender<Event>,
+    /// The first time a disk failed.
+    disk_failure: Arc<OnceLock<String>>,
     expected_end: bool,
 }
 
@@ -84,10 +86,15 @@ impl QemuVm {
             launch::start(host, binary, args, logs.join(format!("{name}-stdout.log")), stderr.clone())?;
         let connected = connect_while_alive(host, &endpoints.qmp, &mut process);
         let stream = connected.map_err(|error| ended_or(error, &mut process, spec, host, &stderr))?;
+        let first_disk_failure = Arc::<OnceLock<String>>::default();
         let handler = {
+            let seen = Arc::clone(&first_disk_failure);
             let (events, host, vm) = (events.clone(), host.id().clone(), spec.id.clone());
             let mapping = Mapping::read();
             Box::new(move |event| {
+                if let Some(failure) = disk_failure(&event) {
+                    seen.get_or_init(|| failure);
+                }
                 // Nobody listens any more where the trial has ended.
                 let _ = events.send(translate(event, mapping, &host, &vm));
             })
@@ -110,6 +117,7 @@ impl QemuVm {
             endpoints,
             stderr,
             events,
+            disk_failure: first_disk_failure,
             expected_end: false,
         };
         vm.tell(EventKind::HypervisorIdentified(vm.identity.clone()));
@@ -150,6 +158,19 @@ impl QemuVm {
             command: "query-cpus-fast".into(),
             expected: "each vCPU's thread",
         })
+    }
+
+    /// Fails if the host could not read or write one of the VM's disks. The guest itself only sees that the disk failed.
+    ///
+    /// # Errors
+    /// Where it could not.
+    pub fn check_disks(&self) -> Result<()> {
+        let failure = |what: &String| HypervisorError::Disk {
+            vm: self.spec.id.clone(),
+            host: self.host.id().clone(),
+            failure: what.clone(),
+        };
+        self.disk_failure.get().map_or(Ok(()), |what| Err(failure(what)))
     }
 
     /// Kills the process, as a fault would.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use dunlin_record::{Case, Flag, HostFingerprint, Link, Probe, Trials};
+use dunlin_record::{Case, Flag, HostFingerprint, Link, Probe, Trials, VmSettings};
 use maud::{Markup, html};
 
 use crate::Report;
@@ -114,7 +114,7 @@ fn asked(case: &Case) -> Markup {
         tr {
             th scope="row" { (case.title()) }
             td { (case.strategy.name()) }
-            td { (case.vm.memory_mib) " MiB, " (case.vm.vcpus) " vCPU, " (case.vm.machine) }
+            td { (vm(&case.vm)) }
             td { (case.workload.as_ref().map_or_else(|| "none".into(), workload::asked)) }
             td { (link(&case.link.migration)) }
             td { (link(&case.link.service)) }
@@ -123,6 +123,12 @@ fn asked(case: &Case) -> Markup {
             td class="n" { (case.trials.limit_s) }
         }
     }
+}
+
+fn vm(vm: &VmSettings) -> String {
+    let disk = vm.disk.as_ref().map(|disk| format!(", disk of {} MiB", disk.size_mib)).unwrap_or_default();
+    let swap = vm.swap_mib.map(|mib| format!(", swap of {mib} MiB")).unwrap_or_default();
+    format!("{} MiB, {} vCPU, {}{disk}{swap}", vm.memory_mib, vm.vcpus, vm.machine)
 }
 
 fn link(link: &Link) -> String {

@@ -187,14 +187,11 @@ fn amounts(outcome: &Outcome) -> Vec<Pair> {
         ("memory sent, as the hypervisor says", with_unit(outcome.ram_bytes.map(megabytes), "MB")),
         ("goodput of the link", with_unit(outcome.link.goodput_mbit, "Mbit/s")),
         ("memory configured", with_unit(memory.configured, "MiB")),
-        ("allocated", with_unit(memory.allocated, "MiB")),
-        ("used", with_unit(memory.used, "MiB")),
-        ("requested", with_unit(memory.requested, "MiB")),
-        ("dirtied", with_unit(memory.dirtied, "MiB")),
     ];
     if let Some(switch) = &outcome.wire_bytes_snmp {
         rows.insert(1, ("by the switch's counters", by_switch(switch)));
     }
+    rows.extend(held(outcome));
     if let Some(done) = &outcome.workload {
         rows.push(("workload asked for", workload::asked(&done.asked)));
         rows.push(("achieved", done.achieved.as_ref().map_or_else(|| ABSENT.into(), workload::achieved)));
@@ -215,6 +212,33 @@ fn by_switch(switch: &SwitchBytes) -> String {
         text += &format!("; {} of {} questions unanswered", switch.unanswered, switch.asked);
     }
     text
+}
+
+/// What the guest held of memory and disk: before the migration, and after it where that was asked.
+fn held(outcome: &Outcome) -> Vec<Pair> {
+    let mib = |before: Option<f64>, after: Option<f64>| match after {
+        Some(after) => format!("{} → {}\u{a0}MiB", number_or_absent(before), number(after)),
+        None => before.map_or_else(|| ABSENT.into(), |before| format!("{}\u{a0}MiB", number(before))),
+    };
+    let (before, after) = (outcome.memory_mib, outcome.memory_after_mib.unwrap_or_default());
+    let mut rows = vec![
+        ("allocated", mib(before.allocated, after.allocated)),
+        ("used", mib(before.used, after.used)),
+        ("requested", mib(before.requested, after.requested)),
+        ("dirtied", mib(before.dirtied, None)),
+    ];
+    if before.swapped.is_some() {
+        rows.push(("swapped out", mib(before.swapped, after.swapped)));
+    }
+    if let Some(before) = outcome.disk_mib {
+        let after = outcome.disk_after_mib.unwrap_or_default();
+        rows.extend([
+            ("disk, virtual size", mib(before.virtual_size, None)),
+            ("disk allocated", mib(before.allocated, after.allocated)),
+            ("disk used", mib(before.used, after.used)),
+        ]);
+    }
+    rows
 }
 
 fn probes(outcome: &Outcome) -> Markup {

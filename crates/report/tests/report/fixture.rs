@@ -217,6 +217,7 @@ fn outcome(case: &Case, trial: u32, id: &TrialId, plan: &Plan) -> Outcome {
             used: Some(96.2),
             requested: Some(150.0),
             dirtied: plan.dirty_mib.map(f64::from),
+            swapped: None,
         },
         cpu_percent: plan.completed.map(|_| {
             let shares =
@@ -229,6 +230,9 @@ fn outcome(case: &Case, trial: u32, id: &TrialId, plan: &Plan) -> Outcome {
                 guest: shares(8.0, 7.5, Some(8.1)),
             }
         }),
+        memory_after_mib: None,
+        disk_mib: None,
+        disk_after_mib: None,
         workload: plan.dirty_mib.map(|mib| WorkloadOutcome {
             asked: Workload::MemoryWrite(MemoryWrite::new(mib, dunlin_record::Rate::Full)),
             achieved: Some(Achieved {
