@@ -15,6 +15,7 @@ mod response;
 mod run_folder;
 mod series;
 mod switch;
+mod wire;
 mod workload;
 
 pub use case::{
@@ -37,6 +38,10 @@ pub use response::{ResponsePhases, Responses};
 pub use run_folder::{HostFingerprint, RunFolder, RunInfo, SkippedCase, TrialRecord};
 pub use series::{ABSENT, Column, Series, SeriesWriter, read_series, shapes};
 pub use switch::{Snmp, SnmpAuth, SnmpPrivacy, Switch};
+pub use wire::{
+    Amount, BrokenOff, Conversation, ConversationGraph, Flow, Malformed, Overhead, ProtocolShare,
+    Retransmissions, RttMs, WireAccount, WireGraph, WireInterface, WireMark,
+};
 pub use workload::{Achieved, ClockSeen, Cpu, MemoryRead, MemoryWrite, Pattern, Rate, Workload};
 
 /// The version of the run folder's format. Raised when a reader of the old one would misread the new one.

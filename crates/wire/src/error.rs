@@ -68,3 +68,55 @@ impl WireError {
         move |source| Self::Io { doing, what: what.to_owned(), source: source.into() }
     }
 }
+
+/// A result of reading a capture file.
+pub type ReadResult<T, E = ReadError> = std::result::Result<T, E>;
+
+/// What can be wrong with a capture file. Offsets are in bytes from its begin, uncompressed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The system or a decompressor refused.
+    #[error("cannot be read at offset {offset}")]
+    Io {
+        /// Where.
+        offset: u64,
+        /// Why not.
+        source: io::Error,
+    },
+    /// It is something else, or nothing.
+    #[error("is not a capture: {why}")]
+    NotACapture {
+        /// How that is seen.
+        why: &'static str,
+    },
+    /// It ends where it should go on, as after a kill or on a full disk.
+    #[error("breaks off in {what} at offset {offset}")]
+    BreaksOff {
+        /// Where what is cut begins.
+        offset: u64,
+        /// What is cut.
+        what: &'static str,
+    },
+    /// It contradicts itself.
+    #[error("is damaged at offset {offset}: {why}")]
+    Damaged {
+        /// Where what is wrong begins.
+        offset: u64,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+impl ReadError {
+    /// Where reading ended; absent where it did not begin.
+    #[must_use]
+    pub fn offset(&self) -> Option<u64> {
+        match self {
+            Self::NotACapture { .. } => None,
+            Self::Io { offset, .. } | Self::BreaksOff { offset, .. } | Self::Damaged { offset, .. } => {
+                Some(*offset)
+            }
+        }
+    }
+}

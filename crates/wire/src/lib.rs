@@ -2,29 +2,41 @@
 //!
 //! Each record runs on a thread of its own, which stays in the network namespace of the thread that started it, and
 //! hands batches of rows to a sink, or writes frames to a file, until it is stopped.
+//!
+//! Reading captures back is pure: bytes in, [`account`] out.
 
+mod account;
 mod bpf;
 mod capture;
 mod counters;
 mod cpu;
+mod decode;
 mod error;
 mod frame;
+mod input;
+mod link_type;
 mod packet_socket;
+mod packets;
 mod passages;
+mod pcap;
 mod pcapng;
 mod probe_socket;
 mod recording;
 mod snmp;
 mod task;
+mod tcp;
+mod ticks;
 
+pub use account::{AccountOptions, account};
 pub use capture::{
     CAPTURE_SNAP_BYTES, Capture, CaptureMark, CaptureSpec, CaptureSummary, Filter, FilterError, annotate,
     capture,
 };
 pub use counters::{InterfaceCounters, count_interface, read_interface};
 pub use cpu::{count_cpu, count_process_cpu};
-pub use error::{Result, WireError};
+pub use error::{ReadError, ReadResult, Result, WireError};
 pub use frame::{PROBE_MAGIC, ProbeFrame, UDP_PROBE_PORT, parse_probe_frame};
+pub use packets::{Packet, PacketReader};
 pub use passages::watch_passages;
 pub use recording::{Recording, RowSink, Summary};
 pub use snmp::{Secret, SnmpAccess, SnmpAgent, SnmpAuthentication, count_switch_port, set_snmp_integer};

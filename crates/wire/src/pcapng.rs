@@ -3,8 +3,10 @@
 //! Source: draft-ietf-opsawg-pcapng. A file is a row of blocks: type and length (32 bits each), a body padded to
 //! 32 bits, the length again.
 
+mod read;
 mod write;
 
+pub(crate) use read::PcapngReader;
 pub(crate) use write::{
     Direction, Interface, Packet, Statistics, append_head, append_packet, append_statistics, append_text,
 };
@@ -21,6 +23,9 @@ pub(crate) const STATISTICS_FIXED_BYTES: usize = 12;
 pub(crate) mod block {
     pub(crate) const SECTION_HEADER: u32 = 0x0a0d_0d0a;
     pub(crate) const INTERFACE_DESCRIPTION: u32 = 1;
+    /// Obsolete, but found in old files.
+    pub(crate) const PACKET: u32 = 2;
+    pub(crate) const SIMPLE_PACKET: u32 = 3;
     pub(crate) const INTERFACE_STATISTICS: u32 = 5;
     pub(crate) const ENHANCED_PACKET: u32 = 6;
 }
@@ -36,12 +41,16 @@ pub(crate) mod option {
     pub(crate) const SECTION_APPLICATION: u16 = 4;
     pub(crate) const INTERFACE_NAME: u16 = 2;
     pub(crate) const INTERFACE_DESCRIPTION: u16 = 3;
-    /// One byte: stamps count units of 10 to the minus this many seconds.
+    /// One byte: stamps count units of 10 to the minus this many seconds; of 2, where the highest bit is set.
     pub(crate) const INTERFACE_RESOLUTION: u16 = 9;
     /// One byte 0, then the filter as libpcap writes it.
     pub(crate) const INTERFACE_FILTER: u16 = 11;
+    /// Seconds to add to every stamp.
+    pub(crate) const INTERFACE_OFFSET: u16 = 14;
     /// 32 bits, of which the lowest two say which way the packet went: 1 in, 2 out.
     pub(crate) const PACKET_FLAGS: u16 = 2;
+    /// Packets dropped for want of room in the interface.
+    pub(crate) const STATISTICS_INTERFACE_DROP: u16 = 5;
     /// Packets that the filter let through.
     pub(crate) const STATISTICS_FILTER_ACCEPT: u16 = 6;
     /// Of these, dropped by the system.

@@ -1,0 +1,279 @@
+//! Reads pcapng: sections in either byte order, packets of all three kinds; skips blocks that it does not know.
+
+use dunlin_record::WireInterface;
+
+use super::{BLOCK_FRAME_BYTES, BYTE_ORDER_MAGIC, block, option};
+use crate::input::{Endian, Input, MOST_BLOCK_BYTES};
+use crate::packets::Packet;
+use crate::{ReadError, ReadResult, link_type};
+
+const NS_PER_SECOND: u128 = 1_000_000_000;
+/// A section header's body after the byte order magic: version and section length.
+const SECTION_FIXED_BYTES: usize = 12;
+/// More than any file has; a file that describes ever more of them shall not fill the memory.
+const MOST_INTERFACES: usize = 4096;
+
+pub(crate) struct PcapngReader {
+    input: Input,
+    endian: Endian,
+    /// Those of the whole file; the current section's begin at `section_start`.
+    interfaces: Vec<WireInterface>,
+    clocks: Vec<Clock>,
+    section_start: usize,
+    /// By the last statistics of each interface.
+    dropped: Vec<Option<u64>>,
+    /// The current block's body.
+    buffer: Vec<u8>,
+}
+
+/// How an interface's stamps are read, and from where on packets were cut.
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    link: u32,
+    snap_bytes: u32,
+    units_per_second: u128,
+    offset_s: i64,
+}
+
+/// Where a packet lies in the current block's body.
+struct PacketPlace {
+    clock: Clock,
+    stamp: Option<u64>,
+    captured: usize,
+    original: u32,
+    start: usize,
+    body_bytes: usize,
+}
+
+impl PcapngReader {
+    /// Goes on behind the first section's block type.
+    pub(crate) fn new(input: Input) -> ReadResult<Self> {
+        let mut reader = Self {
+            input,
+            endian: Endian::Little,
+            interfaces: Vec::new(),
+            clocks: Vec::new(),
+            section_start: 0,
+            dropped: Vec::new(),
+            buffer: Vec::new(),
+        };
+        reader.section(0)?;
+        Ok(reader)
+    }
+
+    pub(crate) fn interfaces(&self) -> &[WireInterface] {
+        &self.interfaces
+    }
+
+    pub(crate) fn dropped(&self) -> Option<u64> {
+        self.dropped.iter().flatten().copied().reduce(u64::saturating_add)
+    }
+
+    pub(crate) fn offset(&self) -> u64 {
+        self.input.offset()
+    }
+
+    pub(crate) fn next(&mut self) -> ReadResult<Option<Packet<'_>>> {
+        let place = loop {
+            if self.input.is_at_end()? {
+                return Ok(None);
+            }
+            if let Some(place) = self.block()? {
+                break place;
+            }
+        };
+        let end = place.start + place.captured;
+        let options = self.buffer.get(end.next_multiple_of(4)..place.body_bytes).unwrap_or_default();
+        let comment = find_option(self.endian, options, option::COMMENT);
+        Ok(Some(Packet {
+            at_ns: place.stamp.map(|stamp| place.clock.at_ns(stamp)),
+            link: place.clock.link,
+            original_bytes: place.original.max(place.captured as u32),
+            data: &self.buffer[place.start..end],
+            comment: comment.and_then(|bytes| std::str::from_utf8(bytes).ok()),
+        }))
+    }
+
+    /// Reads a block; tells where its packet is, if it is one.
+    fn block(&mut self) -> ReadResult<Option<PacketPlace>> {
+        let offset = self.input.offset();
+        let kind = self.endian.u32(self.input.array("a block's header")?);
+        if kind == block::SECTION_HEADER {
+            self.section(offset)?;
+            return Ok(None);
+        }
+        let length = self.input.array("a block's header")?;
+        let body_bytes = self.body(offset, length, 8)?;
+        let body = &self.buffer[..body_bytes];
+        match kind {
+            block::INTERFACE_DESCRIPTION => {
+                let interface = interface(self.endian, body);
+                self.add_interface(offset, interface)?;
+                Ok(None)
+            }
+            block::INTERFACE_STATISTICS => {
+                self.statistics(body_bytes);
+                Ok(None)
+            }
+            block::ENHANCED_PACKET | block::PACKET | block::SIMPLE_PACKET => {
+                self.packet(kind, offset, body_bytes).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// A section header, from its length on.
+    fn section(&mut self, offset: u64) -> ReadResult<()> {
+        let length = self.input.array("a section's header")?;
+        let magic = self.input.array("a section's header")?;
+        self.endian = [Endian::Little, Endian::Big]
+            .into_iter()
+            .find(|endian| endian.u32(magic) == BYTE_ORDER_MAGIC)
+            .ok_or_else(|| damaged(offset, "a section does not say its byte order"))?;
+        let body_bytes = self.body(offset, length, 12)?;
+        if body_bytes < SECTION_FIXED_BYTES {
+            return Err(damaged(offset, "a section's header is too short"));
+        }
+        let major = self.endian.u16_at(&self.buffer, 0).unwrap_or_default();
+        if major != 1 {
+            return Err(damaged(offset, format!("version {major} of pcapng is not known")));
+        }
+        self.section_start = self.interfaces.len();
+        Ok(())
+    }
+
+    /// Reads what is left of a block of which `read` bytes were read, and returns the length of that without the frame.
+    fn body(&mut self, offset: u64, length: [u8; 4], read: usize) -> ReadResult<usize> {
+        let length = self.endian.u32(length) as usize;
+        if length < BLOCK_FRAME_BYTES.max(read + 4) || !length.is_multiple_of(4) || length > MOST_BLOCK_BYTES
+        {
+            return Err(damaged(offset, format!("a block cannot be {length} bytes long")));
+        }
+        let body_bytes = length - read - 4;
+        self.input.fill_front(&mut self.buffer, body_bytes, "a block")?;
+        let again = self.endian.u32(self.input.array("a block")?) as usize;
+        if again != length {
+            return Err(damaged(
+                offset,
+                format!("a block begins with length {length} and ends with {again}"),
+            ));
+        }
+        Ok(body_bytes)
+    }
+
+    fn add_interface(
+        &mut self,
+        offset: u64,
+        interface: Result<(WireInterface, Clock), &'static str>,
+    ) -> ReadResult<()> {
+        let (interface, clock) = interface.map_err(|why| damaged(offset, why))?;
+        if self.interfaces.len() == MOST_INTERFACES {
+            return Err(damaged(offset, format!("it describes more than {MOST_INTERFACES} interfaces")));
+        }
+        self.interfaces.push(interface);
+        self.clocks.push(clock);
+        self.dropped.push(None);
+        Ok(())
+    }
+
+    /// Counters that only grow, so that the last ones hold. What cannot be read of them is not known, and no more.
+    fn statistics(&mut self, body_bytes: usize) {
+        let body = &self.buffer[..body_bytes];
+        let Some(index) = self.endian.u32_at(body, 0) else { return };
+        let Some(dropped) = self.dropped.get_mut(self.section_start.saturating_add(index as usize)) else {
+            return;
+        };
+        let options = body.get(12..).unwrap_or_default();
+        let count = |code| {
+            let value = find_option(self.endian, options, code)?.first_chunk()?;
+            Some(self.endian.u64(*value))
+        };
+        let counts = [count(option::STATISTICS_INTERFACE_DROP), count(option::STATISTICS_SYSTEM_DROP)];
+        *dropped = counts.into_iter().flatten().reduce(u64::saturating_add);
+    }
+
+    fn packet(&self, kind: u32, offset: u64, body_bytes: usize) -> ReadResult<PacketPlace> {
+        let body = &self.buffer[..body_bytes];
+        let too_short = || damaged(offset, "a packet's block is too short");
+        let field = |at| self.endian.u32_at(body, at).ok_or_else(too_short);
+        let interface = match kind {
+            block::ENHANCED_PACKET => field(0)? as usize,
+            block::PACKET => usize::from(self.endian.u16_at(body, 0).ok_or_else(too_short)?),
+            _ => 0,
+        };
+        let clock = *self.clocks.get(self.section_start.saturating_add(interface)).ok_or_else(|| {
+            damaged(offset, format!("a packet is of interface {interface}, which is not described"))
+        })?;
+        let (stamp, captured, original, start) = if kind == block::SIMPLE_PACKET {
+            let original = field(0)?;
+            let room = body_bytes - 4;
+            let snap = if clock.snap_bytes == 0 { u32::MAX } else { clock.snap_bytes };
+            (None, (original.min(snap) as usize).min(room), original, 4)
+        } else {
+            let stamp = u64::from(field(4)?) << 32 | u64::from(field(8)?);
+            (Some(stamp), field(12)? as usize, field(16)?, 20)
+        };
+        if captured > body_bytes.saturating_sub(start) {
+            return Err(damaged(
+                offset,
+                format!("a packet of {captured} captured bytes is longer than its block"),
+            ));
+        }
+        Ok(PacketPlace { clock, stamp, captured, original, start, body_bytes })
+    }
+}
+
+impl Clock {
+    fn at_ns(&self, stamp: u64) -> i64 {
+        let ns = if self.units_per_second == NS_PER_SECOND {
+            u128::from(stamp)
+        } else {
+            u128::from(stamp) * NS_PER_SECOND / self.units_per_second
+        };
+        let ns = i64::try_from(ns).unwrap_or(i64::MAX);
+        ns.saturating_add(self.offset_s.saturating_mul(1_000_000_000))
+    }
+}
+
+fn interface(endian: Endian, body: &[u8]) -> Result<(WireInterface, Clock), &'static str> {
+    let too_short = "an interface's description is too short";
+    let link = u32::from(endian.u16_at(body, 0).ok_or(too_short)?);
+    let snap_bytes = endian.u32_at(body, 4).ok_or(too_short)?;
+    let options = body.get(8..).unwrap_or_default();
+    let units_per_second =
+        match find_option(endian, options, option::INTERFACE_RESOLUTION).and_then(<[u8]>::first) {
+            None => 1_000_000,
+            Some(&power) if power & 0x80 == 0 => {
+                10_u128.checked_pow(power.into()).ok_or("an interface's stamps are finer than can be told")?
+            }
+            Some(&power) => 1_u128 << (power & 0x7f),
+        };
+    let offset_s = find_option(endian, options, option::INTERFACE_OFFSET)
+        .and_then(|value| value.first_chunk())
+        .map_or(0, |value| endian.u64(*value).cast_signed());
+    let name = find_option(endian, options, option::INTERFACE_NAME)
+        .map(|name| String::from_utf8_lossy(name).trim_end_matches('\0').to_owned());
+    let interface = WireInterface {
+        name,
+        link: link_type::name(link),
+        snap_bytes: (1..262_144).contains(&snap_bytes).then_some(snap_bytes),
+    };
+    Ok((interface, Clock { link, snap_bytes, units_per_second, offset_s }))
+}
+
+/// The value of the first option of this code.
+fn find_option(endian: Endian, mut options: &[u8], wanted: u16) -> Option<&[u8]> {
+    loop {
+        let (code, length) = (endian.u16_at(options, 0)?, endian.u16_at(options, 2)?);
+        let value = options.get(4..4 + usize::from(length));
+        match code {
+            option::END => return None,
+            code if code == wanted => return value,
+            _ => options = options.get(4 + usize::from(length).next_multiple_of(4)..)?,
+        }
+    }
+}
+
+fn damaged(offset: u64, why: impl Into<String>) -> ReadError {
+    ReadError::Damaged { offset, why: why.into() }
+}
