@@ -11,6 +11,7 @@ pub(crate) mod lab;
 pub(crate) mod report;
 pub(crate) mod scenario;
 pub(crate) mod scenarios;
+pub(crate) mod wire;
 
 use std::time::Duration;
 

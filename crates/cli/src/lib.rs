@@ -10,7 +10,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{bench, calibrate, capture, compare, doctor, guest, helper, lab, report, scenario, scenarios};
+use commands::{
+    bench, calibrate, capture, compare, doctor, guest, helper, lab, report, scenario, scenarios, wire,
+};
 
 /// Measures, explains and improves the live migration of virtual machines.
 #[derive(Parser)]
@@ -25,7 +27,7 @@ Exit codes:
   0    done
   1    something went wrong that has no code of its own
   2    the command line is wrong
-  3    the scenario, folder or argument given cannot be used
+  3    the scenario, folder, file or argument given cannot be used, or not whole
   4    this machine lacks something; the hint says what mends it
   5    the run ended, but a trial of it failed
   6    calibrate: the figures are not true enough
@@ -59,6 +61,12 @@ enum Command {
     /// The interface is not made promiscuous. Ctrl-C ends a capture well. A file grows no further when its disk has less
     /// than 256 MiB left.
     Capture(capture::Args),
+    /// Say what captures hold: protocols, TCP conversations, their overhead, packets over time.
+    ///
+    /// Reads pcap and pcapng, also compressed with gzip or Zstandard. Retransmissions, duplicate acknowledgements and the
+    /// like are counted as Wireshark does. Of a file that breaks off or is damaged, what stands before that is shown, and
+    /// the exit code is 3.
+    Wire(wire::Args),
     /// Say what this machine can do, and what mends what it cannot.
     Doctor(doctor::Args),
     /// Own a long-lived lab with its VMs, or join one.
@@ -83,6 +91,7 @@ pub fn run() -> ExitCode {
         Command::Scenarios(args) => scenarios::run(&args),
         Command::Calibrate(args) => calibrate::run(args),
         Command::Capture(args) => capture::run(args),
+        Command::Wire(args) => wire::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Lab(action) => lab::run(action),
         Command::Guest(action) => guest::run(action),
