@@ -42,7 +42,7 @@ pub struct WireAccount {
     pub overhead: Overhead,
     /// All packets over time.
     pub graph: WireGraph,
-    /// Comments on packets, in the order of the file.
+    /// Comments, in the order of the file.
     pub marks: Vec<WireMark>,
     /// Why the file was not read to its end.
     pub broken_off: Option<BrokenOff>,
@@ -241,10 +241,10 @@ pub struct ConversationGraph {
     pub b_wire_bytes: Vec<u64>,
 }
 
-/// A comment on a packet.
+/// A comment in a capture.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct WireMark {
-    /// The packet's time, in ms after the file's first.
+    /// The time of what it is on, in ms after the file's first.
     pub at_ms: f64,
     /// The comment.
     pub text: String,

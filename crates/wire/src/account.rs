@@ -32,6 +32,9 @@ pub struct AccountOptions {
 pub fn account(reader: &mut PacketReader, options: AccountOptions) -> WireAccount {
     let mut pass = Pass::new(options);
     let read = pass.read(reader);
+    for (epoch_ns, text) in reader.remarks() {
+        pass.mark(epoch_ns.saturating_sub(pass.start_ns.unwrap_or(*epoch_ns)), text.clone());
+    }
     let broken_off = read.err().map(|error| BrokenOff {
         offset: error.offset().unwrap_or(reader.offset()),
         why: in_one_line(&error),
@@ -100,8 +103,8 @@ impl Pass {
         self.total.add(wire_bytes);
         self.captured_bytes += packet.data.len() as u64;
         self.ticks.add(self.now_ns, [1, wire_bytes]);
-        if let Some(text) = packet.comment.filter(|_| self.marks.len() < MOST_MARKS) {
-            self.marks.push(WireMark { at_ms: self.now_ns as f64 / 1e6, text: text.to_owned() });
+        for text in packet.comments {
+            self.mark(self.now_ns, text.into_owned());
         }
         let frame = decode(packet);
         self.protocols.entry(frame.protocol).or_default().add(wire_bytes);
@@ -118,6 +121,12 @@ impl Pass {
         }
         if let Some(segment) = frame.segment {
             self.conversations.see(&segment, self.now_ns, wire_bytes);
+        }
+    }
+
+    fn mark(&mut self, at_ns: i64, text: String) {
+        if self.marks.len() < MOST_MARKS {
+            self.marks.push(WireMark { at_ms: at_ns as f64 / 1e6, text });
         }
     }
 

@@ -38,6 +38,7 @@ pub use error::{ReadError, ReadResult, Result, WireError};
 pub use frame::{PROBE_MAGIC, ProbeFrame, UDP_PROBE_PORT, parse_probe_frame};
 pub use packets::{Packet, PacketReader};
 pub use passages::watch_passages;
+pub use pcapng::Comments;
 pub use recording::{Recording, RowSink, Summary};
 pub use snmp::{Secret, SnmpAccess, SnmpAgent, SnmpAuthentication, count_switch_port, set_snmp_integer};
 pub use task::Task;

@@ -8,7 +8,7 @@ use dunlin_record::WireInterface;
 
 use crate::input::Input;
 use crate::pcap::{self, PcapReader};
-use crate::pcapng::{PcapngReader, block};
+use crate::pcapng::{Comments, PcapngReader, block};
 use crate::{ReadError, ReadResult};
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
@@ -27,7 +27,7 @@ pub struct Packet<'a> {
     /// What was captured of it.
     pub data: &'a [u8],
     /// What somebody wrote about it.
-    pub comment: Option<&'a str>,
+    pub comments: Comments<'a>,
 }
 
 /// The packets of a capture file: pcap or pcapng, plain or compressed with gzip or Zstandard.
@@ -112,6 +112,15 @@ impl PacketReader {
         match &self.format {
             Format::Pcap(_) => None,
             Format::Pcapng(reader) => reader.dropped(),
+        }
+    }
+
+    /// Comments on no packet, as far as the file was read, with their times in nanoseconds since the Unix epoch.
+    #[must_use]
+    pub fn remarks(&self) -> &[(i64, String)] {
+        match &self.format {
+            Format::Pcap(_) => &[],
+            Format::Pcapng(reader) => reader.remarks(),
         }
     }
 

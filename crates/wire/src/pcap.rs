@@ -6,6 +6,7 @@ use dunlin_record::WireInterface;
 
 use crate::input::{Endian, Input, MOST_BLOCK_BYTES};
 use crate::packets::Packet;
+use crate::pcapng::Comments;
 use crate::{ReadError, ReadResult, link_type};
 
 const MICROSECONDS: u32 = 0xa1b2_c3d4;
@@ -74,7 +75,7 @@ impl PcapReader {
             link: self.link,
             original_bytes: original.max(captured),
             data: &self.buffer[..captured as usize],
-            comment: None,
+            comments: Comments::NONE,
         }))
     }
 }

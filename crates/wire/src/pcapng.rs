@@ -6,6 +6,7 @@
 mod read;
 mod write;
 
+pub use read::Comments;
 pub(crate) use read::PcapngReader;
 pub(crate) use write::{
     Direction, Interface, Packet, Statistics, append_head, append_packet, append_statistics, append_text,

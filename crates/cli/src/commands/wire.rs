@@ -48,7 +48,7 @@ pub(crate) fn run(args: &Args) -> Result {
                 all.push(read);
             }
             Err(error) => {
-                complaints.push(format!("{} {}", file.display(), dunlin_record::in_one_line(&error)))
+                complaints.push(format!("{} {}", file.display(), dunlin_record::in_one_line(&error)));
             }
         }
     }

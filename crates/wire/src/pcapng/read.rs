@@ -1,8 +1,10 @@
 //! Reads pcapng: sections in either byte order, packets of all three kinds; skips blocks that it does not know.
 
+use std::borrow::Cow;
+
 use dunlin_record::WireInterface;
 
-use super::{BLOCK_FRAME_BYTES, BYTE_ORDER_MAGIC, block, option};
+use super::{BLOCK_FRAME_BYTES, BYTE_ORDER_MAGIC, PACKET_FIXED_BYTES, STATISTICS_FIXED_BYTES, block, option};
 use crate::input::{Endian, Input, MOST_BLOCK_BYTES};
 use crate::packets::Packet;
 use crate::{ReadError, ReadResult, link_type};
@@ -12,6 +14,8 @@ const NS_PER_SECOND: u128 = 1_000_000_000;
 const SECTION_FIXED_BYTES: usize = 12;
 /// More than any file has; a file that describes ever more of them shall not fill the memory.
 const MOST_INTERFACES: usize = 4096;
+/// As many comments on statistics are kept.
+const MOST_REMARKS: usize = 1000;
 
 pub(crate) struct PcapngReader {
     input: Input,
@@ -22,6 +26,8 @@ pub(crate) struct PcapngReader {
     section_start: usize,
     /// By the last statistics of each interface.
     dropped: Vec<Option<u64>>,
+    /// Comments on interfaces' statistics, with their time.
+    remarks: Vec<(i64, String)>,
     /// The current block's body.
     buffer: Vec<u8>,
 }
@@ -55,6 +61,7 @@ impl PcapngReader {
             clocks: Vec::new(),
             section_start: 0,
             dropped: Vec::new(),
+            remarks: Vec::new(),
             buffer: Vec::new(),
         };
         reader.section(0)?;
@@ -67,6 +74,10 @@ impl PcapngReader {
 
     pub(crate) fn dropped(&self) -> Option<u64> {
         self.dropped.iter().flatten().copied().reduce(u64::saturating_add)
+    }
+
+    pub(crate) fn remarks(&self) -> &[(i64, String)] {
+        &self.remarks
     }
 
     pub(crate) fn offset(&self) -> u64 {
@@ -84,13 +95,12 @@ impl PcapngReader {
         };
         let end = place.start + place.captured;
         let options = self.buffer.get(end.next_multiple_of(4)..place.body_bytes).unwrap_or_default();
-        let comment = find_option(self.endian, options, option::COMMENT);
         Ok(Some(Packet {
             at_ns: place.stamp.map(|stamp| place.clock.at_ns(stamp)),
             link: place.clock.link,
             original_bytes: place.original.max(place.captured as u32),
             data: &self.buffer[place.start..end],
-            comment: comment.and_then(|bytes| std::str::from_utf8(bytes).ok()),
+            comments: Comments(Options { endian: self.endian, rest: options }),
         }))
     }
 
@@ -180,16 +190,24 @@ impl PcapngReader {
     fn statistics(&mut self, body_bytes: usize) {
         let body = &self.buffer[..body_bytes];
         let Some(index) = self.endian.u32_at(body, 0) else { return };
-        let Some(dropped) = self.dropped.get_mut(self.section_start.saturating_add(index as usize)) else {
+        let index = self.section_start.saturating_add(index as usize);
+        let (Some(clock), Some(dropped)) = (self.clocks.get(index), self.dropped.get_mut(index)) else {
             return;
         };
-        let options = body.get(12..).unwrap_or_default();
+        let options = body.get(STATISTICS_FIXED_BYTES..).unwrap_or_default();
         let count = |code| {
             let value = find_option(self.endian, options, code)?.first_chunk()?;
             Some(self.endian.u64(*value))
         };
         let counts = [count(option::STATISTICS_INTERFACE_DROP), count(option::STATISTICS_SYSTEM_DROP)];
         *dropped = counts.into_iter().flatten().reduce(u64::saturating_add);
+        let stamp = self.endian.u32_at(body, 4).zip(self.endian.u32_at(body, 8));
+        let Some(at_ns) = stamp.map(|(high, low)| clock.at_ns(u64::from(high) << 32 | u64::from(low))) else {
+            return;
+        };
+        let room = MOST_REMARKS.saturating_sub(self.remarks.len());
+        let comments = Comments(Options { endian: self.endian, rest: options }).take(room);
+        self.remarks.extend(comments.map(|text| (at_ns, text.into_owned())));
     }
 
     fn packet(&self, kind: u32, offset: u64, body_bytes: usize) -> ReadResult<PacketPlace> {
@@ -211,7 +229,7 @@ impl PcapngReader {
             (None, (original.min(snap) as usize).min(room), original, 4)
         } else {
             let stamp = u64::from(field(4)?) << 32 | u64::from(field(8)?);
-            (Some(stamp), field(12)? as usize, field(16)?, 20)
+            (Some(stamp), field(12)? as usize, field(16)?, PACKET_FIXED_BYTES)
         };
         if captured > body_bytes.saturating_sub(start) {
             return Err(damaged(
@@ -262,15 +280,43 @@ fn interface(endian: Endian, body: &[u8]) -> Result<(WireInterface, Clock), &'st
 }
 
 /// The value of the first option of this code.
-fn find_option(endian: Endian, mut options: &[u8], wanted: u16) -> Option<&[u8]> {
-    loop {
-        let (code, length) = (endian.u16_at(options, 0)?, endian.u16_at(options, 2)?);
-        let value = options.get(4..4 + usize::from(length));
-        match code {
-            option::END => return None,
-            code if code == wanted => return value,
-            _ => options = options.get(4 + usize::from(length).next_multiple_of(4)..)?,
-        }
+fn find_option(endian: Endian, options: &[u8], wanted: u16) -> Option<&[u8]> {
+    Options { endian, rest: options }.find(|(code, _)| *code == wanted).map(|(_, value)| value)
+}
+
+/// Options, as far as they make sense.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Options<'a> {
+    endian: Endian,
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Options<'a> {
+    type Item = (u16, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (code, length) = (self.endian.u16_at(self.rest, 0)?, self.endian.u16_at(self.rest, 2)?);
+        let value = self.rest.get(4..4 + usize::from(length)).filter(|_| code != option::END)?;
+        self.rest = self.rest.get(4 + usize::from(length).next_multiple_of(4)..).unwrap_or_default();
+        Some((code, value))
+    }
+}
+
+/// The comments on a packet, in the order of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Comments<'a>(Options<'a>);
+
+impl Comments<'_> {
+    /// None.
+    pub(crate) const NONE: Self = Self(Options { endian: Endian::Little, rest: &[] });
+}
+
+impl<'a> Iterator for Comments<'a> {
+    type Item = Cow<'a, str>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (_, text) = self.0.find(|(code, _)| *code == option::COMMENT)?;
+        Some(String::from_utf8_lossy(text))
     }
 }
 

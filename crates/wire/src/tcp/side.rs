@@ -30,8 +30,8 @@ pub(super) struct Side {
     /// The last acknowledgement, and when it was sent.
     ack: Option<(u32, i64)>,
     duplicate_acks: u32,
-    /// The other end's highest sequence number that counts as seen, for what it acknowledges.
-    seen_by_ack: Option<u32>,
+    /// Up to where it was seen without a gap, and so may be acknowledged.
+    gapless: Option<u32>,
     /// As in the last header: not scaled.
     window: Option<u16>,
     /// By how many bits windows are shifted, as far as this end's opening says; absent where that was not seen.
@@ -147,13 +147,10 @@ impl Side {
         } else if !is_same {
             self.duplicate_acks = 0;
         }
-        let seen = match (other.next, self.seen_by_ack) {
-            (Some((next, _)), Some(seen)) if is_after(seen, next) => Some(seen),
-            (next, _) => next.map(|(next, _)| next),
-        };
-        if seen.is_some_and(|seen| is_after(ack, seen)) {
+        if other.gapless.is_some_and(|seen| is_after(ack, seen)) {
             self.flow.acks_of_unseen += 1;
-            self.seen_by_ack = Some(ack);
+            // The gap is there once.
+            other.gapless = other.next.map(|(next, _)| next);
         }
         if let Some(ns) = other.in_flight.acknowledge(ack, sight.at_ns) {
             other.round_trips.add(ns);
@@ -209,6 +206,10 @@ impl Side {
             }
         } else if again.is_some() {
             self.in_flight.send_below(segment.seq, end, at_ns);
+        }
+        // What fills a gap makes all that was seen beyond it acknowledgeable.
+        if !window_probe && self.gapless.is_none_or(|gapless| gapless == segment.seq) {
+            self.gapless = self.next.map(|(next, _)| next);
         }
         if flags.ack() {
             self.ack = Some((segment.ack, at_ns));
