@@ -76,6 +76,12 @@ pub type ReadResult<T, E = ReadError> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
+    /// The system refused to open it.
+    #[error("cannot be opened")]
+    Open {
+        /// Why.
+        source: io::Error,
+    },
     /// The system or a decompressor refused.
     #[error("cannot be read at offset {offset}")]
     Io {
@@ -113,7 +119,7 @@ impl ReadError {
     #[must_use]
     pub fn offset(&self) -> Option<u64> {
         match self {
-            Self::NotACapture { .. } => None,
+            Self::Open { .. } | Self::NotACapture { .. } => None,
             Self::Io { offset, .. } | Self::BreaksOff { offset, .. } | Self::Damaged { offset, .. } => {
                 Some(*offset)
             }

@@ -48,7 +48,7 @@ impl PacketReader {
     /// # Errors
     /// Where it cannot be read, or is no capture.
     pub fn open(path: &Path) -> ReadResult<Self> {
-        let file = File::open(path).map_err(|source| ReadError::Io { offset: 0, source })?;
+        let file = File::open(path).map_err(|source| ReadError::Open { source })?;
         Self::new(file)
     }
 

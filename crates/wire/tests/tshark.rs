@@ -19,8 +19,10 @@ const FIXTURES: [&str; 7] = [
     "cooked-v2.pcap",
 ];
 
+type Count = fn(&Flow) -> u64;
+
 /// Tshark's field, and what it is here. Its `retransmission` is set on the fast and the spurious ones too.
-const COUNTS: [(&str, fn(&Flow) -> u64); 10] = [
+const COUNTS: [(&str, Count); 10] = [
     ("retransmission", |flow| flow.retransmissions.total()),
     ("fast_retransmission", |flow| flow.retransmissions.fast),
     ("spurious_retransmission", |flow| flow.retransmissions.spurious),

@@ -7,6 +7,7 @@ mod help;
 mod machine;
 mod report;
 mod scenario;
+mod wire;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -19,7 +19,7 @@ fn tcp(options: &[u8], payload: usize) -> Vec<u8> {
     header[..4].copy_from_slice(&[0x10, 0x00, 0x00, 0x50]);
     header[4..8].copy_from_slice(&7_u32.to_be_bytes());
     header[8..12].copy_from_slice(&1000_u32.to_be_bytes());
-    header[12] = ((20 + options.len()) / 4 << 4) as u8;
+    header[12] = (((20 + options.len()) / 4) << 4) as u8;
     header[13] = 0x10;
     header[14..16].copy_from_slice(&500_u16.to_be_bytes());
     [&header, options, &vec![0xaa; payload]].concat()
@@ -193,7 +193,7 @@ fn options_are_read_as_far_as_they_make_sense() {
         let blocks: Vec<u8> = blocks.iter().flatten().flat_map(|edge| edge.to_be_bytes()).collect();
         [&[1, 1, 5, 2 + blocks.len() as u8], &blocks[..]].concat()
     };
-    let cases: [(&str, Vec<u8>, Option<u8>, Option<u32>); 8] = [
+    let cases = [
         ("none", vec![], None, None),
         ("window scale", vec![1, 3, 3, 7], Some(7), None),
         ("more than can be shifted", vec![1, 3, 3, 200], Some(14), None),
