@@ -1,0 +1,88 @@
+//! Captures of a real migration: nothing is dropped, they agree with the counters, and tshark reads them.
+#![expect(clippy::unwrap_used, reason = "a test panics where it fails")]
+
+mod harness;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use dunlin_record::{RunFolder, Series};
+use harness::Run;
+
+const SCENARIO: &str = r#"
+[vm]
+memory_mib = 128
+[capture]
+migration = true
+service = true
+[trials]
+count = 1
+limit_s = 60
+baseline_s = 0.6
+settle_s = 0.6
+[[case]]
+name = "dirty"
+workload = { kind = "memory-write", working_set_mib = 32, rate_mib_s = 20 }
+"#;
+
+#[test]
+fn vm_captures_hold_all_that_passed_with_the_phases_as_comments() {
+    need_vms!();
+    let finished = Run::start("capture", SCENARIO).finish();
+    assert_eq!(finished.code, Some(0), "{}", finished.story());
+    let run = RunFolder::open(&finished.folder).unwrap();
+    let [trial] = run.trials().unwrap().try_into().unwrap();
+    let captures: BTreeMap<String, [u64; 4]> = finished
+        .events(trial.as_str())
+        .iter()
+        .filter(|event| event["event"] == "capture-ended")
+        .map(|event| {
+            let figures = ["packets", "drops", "written", "bytes"].map(|key| event[key].as_u64().unwrap());
+            (event["file"].as_str().unwrap().to_owned(), figures)
+        })
+        .collect();
+    let files: Vec<&str> = captures.keys().map(String::as_str).collect();
+    let expected = ["bench-service", "host-a-migration", "host-a-vm0", "host-b-migration", "host-b-vm0"];
+    assert_eq!(files, expected.map(|name| format!("{name}.pcapng")));
+    for (file, [packets, drops, written, _]) in &captures {
+        assert!(*packets > 0 && *drops == 0 && written == packets, "{file}: {packets} {drops} {written}");
+        let read = tshark(&run.captures_path(&trial).join(file), &["-T", "fields", "-e", "frame.number"]);
+        assert_eq!(read.len() as u64, *written, "{file}");
+    }
+
+    // The counters are read while the capture goes on, so it may have seen a little more.
+    let record = run.read_trial(&trial).unwrap();
+    for host in ["host-a", "host-b"] {
+        let counted = grown(&record.series[&format!("wire-{host}-migration")]);
+        let [.., captured] = captures[&format!("{host}-migration.pcapng")];
+        assert!((counted..=counted + counted / 100).contains(&captured), "{host}: {counted} {captured}");
+    }
+
+    let comments = tshark(
+        &run.captures_path(&trial).join("host-a-migration.pcapng"),
+        &["-Y", "frame.comment", "-T", "fields", "-e", "frame.comment"],
+    );
+    let comments = comments.join("\n");
+    for phase in ["migrate command", "pass 1 begins", "stop-and-copy begins", "activate begins"] {
+        assert!(comments.contains(&format!("vm0: {phase}")), "{phase}: {comments}");
+    }
+}
+
+/// By how much the bytes of an interface grew, both ways together.
+fn grown(counters: &Series) -> u64 {
+    let bytes = |[_, sent, received, ..]: [i64; 5]| sent + received;
+    let first = counters.rows_of().next().map(bytes).unwrap();
+    let last = counters.rows_of().next_back().map(bytes).unwrap();
+    u64::try_from(last - first).unwrap()
+}
+
+/// What tshark says of a file, line by line; fails the test if it complains.
+fn tshark(file: &Path, arguments: &[&str]) -> Vec<String> {
+    let output = Command::new("tshark").args(["-n", "-r"]).arg(file).args(arguments).output();
+    let output = output.expect("tshark is installed");
+    let complaints = String::from_utf8(output.stderr).unwrap();
+    let complaints = complaints.lines().filter(|line| !line.starts_with("Running as user \"root\""));
+    assert_eq!(complaints.collect::<Vec<_>>(), [""; 0], "{}", file.display());
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
