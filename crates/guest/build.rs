@@ -6,13 +6,15 @@ use std::process::{Command, ExitCode};
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// What the agent is made of, seen from this package.
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 10] = [
     "../agent/src",
     "../agent/Cargo.toml",
     "../agent-proto/src",
     "../agent-proto/Cargo.toml",
     "../clock/src",
     "../clock/Cargo.toml",
+    "../traffic/src",
+    "../traffic/Cargo.toml",
     "../../Cargo.toml",
     "../../Cargo.lock",
 ];

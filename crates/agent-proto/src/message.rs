@@ -136,6 +136,11 @@ pub enum Workload {
     },
     /// Watches the clocks.
     Clock,
+    /// Serves HTTP, with `/increase_mem` and `/decrease_mem`, until it is stopped.
+    HttpServer {
+        /// So many times 10 MiB are allocated and written before.
+        increase_calls: u32,
+    },
 }
 
 /// Work on memory, which is filled once before.
@@ -229,6 +234,21 @@ pub enum Work {
         realtime: Excursions,
         /// Jumps of the boot-time clock against the monotonic one.
         boottime: Excursions,
+    },
+    /// Of serving HTTP.
+    HttpServer {
+        /// Requests answered with 200.
+        answered: u64,
+        /// Requests answered with anything else.
+        refused: u64,
+        /// Connections that ended before their request or its answer was through.
+        broken: u64,
+        /// Memory held at the end, in bytes.
+        held_bytes: u64,
+        /// Pages of memory that did not hold what was written to them; 0 is the only good answer.
+        corrupt_pages: u64,
+        /// Products that were not what they must be; 0 is the only good answer.
+        wrong_results: u64,
     },
 }
 

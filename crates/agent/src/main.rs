@@ -29,7 +29,7 @@ fn main() {
     std::panic::set_hook(Box::new(|panic| {
         say(&format!("dunlin-agent panicked: {panic}"));
         // A workload's last words are for the client.
-        if std::thread::current().name() != Some(workload::THREAD) {
+        if !std::thread::current().name().is_some_and(|name| name.starts_with(workload::THREAD)) {
             sys::power_off();
         }
     }));

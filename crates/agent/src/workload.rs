@@ -4,6 +4,7 @@ mod clocks;
 mod content;
 mod cpu;
 mod fft;
+mod http;
 mod memory;
 mod order;
 mod pace;
@@ -15,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use dunlin_agent_proto::{Achieved, Work, Workload};
 use dunlin_clock::now_ns;
 
-/// The name of its thread; its panic is not the guest's end.
+/// How the names of its threads begin; their panic is not the guest's end.
 pub(crate) const THREAD: &str = "workload";
 
 /// What a workload says on its way.
@@ -56,6 +57,12 @@ fn work(asked: Workload, stop: &AtomicBool, report: &impl Fn(Report)) -> Result<
         Workload::Clock => {
             let started_ns = start();
             let work = clocks::watch(stop)?;
+            Ok(achieved(started_ns, now_ns(), work))
+        }
+        Workload::HttpServer { increase_calls } => {
+            let server = http::prepare(increase_calls).map_err(said)?;
+            let started_ns = start();
+            let work = http::work(server, stop)?;
             Ok(achieved(started_ns, now_ns(), work))
         }
     }

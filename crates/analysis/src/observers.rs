@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dunlin_record::{DowntimeMs, EventKind, Flag, Outage, ProbeOutcome};
+use dunlin_record::{DowntimeMs, EventKind, FailureCounts, Flag, Outage, ProbeOutcome};
 
 use crate::answers::Passages;
 use crate::moments::Moments;
@@ -106,6 +106,12 @@ fn account(trial: &Trial, moments: &Moments, log: &ProbeLog, outages: &Outages) 
         answered_by: Passages::of(trial, &log.name).map(|passages| passages.count(in_window.iter().copied())),
         outages: outages.gaps.iter().map(outage).collect(),
         response_ms: Some(response_phases(log, moments)),
+        failures: log.failures.as_ref().map(|failures| {
+            let mut counts = FailureCounts::default();
+            let in_window = failures.iter().filter(|(t_ns, _)| is_in_window(*t_ns, moments));
+            in_window.for_each(|(_, failure)| counts.add(*failure));
+            counts
+        }),
     }
 }
 
@@ -164,7 +170,7 @@ fn cpu_percent(trial: &Trial, name: &str) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use dunlin_record::{ABSENT, Series, shapes};
+    use dunlin_record::{ABSENT, HttpProbe, Series, shapes};
 
     use super::*;
     use crate::fixture::{Fixture, ns, probe_ended};
@@ -308,6 +314,25 @@ mod tests {
         assert!(is_flagged(late_of_200(5)));
         assert!(is_flagged(with_sent(|at| if (500..540).contains(&at) { ABSENT } else { ns(at as f64) })));
         assert_eq!(late_of_200(5).outcome().probes["icmp"].send_lateness_p99_ms, Some(1.0));
+    }
+
+    #[test]
+    fn requests_without_a_good_answer_are_counted_by_why() {
+        // Of those sent at -10, 10 and 20 one was before the window; the one due at 30 was never sent.
+        let failed = [[990, ns(-5.0), 1], [1010, ns(12.0), 1], [1020, ns(5020.0), 3], [1030, ns(30.0), 0]];
+        let sent: Vec<_> = (-1000..=1600)
+            .map(|at| [at + 1000, ns(at as f64), if at == 30 { ABSENT } else { ns(at as f64) }])
+            .collect();
+        let outcome = Fixture::pre_copy()
+            .with_probe("http", |at| (!(500.0..560.0).contains(&at) && at % 10.0 != 0.0).then_some(at + 0.2))
+            .with_case(|case| case.probes.http = Some(HttpProbe { interval_ms: 1.0, path: "/".into() }))
+            .with_series("vm0-probe-http-sent", Series::from_rows(shapes::PROBE_SENT, &sent))
+            .with_series("vm0-probe-http-failures", Series::from_rows(shapes::PROBE_FAILURES, &failed))
+            .outcome();
+        let counts = FailureCounts { not_sent: 1, broken: 1, wrong_answer: 0, timed_out: 1 };
+        assert_eq!(outcome.probes["http"].failures, Some(counts));
+        assert_eq!(outcome.probes["icmp"].failures, None, "it does not say");
+        assert!(outcome.downtime_ms.http.is_some_and(|length_ms| (60.0..=62.0).contains(&length_ms)));
     }
 
     #[test]

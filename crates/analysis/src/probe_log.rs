@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use dunlin_record::{ABSENT, EventKind, Series, shapes};
+use dunlin_record::{ABSENT, EventKind, RequestFailure, Series, shapes};
 
 use crate::trial::Trial;
 use crate::units::ms_in_ns;
@@ -22,6 +22,8 @@ pub(crate) struct ProbeLog {
     pub(crate) unsent_due_ns: Vec<i64>,
     /// When any answer arrived, in the order of time.
     pub(crate) arrivals_ns: Vec<i64>,
+    /// Why requests have no good answer, each with when it left or should have; absent for a probe that does not say.
+    pub(crate) failures: Option<Vec<(i64, RequestFailure)>>,
 }
 
 /// One request that left.
@@ -65,7 +67,10 @@ impl ProbeLog {
                 let name = name_of(series)?;
                 let interval_ms = interval_ms(trial, &name)?;
                 let answers = trial.vm_series(&format!("probe-{name}-answers"));
-                Some(Self::join(name, interval_ms, sent, answers))
+                let failures = trial.vm_series(&format!("probe-{name}-failures"));
+                let mut log = Self::join(name, interval_ms, sent, answers);
+                log.failures = failures.map(|failures| collect_failures(sent, failures));
+                Some(log)
             })
             .collect()
     }
@@ -112,6 +117,7 @@ impl ProbeLog {
             requests,
             unsent_due_ns,
             arrivals_ns,
+            failures: None,
         }
     }
 }
@@ -122,12 +128,14 @@ fn interval_ms(trial: &Trial, name: &str) -> Option<f64> {
         EventKind::ProbeStarted { probe, interval_ms, .. } if probe == name => Some(*interval_ms),
         _ => None,
     });
+    let probes = &trial.case.probes;
     let asked = match name {
-        "icmp" => trial.case.probes.icmp.as_ref(),
-        "udp" => trial.case.probes.udp.as_ref(),
+        "icmp" => probes.icmp.as_ref().map(|probe| probe.interval_ms),
+        "udp" => probes.udp.as_ref().map(|probe| probe.interval_ms),
+        "http" => probes.http.as_ref().map(|probe| probe.interval_ms),
         _ => None,
     };
-    started.last().or(asked.map(|probe| probe.interval_ms)).filter(|ms| ms.is_finite() && *ms > 0.0)
+    started.last().or(asked).filter(|ms| ms.is_finite() && *ms > 0.0)
 }
 
 /// The answers by sequence number, and when each arrived in the order of time.
@@ -145,6 +153,14 @@ fn collect_answers(series: Option<&Series>) -> (HashMap<i64, Answers>, Vec<i64>)
     }
     arrivals_ns.sort_unstable();
     (by_seq, arrivals_ns)
+}
+
+/// Why requests failed, each with when it left, or where it did not, should have.
+fn collect_failures(sent: &Series, failures: &Series) -> Vec<(i64, RequestFailure)> {
+    let when = |[seq, due_ns, sent_ns]: [i64; 3]| (seq, if sent_ns == ABSENT { due_ns } else { sent_ns });
+    let times_ns: HashMap<i64, i64> = sent.rows_of().map(when).collect();
+    let failed = |[seq, _, code]: [i64; 3]| Some((*times_ns.get(&seq)?, RequestFailure::of_code(code)?));
+    failures.rows_of().filter_map(failed).collect()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod captures;
 mod guest;
 mod migration;
 mod observation;
+mod probing;
 mod storage;
 
 use std::path::{Path, PathBuf};

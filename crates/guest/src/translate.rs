@@ -1,7 +1,9 @@
 //! Workloads between the record's words and the agent's.
 
 use dunlin_agent_proto as proto;
-use dunlin_record::{Achieved, ClockSeen, Cpu, MemoryRead, MemoryWrite, Pattern, Rate, Workload};
+use dunlin_record::{
+    Achieved, ClockSeen, Cpu, HttpServed, HttpServer, MemoryRead, MemoryWrite, Pattern, Rate, Workload,
+};
 
 use crate::{GuestError, Result};
 
@@ -17,6 +19,9 @@ pub(crate) fn in_the_agents_words(workload: &Workload) -> Result<proto::Workload
         Workload::MemoryRead(asked) => proto::Workload::Memory(reading(asked)?),
         Workload::Cpu(Cpu { priority }) => proto::Workload::Cpu { priority: narrow("priority", *priority)? },
         Workload::Clock => proto::Workload::Clock,
+        Workload::HttpServer(HttpServer { increase_calls }) => {
+            proto::Workload::HttpServer { increase_calls: *increase_calls }
+        }
         Workload::Several { .. } => {
             return Err(GuestError::Refused { what: "start several workloads under one number".into() });
         }
@@ -101,6 +106,15 @@ pub(crate) fn in_the_records_words(achieved: &proto::Achieved) -> Achieved {
                 boottime_jump_ms: largest_jump_ms(boottime),
             };
             Achieved { clock: Some(clock), ..base }
+        }
+        proto::Work::HttpServer { answered, refused, broken, held_bytes, corrupt_pages, wrong_results } => {
+            let held_mib = held_bytes as f64 / MIB;
+            Achieved {
+                http_server: Some(HttpServed { answered, refused, broken, held_mib }),
+                corrupt_pages: Some(corrupt_pages),
+                wrong_results: Some(wrong_results),
+                ..base
+            }
         }
     }
 }

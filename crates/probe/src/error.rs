@@ -4,6 +4,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use crate::http::HTTP_INTERVAL_RANGE_NS;
 use crate::spec::{INTERVAL_RANGE_NS, PAYLOAD_RANGE_BYTES, ProbeKind};
 
 /// A result of setting up or running a probe.
@@ -58,6 +59,27 @@ pub enum ProbeError {
     SenderNotUp {
         /// Of which probe.
         kind: ProbeKind,
+        /// How long was waited.
+        limit: Duration,
+    },
+    /// The interval asked of the HTTP probe is too short to be kept, or absurdly long.
+    #[error(
+        "cannot ask for a page every {interval_ns} ns: the interval must be {} to {} ns",
+        HTTP_INTERVAL_RANGE_NS.start(), HTTP_INTERVAL_RANGE_NS.end()
+    )]
+    HttpInterval {
+        /// What was asked for.
+        interval_ns: i64,
+    },
+    /// The HTTP probe's thread could not be started.
+    #[error("cannot start the HTTP probe's thread")]
+    HttpThread {
+        /// Why not.
+        source: io::Error,
+    },
+    /// The HTTP probe's thread was started but did not come up.
+    #[error("the HTTP probe's thread was not up within {} s", limit.as_secs())]
+    HttpNotUp {
         /// How long was waited.
         limit: Duration,
     },

@@ -1,11 +1,13 @@
-//! Outside observers of a VM's service: ICMP and UDP echo requests at a fixed rate, with the kernel's own stamps.
+//! Outside observers of a VM's service: ICMP and UDP echo requests at a fixed rate, with the kernel's own stamps, and HTTP
+//! requests at a fixed rate, each on a connection of its own.
 //!
-//! A probe sends, receives and stamps; it knows no VM and computes no statistics. [`start`] runs one in the network
+//! A probe sends, receives and stamps; it knows no VM and computes no statistics. [`start`] or [`start_http`] runs one in the network
 //! namespace of the caller and hands rows of the record's shapes to a sink until it is stopped.
 
 mod clock_watch;
 mod echo;
 mod error;
+mod http;
 mod identity;
 mod ledger;
 mod payload;
@@ -18,6 +20,7 @@ mod sys;
 
 pub use echo::serve_echo;
 pub use error::{ProbeError, Result};
+pub use http::{HTTP_INTERVAL_RANGE_NS, RunningHttpProbe, start_http};
 pub use identity::{Identity, RequestFrame};
 pub use ledger::Ledger;
 pub use payload::{PAYLOAD_BYTES, Payload};

@@ -37,6 +37,8 @@ pub enum ProbeRows<'a> {
     /// Answers as they came, duplicates too (`dunlin_record::shapes::PROBE_ANSWERS`). `arrived_ns` is absent where the
     /// kernel gave no stamp.
     Answers(&'a [[i64; 2]]),
+    /// Requests that will have no good answer (`dunlin_record::shapes::PROBE_FAILURES`); only of the HTTP probe.
+    Failures(&'a [[i64; 3]]),
 }
 
 /// Takes a probe's rows, on the probe's receiving thread. It may be slow now and then, but must not block: [`crate::RunningProbe::stop`] waits for it.

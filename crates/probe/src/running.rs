@@ -20,7 +20,7 @@ use crate::spec::ProbeSpec;
 const START_DELAY_NS: i64 = 20 * MILLISECOND_NS;
 
 /// How long the sender's thread may take to come up.
-const SENDER_UP_LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const SENDER_UP_LIMIT: Duration = Duration::from_secs(10);
 
 /// A probe that runs. Dropped, it ends without waiting for late answers.
 #[derive(Debug)]

@@ -37,6 +37,7 @@ fn observe(kind: ProbeKind, interval_ns: i64, payload_bytes: usize, meanwhile: i
         let copied = match batch {
             ProbeRows::Sent(rows) => (rows.to_vec(), Vec::new()),
             ProbeRows::Answers(rows) => (Vec::new(), rows.to_vec()),
+            ProbeRows::Failures(_) => return,
         };
         to_test.send(copied).unwrap();
     });

@@ -87,6 +87,7 @@ fn requests_across_a_link_are_stamped_and_a_cut_shows_as_a_gap_in_the_answers() 
         let copied = match batch {
             ProbeRows::Sent(rows) => (rows.to_vec(), Vec::new()),
             ProbeRows::Answers(rows) => (Vec::new(), rows.to_vec()),
+            ProbeRows::Failures(_) => return,
         };
         to_test.send(copied).unwrap();
     });

@@ -195,6 +195,9 @@ pub struct Probes {
     pub icmp: Option<Probe>,
     /// UDP echo, answered by the agent.
     pub udp: Option<Probe>,
+    /// HTTP requests, answered by the workload `http-server`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpProbe>,
 }
 
 /// One observer.
@@ -208,6 +211,22 @@ pub struct Probe {
 impl Default for Probe {
     fn default() -> Self {
         Self { interval_ms: 1.0 }
+    }
+}
+
+/// The observer that asks for a page, each time on a connection of its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct HttpProbe {
+    /// Time between two requests, in milliseconds; 1 at least.
+    pub interval_ms: f64,
+    /// The page, as in `/matrix?order=5`.
+    pub path: String,
+}
+
+impl Default for HttpProbe {
+    fn default() -> Self {
+        Self { interval_ms: 10.0, path: "/".into() }
     }
 }
 

@@ -19,8 +19,8 @@ mod wire;
 mod workload;
 
 pub use case::{
-    Accelerator, Captures, Case, Disk, HypervisorSettings, Link, Links, Percent, Probe, Probes, Strategy,
-    Trials, VmSettings,
+    Accelerator, Captures, Case, Disk, HttpProbe, HypervisorSettings, Link, Links, Percent, Probe, Probes,
+    Strategy, Trials, VmSettings,
 };
 pub use cpu_percent::{CpuPercent, CpuShares};
 pub use error::{RecordError, Result, in_one_line};
@@ -34,7 +34,7 @@ pub use outcome::{
     AnsweredBy, CaseLabel, DiskMib, DowntimeMs, Flag, HypervisorLabel, Iteration, LinkOutcome, MemoryMib,
     Outage, Outcome, PhasesMs, ProbeOutcome, SwitchBytes, WireBytes, WorkloadOutcome, outcome_schema,
 };
-pub use response::{ResponsePhases, Responses};
+pub use response::{FailureCounts, RequestFailure, ResponsePhases, Responses};
 pub use run_folder::{HostFingerprint, RunFolder, RunInfo, SkippedCase, TrialRecord};
 pub use series::{ABSENT, Column, Series, SeriesWriter, read_series, shapes};
 pub use switch::{Snmp, SnmpAuth, SnmpPrivacy, Switch};
@@ -42,7 +42,9 @@ pub use wire::{
     Amount, BrokenOff, Conversation, ConversationGraph, Flow, Malformed, Overhead, ProtocolShare,
     Retransmissions, RttMs, WireAccount, WireGraph, WireInterface, WireMark,
 };
-pub use workload::{Achieved, ClockSeen, Cpu, MemoryRead, MemoryWrite, Pattern, Rate, Workload};
+pub use workload::{
+    Achieved, ClockSeen, Cpu, HttpServed, HttpServer, MemoryRead, MemoryWrite, Pattern, Rate, Workload,
+};
 
 /// The version of the run folder's format. Raised when a reader of the old one would misread the new one.
 pub const FORMAT: u32 = 1;

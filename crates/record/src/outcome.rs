@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Achieved, CpuPercent, ResponsePhases, Status, VmId, Workload};
+use crate::{Achieved, CpuPercent, FailureCounts, ResponsePhases, Status, VmId, Workload};
 
 /// The outcome of one trial for one VM, recomputable from the trial's events and series.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -193,6 +193,10 @@ pub struct ProbeOutcome {
     /// How long its requests took to be answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_ms: Option<ResponsePhases>,
+    /// Of its requests between the migrate command and completion + settle time, those without a good answer, by why;
+    /// absent for a probe that does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failures: Option<FailureCounts>,
 }
 
 /// Which host's VM answered how many requests.

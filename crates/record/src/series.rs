@@ -39,11 +39,15 @@ pub mod shapes {
     /// Columns by name and unit.
     pub type Shape = &'static [(&'static str, &'static str)];
 
-    /// `<vm>-probe-<probe>-sent`: a request. `due_ns` is when it should have left, `sent_ns` when it did (the
-    /// kernel's stamp, absent where it gave none).
+    /// `<vm>-probe-<probe>-sent`: a request. `due_ns` is when it should have left, `sent_ns` when it did: the
+    /// kernel's stamp (of the HTTP probe its own, of when it asked for the connection), absent where there is none.
     pub const PROBE_SENT: Shape = &[("seq", "1"), ("due_ns", "ns"), ("sent_ns", "ns")];
-    /// `<vm>-probe-<probe>-answers`: an answer, with the kernel's stamp of its arrival.
+    /// `<vm>-probe-<probe>-answers`: an answer, with the kernel's stamp of its arrival (of the HTTP probe its own, of
+    /// when it had the whole answer).
     pub const PROBE_ANSWERS: Shape = &[("seq", "1"), ("arrived_ns", "ns")];
+    /// `<vm>-probe-<probe>-failures`: a request that will have no good answer, when that was known, and why
+    /// ([`RequestFailure::code`](crate::RequestFailure::code)).
+    pub const PROBE_FAILURES: Shape = &[("seq", "1"), ("t_ns", "ns"), ("failure", "1")];
     /// `<vm>-passages-<host>`: a probe's frame seen on the VM's tap on this host. `probe`: 0 ICMP, 1 UDP;
     /// `direction`: 0 request to the VM, 1 answer from it.
     pub const PASSAGES: Shape = &[("probe", "1"), ("seq", "1"), ("direction", "1"), ("t_ns", "ns")];

@@ -15,6 +15,8 @@ pub enum Workload {
     Cpu(Cpu),
     /// Watches the guest's clocks for jumps and for gaps in its own running.
     Clock,
+    /// Serves HTTP on port 8080.
+    HttpServer(HttpServer),
     /// Does all of these at once.
     Several {
         /// What; none of them several again.
@@ -48,6 +50,7 @@ impl Workload {
             Self::Several { each } => sum(each, Self::allocated_mib),
             Self::MemoryWrite(asked) => Some(asked.allocated_mib.unwrap_or(asked.working_set_mib)),
             Self::MemoryRead(asked) => Some(asked.allocated_mib.unwrap_or(asked.working_set_mib)),
+            Self::HttpServer(asked) => Some(asked.increase_calls.saturating_mul(10)).filter(|mib| *mib > 0),
             Self::Cpu(_) | Self::Clock => None,
         }
     }
@@ -59,7 +62,7 @@ impl Workload {
             Self::Several { each } => sum(each, Self::working_set_mib),
             Self::MemoryWrite(asked) => Some(asked.working_set_mib),
             Self::MemoryRead(asked) => Some(asked.working_set_mib),
-            Self::Cpu(_) | Self::Clock => None,
+            Self::HttpServer(_) | Self::Cpu(_) | Self::Clock => None,
         }
     }
 
@@ -69,7 +72,7 @@ impl Workload {
         match self {
             Self::Several { each } => sum(each, Self::dirtied_mib),
             Self::MemoryWrite(asked) => Some(asked.working_set_mib),
-            Self::MemoryRead(_) | Self::Cpu(_) | Self::Clock => None,
+            Self::MemoryRead(_) | Self::HttpServer(_) | Self::Cpu(_) | Self::Clock => None,
         }
     }
 
@@ -79,7 +82,7 @@ impl Workload {
         match self {
             Self::MemoryWrite(asked) => Some(asked.rate_mib_s),
             Self::MemoryRead(asked) => Some(asked.rate_mib_s),
-            Self::Cpu(_) | Self::Clock | Self::Several { .. } => None,
+            Self::HttpServer(_) | Self::Cpu(_) | Self::Clock | Self::Several { .. } => None,
         }
     }
 }
@@ -153,6 +156,15 @@ pub struct MemoryRead {
 pub struct Cpu {
     /// From 1 (75 % of one vCPU) to 10 (all of it), as in Hu et al., section 3.2.
     pub priority: u32,
+}
+
+/// What is served: `/` (a short page), `/increase_mem` and `/decrease_mem` (10 MiB a call, allocated and written), and
+/// `/matrix?order=N` (multiplies two square matrices), as in the Xen paper, section V.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct HttpServer {
+    /// Calls of `/increase_mem` that are made before the observation begins.
+    pub increase_calls: u32,
 }
 
 /// Which page comes next.
@@ -258,6 +270,9 @@ pub struct Achieved {
     /// Of several workloads: what each of them did, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Achieved>,
+    /// What the web server did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http_server: Option<HttpServed>,
 }
 
 impl Achieved {
@@ -317,6 +332,19 @@ pub struct ClockSeen {
     pub boottime_jumps: u64,
     /// The largest of them, in ms; 0 if there was none.
     pub boottime_jump_ms: f64,
+}
+
+/// What a web server in the guest did.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct HttpServed {
+    /// Requests answered with status 200.
+    pub answered: u64,
+    /// Requests answered with any other.
+    pub refused: u64,
+    /// Connections that ended before their request or its answer was through.
+    pub broken: u64,
+    /// Memory it held at the end by calls of `/increase_mem`, in MiB.
+    pub held_mib: f64,
 }
 
 #[cfg(test)]

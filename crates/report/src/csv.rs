@@ -153,6 +153,17 @@ fn probes(outcomes: &[Outcome]) -> Vec<Column<'_>> {
                 of(name, "send_lateness_p99_ms", |probe| probe.send_lateness_p99_ms),
                 of(name, "cpu_percent", |probe| probe.cpu_percent),
             ];
+            if outcomes
+                .iter()
+                .any(|outcome| outcome.probes.get(name).is_some_and(|probe| probe.failures.is_some()))
+            {
+                columns.extend([
+                    of(name, "not_sent", |probe| probe.failures.map(|failed| failed.not_sent)),
+                    of(name, "broken", |probe| probe.failures.map(|failed| failed.broken)),
+                    of(name, "wrong_answers", |probe| probe.failures.map(|failed| failed.wrong_answer)),
+                    of(name, "timed_out", |probe| probe.failures.map(|failed| failed.timed_out)),
+                ]);
+            }
             for (part, times) in RESPONSE_PARTS {
                 let of = |what: &str, value: fn(&Responses) -> Option<f64>| {
                     of(name, &format!("{part}_{what}"), move |probe| {

@@ -75,7 +75,10 @@ impl Downtime {
                  that the guest's own work must go on too."
             }
             Self::Tcp => "the longest outage seen by the TCP probe.",
-            Self::Http => "the longest outage seen by the HTTP probe.",
+            Self::Http => {
+                "the longest outage seen by the HTTP probe, which asks a server in the guest for a page, each time on a \
+                 connection of its own."
+            }
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The words for what a guest was asked to do, and for what it did.
 
-use dunlin_record::{Achieved, Cpu, Flag, MemoryRead, MemoryWrite, Outcome, Pattern, Rate, Workload};
+use dunlin_record::{
+    Achieved, Cpu, Flag, HttpServer, MemoryRead, MemoryWrite, Outcome, Pattern, Rate, Workload,
+};
 
 use crate::format::number;
 
@@ -12,6 +14,10 @@ pub(crate) fn asked(workload: &Workload) -> String {
         Workload::Cpu(Cpu { priority }) => format!("cpu, priority {priority}"),
         Workload::Clock => "clock".into(),
         Workload::Several { each } => each.iter().map(asked).collect::<Vec<_>>().join(" + "),
+        Workload::HttpServer(HttpServer { increase_calls: 0 }) => "http-server".into(),
+        Workload::HttpServer(HttpServer { increase_calls }) => {
+            format!("http-server, {increase_calls} x 10 MiB held")
+        }
     }
 }
 
@@ -77,12 +83,22 @@ fn achieved_of_one(done: &Achieved) -> String {
             number(clock.boottime_jump_ms),
         )
     });
+    let served = done.http_server.map(|served| {
+        format!(
+            "{} requests answered, {} refused, {} broken off, {} MiB held",
+            served.answered,
+            served.refused,
+            served.broken,
+            number(served.held_mib)
+        )
+    });
     let parts = [
         done.rate_mib_s.map(|rate| format!("{}\u{a0}MiB/s", number(rate))),
         done.operations_per_s.map(|rate| format!("{} FFTs a second", number(rate))),
         percent(done.user_percent, "of a vCPU in user mode"),
         percent(done.system_percent, "in the kernel"),
         clock,
+        served,
         done.damage(),
         done.last_words.as_ref().map(|last_words| format!("died: {last_words}")),
     ];

@@ -96,6 +96,7 @@ impl Watching {
             match batch {
                 ProbeRows::Sent(batch) => rows.sent.extend_from_slice(batch),
                 ProbeRows::Answers(batch) => rows.answers.extend_from_slice(batch),
+                ProbeRows::Failures(_) => {}
             }
         });
         let probe = dunlin_probe::start(&spec, sink)?;

@@ -149,7 +149,11 @@ const SNMP: &[Key] = &[
     key("timeout_ms", number("milliseconds", 1.0, 60_000.0)),
 ];
 
-const PROBES: &[Key] = &[key("icmp", Takes::Switch(PROBE)), key("udp", Takes::Switch(PROBE))];
+const PROBES: &[Key] = &[
+    key("icmp", Takes::Switch(PROBE)),
+    key("udp", Takes::Switch(PROBE)),
+    key("http", Takes::Switch(HTTP_PROBE)),
+];
 
 const PROBE: &[Key] = &[key("interval_ms", number("milliseconds", 0.1, 10_000.0))];
 
@@ -158,6 +162,9 @@ const CAPTURE: &[Key] = &[
     key("service", Takes::Flag),
     key("snap_bytes", whole("bytes", 64, 65_535)),
 ];
+
+const HTTP_PROBE: &[Key] =
+    &[key("interval_ms", number("milliseconds", 1.0, 10_000.0)), key("path", Takes::Text)];
 
 const TRIALS: &[Key] = &[
     key("count", whole("trials", 1, TRIALS_MAX)),
@@ -207,6 +214,11 @@ const WORK: &[Variant] = &[
     },
     Variant { kind: "cpu", keys: &[key("priority", whole("priority", 1, 10))], required: &["priority"] },
     Variant { kind: "clock", keys: &[], required: &[] },
+    Variant {
+        kind: "http-server",
+        keys: &[key("increase_calls", whole("calls", 0, 100_000))],
+        required: &[],
+    },
 ];
 
 const WORKING_SET: Key = key("working_set_mib", whole("MiB", 1, MEMORY_MAX_MIB));

@@ -1,6 +1,6 @@
 //! What a resolved case must obey as a whole: settings that only together are right or wrong.
 
-use dunlin_record::{Case, Probes, Snmp, Strategy, VmSettings, Workload};
+use dunlin_record::{Case, HttpServer, Probes, Snmp, Strategy, VmSettings, Workload};
 use serde_json::{Value as Json, json};
 
 use super::error::{Findings, ProblemKind};
@@ -58,6 +58,7 @@ fn broken_rules(case: &Case) -> Vec<(String, ProblemKind)> {
     if let Some(workload) = &case.workload {
         broken.extend(broken_by_workload(workload, &case.vm));
     }
+    broken.extend(broken_by_http(case));
     broken
 }
 
@@ -127,6 +128,11 @@ fn broken_by_part(workload: &Workload, room_mib: u32, room: &str) -> Vec<(&'stat
             impossible("allocated_mib", least, allocated_mib);
         }
     }
+    if let Workload::HttpServer(HttpServer { increase_calls }) = workload
+        && increase_calls.saturating_mul(10) > room_mib
+    {
+        impossible("increase_calls", format!("calls of 10 MiB each, {room}"), *increase_calls);
+    }
     if let Workload::MemoryWrite(asked) = workload
         && !asked.bytes_per_page.is_multiple_of(8)
     {
@@ -176,6 +182,30 @@ fn memory_room(vm: &VmSettings) -> (u32, String) {
     let swap = swap_mib.map(|mib| format!(", and half of vm.swap_mib = {mib}")).unwrap_or_default();
     let why = format!("vm.memory_mib = {memory_mib}, less {GUEST_OWN_MIB} for the guest itself{swap}");
     (room_mib, format!("at most {room_mib} MiB ({why})"))
+}
+
+/// The rules that HTTP breaks: its probe needs a server, and there is one port for one server.
+fn broken_by_http(case: &Case) -> Option<(String, ProblemKind)> {
+    let is_server = |part: &&Workload| matches!(part, Workload::HttpServer(_));
+    let servers =
+        case.workload.as_ref().map_or(0, |workload| workload.parts().iter().filter(is_server).count());
+    if servers > 1 {
+        let expected = "one workload of kind \"http-server\" at most: they would share its port".into();
+        return Some((
+            "workload.each".into(),
+            ProblemKind::Impossible { expected, found: servers.to_string() },
+        ));
+    }
+    let asked = case.probes.http.as_ref()?;
+    if servers == 0 {
+        let server = "a workload of kind \"http-server\", which answers it";
+        return Some(("probes.http".into(), missing(server)));
+    }
+    let is_path = asked.path.starts_with('/') && asked.path.bytes().all(|byte| byte.is_ascii_graphic());
+    (!is_path).then(|| {
+        let expected = "a path as in \"/matrix?order=5\"".into();
+        ("probes.http.path".into(), ProblemKind::Impossible { expected, found: format!("{:?}", asked.path) })
+    })
 }
 
 /// Whether every tagged table has a kind, and only and all of this kind's keys.

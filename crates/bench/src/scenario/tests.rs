@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use dunlin_record::{
-    Cpu, MemoryRead, MemoryWrite, Pattern, Probe, Probes, Rate, Snmp, Strategy, Switch, Workload,
+    Cpu, HttpProbe, HttpServer, MemoryRead, MemoryWrite, Pattern, Probe, Probes, Rate, Snmp, Strategy,
+    Switch, Workload,
 };
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
@@ -152,7 +153,7 @@ fn a_pair_is_the_case_with_its_probes_and_without() {
     let text = one_case("[trials]\npaired = true", &format!("{workload}\nprobes.udp = false"));
     let cases = parse(&text).cases;
     assert_eq!(titles(&text), ["c probed 8", "c unprobed 8", "c probed 16", "c unprobed 16"]);
-    assert_eq!(cases[0].probes, Probes { icmp: Some(Probe::default()), udp: None });
+    assert_eq!(cases[0].probes, Probes { icmp: Some(Probe::default()), ..Probes::default() });
     assert_eq!(cases[1].probes, Probes::default());
     assert_eq!(
         Case { probes: cases[0].probes.clone(), dials: cases[0].dials.clone(), ..cases[1].clone() },
@@ -247,7 +248,8 @@ fn trial_ids_are_unique_and_safe_as_file_names() {
 #[test]
 fn the_keys_are_those_of_the_records_types() {
     // What is absent would not be written.
-    let absent = "vm.disk.size_mib = 32\nvm.swap_mib = 1\ncapture.migration = true";
+    let absent = "vm.disk.size_mib = 32\nvm.swap_mib = 1\ncapture.migration = true\nprobes.http = true\n\
+                  workload = { kind = \"http-server\" }";
     let case = &parse(&one_case("", absent)).cases[0];
     let whole = serde_json::to_value(case).unwrap();
     let known = |key: &str| &SETTINGS.iter().find(|setting| setting.name == key).unwrap().takes;
@@ -288,6 +290,7 @@ fn the_keys_are_those_of_the_records_types() {
         Workload::MemoryRead(read),
         Workload::Cpu(Cpu { priority: 1 }),
         Workload::Clock,
+        Workload::HttpServer(HttpServer { increase_calls: 1 }),
     ];
     let several = Workload::Several { each: workloads.to_vec() };
     let mut workloads = workloads.map(|workload| serde_json::to_value(workload).unwrap()).to_vec();
@@ -328,10 +331,10 @@ fn several_workloads_are_a_list_that_does_not_multiply_but_lists_in_its_tables_d
     s.toml:5: workload.each.1.working_set_mib: expected at most 448 MiB (vm.memory_mib = 512, less 64 for the guest itself), found 449
     s.toml:5: workload.each.1.priority: unknown key for kind "memory-write", expected one of: working_set_mib, allocated_mib, rate_mib_s, bytes_per_page, pattern, compressibility_percent
     s.toml:5: workload.each.1: missing, expected working_set_mib, which kind "memory-write" needs
-    s.toml:5: workload.each.1.rate: unknown key, expected one of: kind, working_set_mib, allocated_mib, rate_mib_s, bytes_per_page, pattern, compressibility_percent, priority
+    s.toml:5: workload.each.1.rate: unknown key, expected one of: kind, working_set_mib, allocated_mib, rate_mib_s, bytes_per_page, pattern, compressibility_percent, priority, increase_calls
     s.toml:5: workload.each: expected allocations of at most 448 MiB (vm.memory_mib = 512, less 64 for the guest itself), found 500 MiB in all
-    s.toml:5: workload.each.2.kind: expected one of "memory-write", "memory-read", "cpu", "clock", found "several"
-    s.toml:5: workload.each.2.each: unknown key, expected one of: kind, working_set_mib, allocated_mib, rate_mib_s, bytes_per_page, pattern, compressibility_percent, priority
+    s.toml:5: workload.each.2.kind: expected one of "memory-write", "memory-read", "cpu", "clock", "http-server", found "several"
+    s.toml:5: workload.each.2.each: unknown key, expected one of: kind, working_set_mib, allocated_mib, rate_mib_s, bytes_per_page, pattern, compressibility_percent, priority, increase_calls
     s.toml:5: workload.each.2: expected a table as in { kind = "memory-write" }, found false
     s.toml:5: workload.each.3: expected a table as in { kind = "memory-write" }, found a list
     s.toml:5: workload: missing, expected each, which kind "several" needs
@@ -429,6 +432,28 @@ fn text_that_is_no_toml_is_shown_with_its_line_and_column() {
 }
 
 #[test]
+fn an_http_probe_asks_for_a_page_every_10_ms_and_needs_somebody_who_answers() {
+    let served = "workload = { kind = \"http-server\", increase_calls = [1, 2] }\n";
+    let scenario = parse(&one_case("[probes]\nhttp = { path = \"/matrix?order=5\" }", served));
+    let asked = HttpProbe { interval_ms: 10.0, path: "/matrix?order=5".into() };
+    assert_eq!(scenario.cases[1].probes.http, Some(asked));
+    assert_eq!(scenario.cases[1].workload.as_ref().unwrap().allocated_mib(), Some(20));
+    insta::assert_snapshot!(errors_at_top(&[
+        "probes.http = true",
+        "workload = { kind = \"http-server\" }\nprobes.http.path = \"matrix\"",
+        "workload = { kind = \"http-server\" }\nprobes.http.path = \"/a b\"",
+        "workload = { kind = \"http-server\" }\nprobes.http.interval_ms = 0.5",
+        "workload = { kind = \"http-server\", increase_calls = 60 }",
+    ]), @r#"
+    s.toml:2: probes.http: missing, expected a workload of kind "http-server", which answers it
+    s.toml:3: probes.http.path: expected a path as in "/matrix?order=5", found "matrix"
+    s.toml:3: probes.http.path: expected a path as in "/matrix?order=5", found "/a b"
+    s.toml:3: probes.http.interval_ms: expected 1 to 10000 milliseconds, found 0.5
+    s.toml:2: workload.increase_calls: expected calls of 10 MiB each, at most 448 MiB (vm.memory_mib = 512, less 64 for the guest itself), found 60
+    "#);
+}
+
+#[test]
 fn an_unknown_key_is_told_with_the_one_that_was_meant() {
     insta::assert_snapshot!(errors_at_top(&[
         "[vm]\nmemroy_mib = 512",
@@ -441,7 +466,7 @@ fn an_unknown_key_is_told_with_the_one_that_was_meant() {
     s.toml:3: vm.memroy_mib: unknown key, did you mean "memory_mib"?
     s.toml:2: vms: unknown key, did you mean "vm"?
     s.toml:2: probes.icmp.interval: unknown key, expected one of: interval_ms
-    s.toml:2: probes.tcp: unknown key, expected one of: icmp, udp
+    s.toml:2: probes.tcp: unknown key, expected one of: icmp, udp, http
     s.toml:3: qemu."bin ary": unknown key, did you mean "binary"?
     s.toml:2: colour: unknown key, expected one of: name, title, run, case, vm, qemu, link, switch, probes, workload, strategy, capture, trials
     "#);

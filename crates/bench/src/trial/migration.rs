@@ -9,7 +9,8 @@ use dunlin_migrate::{Job, Place, migrate, reserve};
 use dunlin_policy::Limits;
 use dunlin_record::{ABSENT, EventKind, Journal, Moment, Status, in_one_line, shapes};
 
-use super::observation::{Observation, Probing, Side};
+use super::observation::{Observation, Side};
+use super::probing::Probing;
 use super::{Ended, Guest, Run, event};
 use crate::{BenchError, Result};
 

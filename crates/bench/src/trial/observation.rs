@@ -1,14 +1,10 @@
-//! What watches a trial: counters and passages on the hosts, probes on the bench.
+//! What watches the hosts and the switch during a trial: counters, and passages of the probes' frames.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use dunlin_clock::Deadline;
 use dunlin_hypervisor::Vm;
 use dunlin_hypervisor::qemu::QemuVm;
-use dunlin_probe::{DEFAULT_UDP_PORT, PAYLOAD_BYTES, ProbeKind, ProbeRows, ProbeSpec, RunningProbe};
-use dunlin_record::{EventKind, Journal, Probe, in_one_line, shapes};
+use dunlin_record::{EventKind, Journal, in_one_line, shapes};
 use dunlin_testbed::{HelperTask, Network};
 use dunlin_wire::{Recording, count_switch_port};
 
@@ -16,8 +12,6 @@ use super::{Guest, Run, event};
 use crate::Result;
 use crate::recording::SeriesHandle;
 
-/// How long late answers are waited for once sending has ended.
-const LATE_ANSWERS: Duration = Duration::from_millis(300);
 /// How long a helper may take to end a record.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
@@ -124,103 +118,5 @@ impl Observation {
         }
         journal.keep(&event(None, None, EventKind::PassagesEnded { drops: lost }))?;
         first_error.map_or(Ok(()), |error| Err(error.into()))
-    }
-}
-
-/// The probes of one guest's service.
-pub(super) struct Probing {
-    running: Vec<Running>,
-}
-
-struct Running {
-    name: String,
-    probe: RunningProbe,
-    series: [SeriesHandle; 2],
-    answered: Arc<AtomicBool>,
-}
-
-impl Probing {
-    /// Starts the probes that the case asks for.
-    pub(super) fn start(run: &Run<'_>, guest: &Guest, journal: &mut Journal) -> Result<Self> {
-        let probes = &run.trial.case.probes;
-        let mut probing = Self { running: Vec::new() };
-        let kinds =
-            [(ProbeKind::Icmp, &probes.icmp), (ProbeKind::Udp { port: DEFAULT_UDP_PORT }, &probes.udp)];
-        for (kind, asked) in kinds {
-            if let Some(probe) = asked {
-                probing.add(run, guest, kind, probe, journal)?;
-            }
-        }
-        Ok(probing)
-    }
-
-    fn add(
-        &mut self,
-        run: &Run<'_>,
-        guest: &Guest,
-        kind: ProbeKind,
-        asked: &Probe,
-        journal: &mut Journal,
-    ) -> Result<()> {
-        let name = kind.to_string();
-        let series = |what, shape| run.recording.series(&format!("{}-probe-{name}-{what}", guest.id), shape);
-        let sent = series("sent", shapes::PROBE_SENT)?;
-        let answers = series("answers", shapes::PROBE_ANSWERS)?;
-        let handles = [sent.clone(), answers.clone()];
-        let answered = Arc::new(AtomicBool::new(false));
-        let seen = Arc::clone(&answered);
-        let sink = Box::new(move |rows: ProbeRows<'_>| match rows {
-            ProbeRows::Sent(rows) => sent.push(rows.as_flattened()),
-            ProbeRows::Answers(rows) => {
-                seen.store(true, Ordering::Relaxed);
-                answers.push(rows.as_flattened());
-            }
-        });
-        let spec = ProbeSpec {
-            kind,
-            target: guest.address,
-            interval_ns: (asked.interval_ms * 1e6) as i64,
-            payload_bytes: PAYLOAD_BYTES,
-        };
-        let probe = dunlin_probe::start(&spec, sink)?;
-        let started = EventKind::ProbeStarted {
-            probe: name.clone(),
-            interval_ms: asked.interval_ms,
-            realtime_priority: probe.realtime_priority().is_some(),
-        };
-        journal.keep(&event(None, Some(&guest.id), started))?;
-        self.running.push(Running { name, probe, series: handles, answered });
-        Ok(())
-    }
-
-    /// The first probe that has not been answered yet.
-    pub(super) fn unanswered(&self) -> Option<&str> {
-        let silent = self.running.iter().find(|running| !running.answered.load(Ordering::Relaxed));
-        silent.map(|running| running.name.as_str())
-    }
-
-    /// Ends the probes and tells what they cost.
-    pub(super) fn stop(self, guest: &Guest, journal: &mut Journal) -> Result<()> {
-        for running in &self.running {
-            running.probe.end_sending();
-        }
-        let answers_until = Deadline::after(LATE_ANSWERS);
-        for Running { name, probe, series, .. } in self.running {
-            let summary = probe.stop(answers_until);
-            series.iter().for_each(SeriesHandle::finish);
-            if let Some(error_ns) = summary.clock_error_ns {
-                let mapped = EventKind::ClockMapped { clock: name.clone(), offset_ns: 0, error_ns };
-                journal.keep(&event(None, Some(&guest.id), mapped))?;
-            }
-            let ended = EventKind::ProbeEnded {
-                probe: name,
-                cpu_ns: summary.cpu_ns,
-                wall_ns: summary.wall_ns,
-                send_errors: summary.send_errors,
-                drops: summary.drops,
-            };
-            journal.keep(&event(None, Some(&guest.id), ended))?;
-        }
-        Ok(())
     }
 }

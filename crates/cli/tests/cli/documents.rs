@@ -101,6 +101,7 @@ fn every_series_and_its_columns_are_described() {
     let series = [
         ("<vm>-probe-<probe>-sent", shapes::PROBE_SENT),
         ("<vm>-probe-<probe>-answers", shapes::PROBE_ANSWERS),
+        ("<vm>-probe-<probe>-failures", shapes::PROBE_FAILURES),
         ("<vm>-passages-<host>", shapes::PASSAGES),
         ("wire-<host>-<network>", shapes::WIRE),
         ("switch-<host>-migration", shapes::SWITCH),

@@ -157,6 +157,7 @@ fn outcome(case: &Case, trial: u32, id: &TrialId, plan: &Plan) -> Outcome {
         cpu_percent: Some(3.8),
         answered_by: Some(AnsweredBy { source: 900, destination: 1040, unknown: 0 }),
         response_ms: Some(response_ms(plan)),
+        failures: None,
         outages: icmp
             .map(|length_ms| Outage { start_ms: round(plan.stopped.unwrap_or(0.0)), length_ms })
             .into_iter()

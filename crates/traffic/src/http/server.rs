@@ -10,7 +10,7 @@ use std::time::Duration;
 use dunlin_clock::Deadline;
 use socket2::{Domain, Socket, Type};
 
-use super::balloon::Balloon;
+use super::balloon::{Balloon, INCREASE_BYTES};
 use super::matrix::{MATRIX_ORDER_MAX, multiply};
 use super::message::{Head, read_request, write_answer};
 
@@ -80,17 +80,7 @@ impl HttpServer {
     /// # Errors
     /// Where it cannot listen, a thread cannot be had, or there is not memory enough to begin with.
     pub fn start(settings: &ServerSettings) -> io::Result<Self> {
-        let mut balloon = Balloon::new(settings.memory_limit_bytes);
-        for _ in 0..settings.increase_calls {
-            if !balloon.increase() {
-                let why = format!(
-                    "{} x 10 MiB do not fit into {} MiB",
-                    settings.increase_calls,
-                    settings.memory_limit_bytes >> 20
-                );
-                return Err(io::Error::new(io::ErrorKind::OutOfMemory, why));
-            }
-        }
+        let balloon = inflated(settings.memory_limit_bytes, settings.increase_calls)?;
         let listener = listen(settings.address)?;
         let bound = listener.local_addr()?.as_socket_ipv4();
         let shared = Arc::new(Shared {
@@ -161,6 +151,17 @@ impl Drop for HttpServer {
         // Nobody is left to tell.
         let _ = self.end();
     }
+}
+
+/// The memory to begin with. What cannot fit is not even tried: a machine without memory is of no use to anybody.
+fn inflated(limit_bytes: u64, calls: u32) -> io::Result<Balloon> {
+    let mut balloon = Balloon::new(limit_bytes);
+    let fits = u64::from(calls) * INCREASE_BYTES as u64 <= limit_bytes;
+    if fits && (0..calls).all(|_| balloon.increase()) {
+        return Ok(balloon);
+    }
+    let why = format!("{calls} x 10 MiB do not fit into {} MiB", limit_bytes >> 20);
+    Err(io::Error::new(io::ErrorKind::OutOfMemory, why))
 }
 
 fn listen(address: SocketAddrV4) -> io::Result<Socket> {
