@@ -1,6 +1,6 @@
 //! The least total time and downtime that the measured link allows.
 
-use dunlin_record::{EventKind, Strategy};
+use dunlin_record::{EventKind, Strategy, TransportKind};
 
 use crate::iterations::passes;
 use crate::moments::Moments;
@@ -36,6 +36,9 @@ impl MeasuredLink {
 
 /// Least total time: non-zero guest pages x 4 KiB over the link's goodput, in ms.
 pub(crate) fn total_floor_ms(trial: &Trial, moments: &Moments, link: &MeasuredLink) -> Option<f64> {
+    if !all_pass_the_link(trial) {
+        return None;
+    }
     link.time_ms(non_zero_bytes(trial, moments)?).and_then(figure)
 }
 
@@ -43,7 +46,7 @@ pub(crate) fn total_floor_ms(trial: &Trial, moments: &Moments, link: &MeasuredLi
 /// is what the hypervisor says it sent during the stop, else its last word on what remained before. With
 /// post-copy nothing but the devices' state need be sent, whose size nobody tells: absent.
 pub(crate) fn downtime_floor_ms(trial: &Trial, moments: &Moments, link: &MeasuredLink) -> Option<f64> {
-    if moments.post_copy {
+    if moments.post_copy || !all_pass_the_link(trial) {
         return None;
     }
     let left_bytes = match trial.case.strategy {
@@ -55,6 +58,12 @@ pub(crate) fn downtime_floor_ms(trial: &Trial, moments: &Moments, link: &Measure
         }
     };
     figure(link.time_ms(left_bytes)? + link.rtt_ms?)
+}
+
+/// Whether the pages go over the one link that was measured, as they are: only then does it bound the times.
+fn all_pass_the_link(trial: &Trial) -> bool {
+    let transport = &trial.case.transport;
+    matches!(transport.kind, TransportKind::Tcp | TransportKind::Tls) && transport.compression.is_none()
 }
 
 /// What the hypervisor says it sent while the vCPUs were stopped.
@@ -87,7 +96,7 @@ fn non_zero_bytes(trial: &Trial, moments: &Moments) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use crate::fixture::{Fixture, ns};
-    use dunlin_record::{EventKind, Outcome};
+    use dunlin_record::{ChannelCompression, EventKind, Outcome, Transport, TransportKind};
 
     fn floors(outcome: &Outcome) -> (Option<f64>, Option<f64>) {
         (outcome.floor_ms, outcome.downtime_floor_ms)
@@ -97,6 +106,18 @@ mod tests {
     fn the_floors_are_what_had_to_be_sent_over_what_the_link_carries() {
         // 8000 pages of content when the second pass began; 1 000 000 bytes left at the stop; 100 000 bytes a ms.
         assert_eq!(floors(&Fixture::pre_copy().outcome()), (Some(327.68), Some(10.2)));
+    }
+
+    #[test]
+    fn what_passes_another_way_or_compressed_is_not_bounded_by_the_link() {
+        let with = |kind, compression| {
+            let transport = Transport { kind, compression, ..Transport::default() };
+            floors(&Fixture::pre_copy().with_case(|case| case.transport = transport).outcome())
+        };
+        assert!(with(TransportKind::Tls, None).0.is_some());
+        assert_eq!(with(TransportKind::Unix, None), (None, None));
+        assert_eq!(with(TransportKind::Mptcp, None), (None, None));
+        assert_eq!(with(TransportKind::Tcp, Some(ChannelCompression::Zstd)), (None, None));
     }
 
     #[test]

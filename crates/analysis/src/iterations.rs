@@ -43,7 +43,7 @@ pub(crate) fn iterations(trial: &Trial, moments: &Moments) -> Vec<Iteration> {
     let remaining = Samples::of(progress, "remaining_bytes");
     let dirty_rate = Samples::of(progress, "dirty_rate_pages_s");
     let throttle = Samples::of(progress, "throttle_percent");
-    let wire = Samples::of(trial.migration_wire(), "tx_bytes");
+    let wire = trial.wire("tx_bytes");
     let account = |pass: Pass| {
         let last_word = |samples: &Samples| samples.last_in(pass.start_ns, pass.end_ns);
         Iteration {

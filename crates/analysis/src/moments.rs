@@ -2,7 +2,6 @@
 
 use dunlin_record::{Event, EventKind, HostId, Strategy};
 
-use crate::samples::Samples;
 use crate::trial::Trial;
 
 /// After this checkpoint the source has nothing more to send for the VM's start (QEMU >= 8.2).
@@ -125,8 +124,7 @@ fn last_byte(trial: &Trial, moments: &Moments) -> Option<i64> {
 /// The end of the last tick, of those that reach into `from..until`, in which the source sent more than
 /// acknowledgements.
 fn last_payload(trial: &Trial, from: i64, until: i64) -> Option<i64> {
-    let wire = trial.migration_wire();
-    let (bytes, packets) = (Samples::of(wire, "tx_bytes"), Samples::of(wire, "tx_packets"));
+    let (bytes, packets) = (trial.wire("tx_bytes"), trial.wire("tx_packets"));
     let ticks = bytes.points().windows(2).zip(packets.points().windows(2)).rev();
     let has_payload = |bytes: i64, packets: i64| bytes > packets.saturating_mul(BARE_FRAME_BYTES);
     ticks

@@ -14,7 +14,6 @@ use crate::iterations::iterations;
 use crate::moments::Moments;
 use crate::observers::{Observations, observe};
 use crate::phases::Phases;
-use crate::samples::Samples;
 use crate::switch::switch_bytes;
 use crate::trial::Trial;
 use crate::units::{MIB_BYTES, figure, ms_between};
@@ -99,8 +98,7 @@ fn paused_ms(moments: &Moments) -> Option<f64> {
 }
 
 fn wire_bytes(trial: &Trial, moments: &Moments) -> Option<WireBytes> {
-    let grown =
-        |column| Samples::of(trial.migration_wire(), column).growth_over(moments.command, moments.end);
+    let grown = |column| trial.wire(column).growth_over(moments.command, moments.end);
     Some(WireBytes { source_tx: grown("tx_bytes")?, source_rx: grown("rx_bytes")? })
 }
 

@@ -26,6 +26,16 @@ impl Samples {
         Some(value.saturating_add((next.saturating_sub(value) as f64 * share).round() as i64))
     }
 
+    /// The counter and another together, at the times of this one; outside of its samples the other stands still.
+    pub(crate) fn plus(mut self, other: &Self) -> Self {
+        let (Some(first), Some(last)) = (other.points.first(), other.points.last()) else { return self };
+        for (t_ns, value) in &mut self.points {
+            let more = other.at((*t_ns).clamp(first.0, last.0)).unwrap_or(last.1);
+            *value = value.saturating_add(more);
+        }
+        self
+    }
+
     /// By how much a counter grew from one moment to another, interpolated.
     pub(crate) fn growth(&self, from_ns: i64, to_ns: i64) -> Option<i64> {
         let growth = self.at(to_ns)?.saturating_sub(self.at(from_ns)?);
@@ -92,6 +102,13 @@ mod tests {
         assert_eq!(samples.growth(12, 20), Some(160));
         assert_eq!(samples.growth(20, 12), None);
         assert_eq!(samples.growth(5, 12), None);
+    }
+
+    #[test]
+    fn two_counters_together_are_told_at_the_times_of_the_first() {
+        let together = busy(&[[5, 1, 0], [15, 2, 0], [40, 3, 0]]).plus(&busy(&[[10, 100, 0], [20, 200, 0]]));
+        assert_eq!(together.points(), [(5, 101), (15, 152), (40, 203)]);
+        assert_eq!(busy(&[[5, 1, 0]]).plus(&busy(&[])).points(), [(5, 1)]);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use dunlin_record::{Case, Event, EventKind, HostId, Series, Status, TrialRecord, VmId};
 
 use crate::AnalysisError;
+use crate::samples::Samples;
 
 /// One VM's share of a trial's record.
 pub(crate) struct Trial<'a> {
@@ -75,6 +76,12 @@ impl<'a> Trial<'a> {
     /// The counters of the source's interface to the migration network.
     pub(crate) fn migration_wire(&self) -> Option<&'a Series> {
         self.record.series.get(&format!("wire-{}-migration", self.source))
+    }
+
+    /// A counter of the source's links that a migration may use, all together.
+    pub(crate) fn wire(&self, column: &str) -> Samples {
+        let second = self.record.series.get(&format!("wire-{}-migration-2", self.source));
+        Samples::of(self.migration_wire(), column).plus(&Samples::of(second, column))
     }
 
     /// How the trial ended; `None` where the record breaks off before that. What is said of the VM goes before what

@@ -3,7 +3,7 @@
 use dunlin_guest::{READY_LINE, build_image, default_cache_dir, find_kernel, kernel_args};
 use dunlin_hypervisor::HypervisorError;
 use dunlin_hypervisor::qemu::{QemuBinary, QemuFeatures, TrialBoot, detect_accelerator};
-use dunlin_record::{Accelerator, HypervisorSettings, Links};
+use dunlin_record::{Accelerator, HypervisorSettings, Links, TransportKind};
 use dunlin_testbed::Inside;
 
 use crate::Result;
@@ -27,7 +27,7 @@ pub struct Examination {
 pub fn examine(inside: Inside) -> Result<Examination> {
     let cache = default_cache_dir()?;
     let mut world = World::new(inside, cache.clone());
-    world.bring_up(&Links::default())?;
+    world.bring_up(&Links::default(), TransportKind::default())?;
     let [host, _] = world.hosts()?;
     let binary = QemuBinary { program: HypervisorSettings::default().binary, firmware: None };
     let qemu = QemuFeatures::ask(&host, &binary);

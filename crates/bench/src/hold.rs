@@ -41,7 +41,7 @@ pub fn hold(
     let mut world = World::new(inside, default_cache_dir()?);
     let case = scenario.cases.first().ok_or(BenchError::Cancelled)?;
     observer.stage("making the lab");
-    world.bring_up(&case.link)?;
+    world.bring_up(&case.link, case.transport.kind)?;
     observer.stage("asking the hypervisor what it can do");
     let plan = Planner::default().plan(case, &world)?;
     // In the lab's own /run, so that they go with it.

@@ -53,6 +53,7 @@ impl Planner {
     /// Where the case asks for something that cannot be had.
     pub(crate) fn plan(&mut self, case: &Case, world: &World) -> Result<Plan> {
         world.check_switch(&case.switch)?;
+        world.check_transport(case.transport.kind)?;
         let [source, destination] = world.hosts()?;
         let binary = QemuBinary { program: case.qemu.binary.clone(), firmware: case.qemu.firmware.clone() };
         let other = match &case.qemu.destination_binary {
@@ -64,7 +65,7 @@ impl Planner {
         let source = self.side(source, binary)?;
         let destination = self.side(destination, other)?;
         for side in [&source, &destination] {
-            side.features.check(&case.qemu, &case.strategy)?;
+            side.features.check(&case.qemu, &case.strategy, &case.transport)?;
         }
         if case.vm.disk.is_some() {
             find_mkfs()?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use dunlin_analysis::TimeShares;
 use dunlin_clock::{Cancel, epoch_ns, now_ns};
 use dunlin_guest::default_cache_dir;
-use dunlin_record::{Case, FORMAT, Outcome, RunFolder, RunInfo, SkippedCase, Status};
+use dunlin_record::{Case, FORMAT, Outcome, RunFolder, RunInfo, SkippedCase, Status, TransportKind};
 use dunlin_testbed::Inside;
 
 use crate::ledger::Ledger;
@@ -54,7 +54,7 @@ pub fn run(order: &Order<'_>, inside: Inside, observer: &mut dyn Observer) -> Re
     let cases = &order.scenario.cases;
     let first = cases.first().ok_or(BenchError::Cancelled)?;
     observer.stage("making the lab");
-    world.bring_up(&first.link)?;
+    world.bring_up(&first.link, TransportKind::default())?;
     observer.stage("asking the hypervisors what they can do");
     let (plans, skipped) = plan_all(cases, &world)?;
     for case in &skipped {
@@ -142,7 +142,7 @@ impl Run<'_> {
         let made = self.finished.ended.iter().sum::<usize>();
         let title = format!("{}, trial {number}", case.title());
         self.observer.trial_started(made + 1, &title, expected_trial_duration(case));
-        self.world.bring_up(&case.link)?;
+        self.world.bring_up(&case.link, case.transport.kind)?;
         self.world.manage_switch(&case.switch)?;
         let plan = plan.on(self.world.hosts()?);
         let trial = Trial {

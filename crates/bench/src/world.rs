@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dunlin_record::{HostFingerprint, HostId, Links, Snmp, Switch, in_one_line};
+use dunlin_record::{HostFingerprint, HostId, Links, Snmp, Switch, TransportKind, in_one_line};
 use dunlin_testbed::{
-    Goodput, Helper, Host, Inside, Lab, LabHost, LabSpec, ManagedSwitch, Network, TestbedError,
-    measure_goodput,
+    Goodput, Helper, Host, Inside, Lab, LabHost, LabSpec, ManagedSwitch, Network, SECOND_LINK, TestbedError,
+    check_mptcp, measure_goodput,
 };
 
 use dunlin_wire::SnmpAgent;
@@ -33,6 +33,7 @@ struct Up {
     helpers: [Helper; 2],
     lab: Lab,
     links: Links,
+    second_link: bool,
     goodput: Goodput,
 }
 
@@ -43,21 +44,39 @@ impl World {
         Self { inside, cache, up: None }
     }
 
-    /// Makes the lab with these links, unless it is there already.
+    /// Makes the lab that a case needs, unless it is there already. A second link, once made, stays for the cases that do
+    /// not need it.
     ///
     /// # Errors
     /// Where a link cannot be had, or the system refuses anything.
-    pub(crate) fn bring_up(&mut self, links: &Links) -> Result<()> {
-        if self.up.as_ref().is_some_and(|up| up.links == *links) {
+    pub(crate) fn bring_up(&mut self, links: &Links, transport: TransportKind) -> Result<()> {
+        let second_link = transport == TransportKind::Mptcp;
+        if self.up.as_ref().is_some_and(|up| up.links == *links && up.second_link >= second_link) {
             return Ok(());
         }
         self.up = None;
-        let lab = Lab::up(&self.inside, &LabSpec::new(links.clone()))?;
+        let lab = Lab::up(&self.inside, &LabSpec { second_link, ..LabSpec::new(links.clone()) })?;
         let helpers = [start_helper(&lab.hosts()[0])?, start_helper(&lab.hosts()[1])?];
         let sink = SocketAddrV4::new(lab.hosts()[1].address(Network::Migration), 0);
         let goodput = measure_goodput(&helpers[0], &helpers[1], sink, GOODPUT_LIMIT)?;
-        self.up = Some(Up { switch: None, helpers, lab, links: links.clone(), goodput });
+        self.up = Some(Up { switch: None, second_link, helpers, lab, links: links.clone(), goodput });
         Ok(())
+    }
+
+    /// Refuses a transport that this machine does not have, before anything boots.
+    ///
+    /// # Errors
+    /// Where it has not.
+    pub(crate) fn check_transport(&self, transport: TransportKind) -> Result<()> {
+        if transport == TransportKind::Mptcp {
+            check_mptcp()?;
+        }
+        Ok(())
+    }
+
+    /// The devices of the links that a migration may use on a host, besides that to the migration network.
+    pub(crate) fn second_link(&self) -> Result<Option<&'static str>> {
+        Ok(self.up()?.second_link.then_some(SECOND_LINK))
     }
 
     /// Refuses what the lab's switch cannot be asked, before anything boots.

@@ -25,6 +25,7 @@ pub(crate) const SHIPPED: &[Shipped] = shipped![
     "rastogi-scenario-1",
     "rastogi-scenario-2",
     "guestperf-matrix",
+    "prakash-transport",
 ];
 
 impl Shipped {

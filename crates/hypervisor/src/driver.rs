@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use dunlin_record::{HostId, HypervisorIdentity, HypervisorReport, VmId};
+use dunlin_record::{HostId, HypervisorIdentity, HypervisorReport, Transport, VmId};
 
-use crate::Result;
+use crate::{Certificates, Result};
 
 /// A VM (or the place prepared for one) on a host, as its hypervisor lets us drive it.
 ///
@@ -109,13 +109,28 @@ pub trait Vm: Send {
 }
 
 /// What a migration's sequence needs of both sides.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct MigrationNeeds {
+    /// Which side it is.
+    pub role: Role,
     /// Whether it may switch to post-copy; if so, whether with requested pages on a channel of their own where the
     /// hypervisor can.
     pub post_copy: Option<bool>,
+    /// How the bytes travel.
+    pub transport: Transport,
+    /// By what the ends know each other, where the transport is TLS.
+    pub certificates: Option<Certificates>,
     /// The user's own settings; they win.
     pub own: MigrationSettings,
+}
+
+/// A side of a migration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Where the VM runs.
+    Source,
+    /// Where it shall run.
+    Destination,
 }
 
 /// Capabilities and parameters of a migration, by the hypervisor's own names.

@@ -3,9 +3,11 @@
 //! A driver says what it can do and offers primitives; the sequences that make a strategy of them live in `migrate`.
 //! No two drivers know each other.
 
+mod certificates;
 mod driver;
 mod error;
 pub mod qemu;
 
-pub use driver::{MigrationNeeds, MigrationSettings, Progress, RunState, Vm};
+pub use certificates::Certificates;
+pub use driver::{MigrationNeeds, MigrationSettings, Progress, Role, RunState, Vm};
 pub use error::{HypervisorError, Result};

@@ -8,6 +8,7 @@ mod launch;
 mod progress;
 mod qmp;
 mod template;
+mod transport;
 mod vm;
 
 pub use accelerator::{TrialBoot, detect_accelerator};

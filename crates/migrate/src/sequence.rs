@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use dunlin_clock::{Cancel, Deadline, MILLISECOND_NS, now_ns};
-use dunlin_hypervisor::{HypervisorError, MigrationNeeds, MigrationSettings, Progress, Vm};
+use dunlin_hypervisor::{
+    Certificates, HypervisorError, MigrationNeeds, MigrationSettings, Progress, Role, Vm,
+};
 use dunlin_policy::{Action, Limits, decide};
-use dunlin_record::{Event, EventKind, Journal, Status, Strategy, in_one_line};
+use dunlin_record::{Event, EventKind, Journal, Status, Strategy, Transport, TransportKind, in_one_line};
 
 use crate::rescue::{cancel, keep, note, secure};
 use crate::watch::Watch;
@@ -71,12 +73,20 @@ pub fn reserve(
     source: &mut dyn Vm,
     destination: &mut dyn Vm,
     strategy: &Strategy,
+    transport: &Transport,
     own: &MigrationSettings,
     journal: &mut Journal,
 ) -> Result<String> {
-    let needs = MigrationNeeds { post_copy: strategy.post_copy(), own: own.clone() };
+    let with_tls = transport.kind == TransportKind::Tls;
+    let needs = MigrationNeeds {
+        role: Role::Destination,
+        post_copy: strategy.post_copy(),
+        transport: *transport,
+        certificates: with_tls.then(Certificates::make).transpose()?,
+        own: own.clone(),
+    };
     destination.prepare(&needs)?;
-    source.prepare(&needs)?;
+    source.prepare(&MigrationNeeds { role: Role::Source, ..needs })?;
     let address = destination.listen()?;
     keep(journal, destination, EventKind::DestinationListening)?;
     Ok(address)

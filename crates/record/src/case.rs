@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Switch, Workload};
+use crate::{Switch, Transport, Workload};
 
 /// One cell of a scenario's matrix, every default filled in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -36,6 +36,9 @@ pub struct Case {
     /// What of the networks' packets is kept.
     #[serde(default, skip_serializing_if = "Captures::is_none")]
     pub capture: Captures,
+    /// How the migration's bytes travel.
+    #[serde(default)]
+    pub transport: Transport,
     /// How often and how long.
     pub trials: Trials,
 }

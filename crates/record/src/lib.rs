@@ -15,6 +15,7 @@ mod response;
 mod run_folder;
 mod series;
 mod switch;
+mod transport;
 mod wire;
 mod workload;
 
@@ -38,6 +39,7 @@ pub use response::{FailureCounts, RequestFailure, ResponsePhases, Responses};
 pub use run_folder::{HostFingerprint, RunFolder, RunInfo, SkippedCase, TrialRecord};
 pub use series::{ABSENT, Column, Series, SeriesWriter, read_series, shapes};
 pub use switch::{Snmp, SnmpAuth, SnmpPrivacy, Switch};
+pub use transport::{ChannelCompression, Transport, TransportKind};
 pub use wire::{
     Amount, BrokenOff, Conversation, ConversationGraph, Flow, Malformed, Overhead, ProtocolShare,
     Retransmissions, RttMs, WireAccount, WireGraph, WireInterface, WireMark,

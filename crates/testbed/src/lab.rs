@@ -8,6 +8,7 @@
 //! ```
 
 mod managed_switch;
+mod second_link;
 mod wiring;
 
 use std::fs;
@@ -26,6 +27,7 @@ use crate::namespace::Namespace;
 use crate::netlink::{Netlink, Shape};
 use crate::{Host, LabHost, MacAddress, Network, Relay, Result, TestbedError, device, fingerprint, sysctl};
 pub use managed_switch::ManagedSwitch;
+pub use second_link::{SECOND_LINK, check_mptcp};
 use wiring::{Cable, Place};
 
 /// The hosts' names and the last byte of their addresses.
@@ -50,13 +52,15 @@ pub struct LabSpec {
     pub tap_queue_frames: u32,
     /// Whether the bench reaches the service network through a relay on which outages can be injected.
     pub injector: bool,
+    /// Whether the hosts have a second link to each other, like that to the migration network, for MPTCP.
+    pub second_link: bool,
 }
 
 impl LabSpec {
-    /// A lab with these links, the kernel's usual tap queue and no injector.
+    /// A lab with these links, the kernel's usual tap queue, no injector and no second link.
     #[must_use]
     pub fn new(links: Links) -> Self {
-        Self { links, tap_queue_frames: 1000, injector: false }
+        Self { links, tap_queue_frames: 1000, injector: false, second_link: false }
     }
 }
 
@@ -116,6 +120,21 @@ impl Lab {
             let relayed = spec.injector && network == Network::Service;
             let place = Place { namespace: bench, last: BENCH, has_taps: false };
             injector = cable(Shape::default(), relayed).connect(place)?.or(injector);
+        }
+        if spec.second_link {
+            let mut shape = shape(&spec.links.migration);
+            let relayed = !shape.delay.is_zero() && !netem;
+            // The way over the switch is two cables long.
+            shape.delay *= 2;
+            let cable = Cable {
+                network: Network::Migration,
+                switch: &switch,
+                shape,
+                relayed,
+                congestion_control: &congestion_control,
+            };
+            let ends = [(&places[0], HOSTS[0].1), (&places[1], HOSTS[1].1)];
+            relays.extend(second_link::lay(cable, ends)?);
         }
         wiring::introduce(bench, &places, &HOSTS.map(|(_, last)| last))?;
 

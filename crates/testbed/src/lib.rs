@@ -28,7 +28,7 @@ pub use error::{Result, TestbedError};
 pub use goodput::{Goodput, measure_goodput};
 pub use helper::{Helper, HelperTask, HostCapture, serve_helper};
 pub use host::{Host, Launch, Network};
-pub use lab::{Lab, LabSpec, ManagedSwitch};
+pub use lab::{Lab, LabSpec, ManagedSwitch, SECOND_LINK, check_mptcp};
 pub use lab_host::LabHost;
 pub use mac_address::MacAddress;
 pub use nameless::NamelessFile;

@@ -6,7 +6,6 @@ use crate::answers::Passages;
 use crate::moments::Moments;
 use crate::phases::Phases;
 use crate::probe_log::ProbeLog;
-use crate::samples::Samples;
 use crate::timeline::{Answerer, Mark, ProbeTrack, Request, Timeline, WireTick};
 use crate::trial::Trial;
 use crate::units::ms_between;
@@ -83,8 +82,7 @@ fn label(kind: &EventKind) -> Option<String> {
 
 /// Bytes per tick, counted from the migrate command, from the counters interpolated to the ticks' bounds.
 fn wire(trial: &Trial, moments: &Moments) -> Vec<WireTick> {
-    let series = trial.migration_wire();
-    let (tx, rx) = (Samples::of(series, "tx_bytes"), Samples::of(series, "rx_bytes"));
+    let (tx, rx) = (trial.wire("tx_bytes"), trial.wire("rx_bytes"));
     let Some((first_ns, last_ns)) = tx.extent() else { return Vec::new() };
     let ticks_until = |t_ns: i64| t_ns.saturating_sub(moments.command).div_euclid(TICK_NS);
     let first = ticks_until(first_ns).saturating_add(1);

@@ -6,7 +6,7 @@ use dunlin_analysis::outcomes;
 use dunlin_probe::ProbeSummary;
 use dunlin_record::{
     Captures, Case, Event, EventKind, HostId, HypervisorSettings, Links, Outcome, Probes, Series, Status,
-    Strategy, Switch, TrialId, TrialRecord, Trials, VmId, VmSettings, shapes,
+    Strategy, Switch, Transport, TrialId, TrialRecord, Trials, VmId, VmSettings, shapes,
 };
 use dunlin_testbed::Injection;
 
@@ -166,6 +166,7 @@ fn case(interval_ms: f64) -> Case {
         workload: None,
         capture: Captures::default(),
         strategy: Strategy::PreCopy,
+        transport: Transport::default(),
         trials: Trials { settle_s: 2.0 * interval_ms / 1e3, ..Trials::default() },
     }
 }

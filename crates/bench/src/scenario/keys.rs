@@ -95,6 +95,7 @@ pub(super) const SETTINGS: &[Key] = &[
     key("workload", Takes::Tagged { variants: WORKLOADS, optional: true }),
     key("strategy", Takes::Tagged { variants: STRATEGIES, optional: false }),
     key("capture", Takes::Table(CAPTURE)),
+    key("transport", Takes::Tagged { variants: TRANSPORTS, optional: false }),
     key("trials", Takes::Table(TRIALS)),
 ];
 
@@ -241,6 +242,16 @@ const STRATEGIES: &[Variant] = &[
     },
     Variant { kind: "suspend", keys: &[key("after_passes", whole("passes", 1, 1_000))], required: &[] },
 ];
+
+const TRANSPORTS: &[Variant] = &[
+    Variant { kind: "tcp", keys: CHANNELS, required: &[] },
+    Variant { kind: "tls", keys: CHANNELS, required: &[] },
+    Variant { kind: "mptcp", keys: CHANNELS, required: &[] },
+    Variant { kind: "unix", keys: CHANNELS, required: &[] },
+];
+
+const CHANNELS: &[Key] =
+    &[key("channels", whole("connections", 1, 255)), key("compression", Takes::Word(&["zlib", "zstd"]))];
 
 impl Takes {
     /// What an entry of the table this takes does take.

@@ -76,6 +76,9 @@ fn broken_by_settings(case: &Case) -> Vec<(String, ProblemKind)> {
         broken
             .push(("trials.paired", missing("a probe: a pair is the same case with its probes and without")));
     }
+    if case.transport.compression.is_some() && case.transport.channels.is_none() {
+        broken.push(("transport.compression", missing("channels beside it: only those compress")));
+    }
     broken.extend(case.switch.snmp.iter().flat_map(broken_by_snmp));
     match (&case.vm.kernel, &case.vm.modules) {
         (Some(_), None) => {

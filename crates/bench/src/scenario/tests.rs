@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use dunlin_record::{
-    Cpu, HttpProbe, HttpServer, MemoryRead, MemoryWrite, Pattern, Probe, Probes, Rate, Snmp, Strategy,
-    Switch, Workload,
+    ChannelCompression, Cpu, HttpProbe, HttpServer, MemoryRead, MemoryWrite, Pattern, Probe, Probes, Rate,
+    Snmp, Strategy, Switch, Transport, TransportKind, Workload,
 };
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
@@ -262,6 +262,9 @@ fn the_keys_are_those_of_the_records_types() {
     settings.sort_unstable();
     assert_eq!(settings, whole.as_object().unwrap().keys().map(String::as_str).collect::<Vec<_>>());
 
+    let transports = [TransportKind::Tcp, TransportKind::Tls, TransportKind::Mptcp, TransportKind::Unix]
+        .map(|kind| Transport { kind, channels: Some(2), compression: Some(ChannelCompression::Zlib) });
+    same_variants(&transports.map(|transport| serde_json::to_value(transport).unwrap()), known("transport"));
     let hybrid = Strategy::Hybrid { after_passes: Some(1), after_s: Some(1.0), preempt: true };
     let strategies = [
         Strategy::PreCopy,
@@ -468,7 +471,7 @@ fn an_unknown_key_is_told_with_the_one_that_was_meant() {
     s.toml:2: probes.icmp.interval: unknown key, expected one of: interval_ms
     s.toml:2: probes.tcp: unknown key, expected one of: icmp, udp, http
     s.toml:3: qemu."bin ary": unknown key, did you mean "binary"?
-    s.toml:2: colour: unknown key, expected one of: name, title, run, case, vm, qemu, link, switch, probes, workload, strategy, capture, trials
+    s.toml:2: colour: unknown key, expected one of: name, title, run, case, vm, qemu, link, switch, probes, workload, strategy, capture, transport, trials
     "#);
     insta::assert_snapshot!(errors_in_case(&[
         "titel = 1",
@@ -476,7 +479,7 @@ fn an_unknown_key_is_told_with_the_one_that_was_meant() {
         "strategy = { kind = \"suspend\", after_s = 1 }",
         "strategy.preempt = true",
     ]), @r#"
-    s.toml:5: case.titel: unknown key, expected one of: name, vm, qemu, link, switch, probes, workload, strategy, capture, trials
+    s.toml:5: case.titel: unknown key, expected one of: name, vm, qemu, link, switch, probes, workload, strategy, capture, transport, trials
     s.toml:5: strategy.after_pases: unknown key, did you mean "after_passes"?
     s.toml:5: strategy.after_s: unknown key for kind "suspend", expected one of: after_passes
     s.toml:5: strategy.preempt: unknown key for kind "pre-copy", which has no keys of its own

@@ -48,7 +48,8 @@ impl Run<'_> {
             capabilities: case.qemu.capabilities.clone(),
             parameters: case.qemu.parameters.clone(),
         };
-        let address = reserve(&mut guest.source, &mut destination, &case.strategy, &own, journal)?;
+        let address =
+            reserve(&mut guest.source, &mut destination, &case.strategy, &case.transport, &own, journal)?;
 
         self.observer.stage("observing");
         let probing = Probing::start(self, guest, journal)?;

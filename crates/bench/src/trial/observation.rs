@@ -46,6 +46,11 @@ impl Observation {
             let series = run.recording.series(&format!("wire-{id}-migration"), shapes::WIRE)?;
             let task = helper.count(host.interface(Network::Migration), series.sink())?;
             observation.tasks.push((number, task, series, Kind::Counters));
+            if let Some(device) = run.world.second_link()? {
+                let series = run.recording.series(&format!("wire-{id}-{device}"), shapes::WIRE)?;
+                let task = helper.count(device, series.sink())?;
+                observation.tasks.push((number, task, series, Kind::Counters));
+            }
             if number == 0 {
                 // Both hosts are one machine here.
                 let series = run.recording.series(&format!("cpu-{id}"), shapes::CPU)?;

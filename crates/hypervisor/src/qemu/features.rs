@@ -6,13 +6,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dunlin_record::{HypervisorSettings, Strategy};
+use dunlin_record::{HypervisorSettings, Strategy, Transport, TransportKind};
 use dunlin_testbed::Host;
 use serde_json::{Value, json};
 
 use super::launch::{self, QemuBinary};
 use super::qmp::{Qmp, QmpError};
-use crate::{HypervisorError, Result};
+use super::transport;
+use crate::{HypervisorError, MigrationSettings, Result};
 
 /// A QEMU that runs no machine answers at once; a loaded host needs longer to start it.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
@@ -30,6 +31,8 @@ pub struct QemuFeatures {
     pub parameters: BTreeMap<String, Value>,
     /// For those parameters that are words: the words it takes.
     pub parameter_words: BTreeMap<String, BTreeSet<String>>,
+    /// Whether it can listen and connect by MPTCP.
+    pub mptcp: bool,
     /// Trace points of the switch-over it has (>= 8.2).
     pub checkpoints: bool,
 }
@@ -82,7 +85,19 @@ impl QemuFeatures {
     ///
     /// # Errors
     /// The first thing that is not supported.
-    pub fn check(&self, settings: &HypervisorSettings, strategy: &Strategy) -> Result<()> {
+    pub fn check(
+        &self,
+        settings: &HypervisorSettings,
+        strategy: &Strategy,
+        transport: &Transport,
+    ) -> Result<()> {
+        let settings = &with_transport(settings, transport);
+        if transport.kind == TransportKind::Mptcp && !self.mptcp {
+            return Err(HypervisorError::Unsupported {
+                what: "a migration by MPTCP".into(),
+                because: format!("this build of QEMU {} does not know it", self.version),
+            });
+        }
         let multifd = settings.capabilities.get("multifd") == Some(&true);
         if multifd && strategy.post_copy().is_some() && !self.is_at_least(10, 1) {
             return Err(HypervisorError::Unsupported {
@@ -171,10 +186,25 @@ fn ask_all(qmp: &Qmp) -> Result<QemuFeatures, QmpError> {
             .map(|map| map.iter().map(|(name, value)| (name.clone(), value.clone())).collect())
             .unwrap_or_default(),
         parameter_words: parameter_words(&schema),
+        mptcp: has_member(&schema, "mptcp"),
         checkpoints: trace.is_ok_and(|states| {
             states.as_array().is_some_and(|list| list.iter().any(|entry| entry["state"] != "unavailable"))
         }),
     })
+}
+
+/// A user's settings over those of a transport.
+fn with_transport(settings: &HypervisorSettings, transport: &Transport) -> HypervisorSettings {
+    let MigrationSettings { mut capabilities, mut parameters } = transport::settings(transport);
+    capabilities.extend(settings.capabilities.clone());
+    parameters.extend(settings.parameters.clone());
+    HypervisorSettings { capabilities, parameters, ..settings.clone() }
+}
+
+/// Whether some type that QEMU takes has a member of this name.
+fn has_member(schema: &Value, name: &str) -> bool {
+    let types = schema.as_array().into_iter().flatten();
+    types.filter_map(|one| one["members"].as_array()).flatten().any(|member| member["name"] == name)
 }
 
 /// The words of each parameter that is an enumeration, from QEMU's description of itself (its `docs/devel/qapi-code-gen`,
@@ -231,6 +261,7 @@ mod tests {
                 .map(|name| (name.to_owned(), Value::Null))
                 .into(),
             parameter_words: parameter_words(&schema),
+            mptcp: has_member(&schema, "mptcp"),
             checkpoints: true,
         }
     }
@@ -238,7 +269,10 @@ mod tests {
     /// Why settings are refused; nothing if they are not.
     fn refused(settings: Value) -> Option<String> {
         let settings = serde_json::from_value(settings).unwrap();
-        features().check(&settings, &Strategy::PreCopy).err().map(|error| error.to_string())
+        features()
+            .check(&settings, &Strategy::PreCopy, &Transport::default())
+            .err()
+            .map(|error| error.to_string())
     }
 
     #[test]
@@ -260,5 +294,18 @@ mod tests {
         ] {
             assert_eq!(refused(settings.clone()), None, "{settings}");
         }
+    }
+
+    #[test]
+    fn a_transport_asks_for_what_it_needs() {
+        let refused = |transport, strategy: Strategy| {
+            let told = features().check(&HypervisorSettings::default(), &strategy, &transport).err();
+            told.map(|error| error.to_string()).unwrap_or_default()
+        };
+        let channels = Transport { channels: Some(2), ..Transport::default() };
+        assert_eq!(refused(channels, Strategy::PreCopy), "");
+        assert!(refused(channels, Strategy::PostCopy { preempt: false }).contains("multifd with post-copy"));
+        let mptcp = Transport { kind: TransportKind::Mptcp, ..Transport::default() };
+        assert!(refused(mptcp, Strategy::PreCopy).contains("by MPTCP"));
     }
 }

@@ -7,8 +7,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use dunlin_clock::{Deadline, Mapping};
-use dunlin_record::{Accelerator, Event, EventKind, HostId, HypervisorIdentity, HypervisorReport, VmId};
-use dunlin_testbed::{Host, Network, Process};
+use dunlin_record::{
+    Accelerator, Event, EventKind, HostId, HypervisorIdentity, HypervisorReport, TransportKind, VmId,
+};
+use dunlin_testbed::{Host, Process};
 use serde_json::{Value, json};
 
 use super::checkpoints::parse_checkpoints;
@@ -17,6 +19,7 @@ use super::features::{QemuFeatures, append};
 use super::launch::{self, Endpoints, QemuBinary, QemuVmSpec, Start, arguments};
 use super::progress;
 use super::qmp::{Qmp, QmpError};
+use super::transport::{self, Credentials};
 use crate::{HypervisorError, MigrationNeeds, MigrationSettings, Progress, Result, RunState, Vm};
 
 /// Limit of a command that QEMU's main loop answers between two pieces of work.
@@ -44,6 +47,11 @@ pub struct QemuVm {
     /// The first time a disk failed.
     disk_failure: Arc<OnceLock<String>>,
     expected_end: bool,
+    transport: TransportKind,
+    /// Its credentials of a migration by TLS: QEMU may read them again at any connection.
+    credentials: Option<Credentials>,
+    /// The address at which it listens for a migration; empty if it does not.
+    listens_at: String,
 }
 
 /// What it takes to start a [`QemuVm`].
@@ -119,6 +127,9 @@ impl QemuVm {
             events,
             disk_failure: first_disk_failure,
             expected_end: false,
+            transport: TransportKind::default(),
+            credentials: None,
+            listens_at: String::new(),
         };
         vm.tell(EventKind::HypervisorIdentified(vm.identity.clone()));
         Ok(vm)
@@ -278,19 +289,27 @@ impl Vm for QemuVm {
     }
 
     fn prepare(&mut self, needs: &MigrationNeeds) -> Result<()> {
-        self.configure(&settings_for(needs, &self.features))
+        let mut settings = settings_for(needs, &self.features);
+        if let Some(certificates) = &needs.certificates {
+            let credentials = Credentials::write(certificates, needs.role, &*self.host)?;
+            self.execute("object-add", credentials.object())?;
+            settings.parameters.extend(credentials.parameters());
+            self.credentials = Some(credentials);
+        }
+        self.transport = needs.transport.kind;
+        self.configure(&settings)
     }
 
     fn listen(&mut self) -> Result<String> {
-        let address = self.host.address(Network::Migration);
-        self.execute("migrate-incoming", json!({ "uri": format!("tcp:{address}:0") }))?;
+        let address = transport::listening_address(self.transport, &*self.host)?;
+        self.execute("migrate-incoming", json!({ "uri": address }))?;
+        self.listens_at.clone_from(&address);
         let answer = self.execute("query-migrate", json!({}))?;
-        let port = answer["socket-address"][0]["port"].as_str().ok_or_else(|| HypervisorError::Answer {
+        transport::source_address(self.transport, &address, &answer).ok_or_else(|| HypervisorError::Answer {
             host: self.host.id().clone(),
             command: "query-migrate".into(),
             expected: "a listening socket's address",
-        })?;
-        Ok(format!("tcp:{address}:{port}"))
+        })
     }
 
     fn start(&mut self, address: &str) -> Result<()> {
@@ -379,7 +398,10 @@ impl Drop for QemuVm {
         if let Some(how) = ended_by_itself {
             self.tell(EventKind::ProcessEnded { how, expected: self.expected_end });
         }
-        for path in [&self.endpoints.qmp, &self.endpoints.agent] {
+        let listening = self.listens_at.strip_prefix("unix:").map(PathBuf::from);
+        for path in
+            [Some(&self.endpoints.qmp), Some(&self.endpoints.agent), listening.as_ref()].into_iter().flatten()
+        {
             let _ = std::fs::remove_file(path);
         }
     }
@@ -398,8 +420,10 @@ fn settings_for(needs: &MigrationNeeds, features: &QemuFeatures) -> MigrationSet
             settings.capabilities.insert("postcopy-preempt".into(), true);
         }
     }
-    settings.capabilities.extend(needs.own.capabilities.clone());
-    settings.parameters.extend(needs.own.parameters.clone());
+    for more in [transport::settings(&needs.transport), needs.own.clone()] {
+        settings.capabilities.extend(more.capabilities);
+        settings.parameters.extend(more.parameters);
+    }
     for name in ["events", "return-path"] {
         settings.capabilities.insert(name.into(), true);
     }

@@ -73,7 +73,7 @@ impl Cable<'_> {
         Ok(relay)
     }
 
-    fn lay(&self, near: End<'_>, far: End<'_>) -> Result<Option<Relay>> {
+    pub(super) fn lay(&self, near: End<'_>, far: End<'_>) -> Result<Option<Relay>> {
         let mut relay = None;
         let mut shape = self.shape;
         if self.relayed {
@@ -124,7 +124,7 @@ pub(super) fn mac(network: Network, last: u8) -> MacAddress {
 }
 
 /// A locally administered address: `02:44:4e` (DN), the kind of device, the network, the place.
-fn station(kind: u8, network: Network, last: u8) -> MacAddress {
+pub(super) fn station(kind: u8, network: Network, last: u8) -> MacAddress {
     let [_, network, ..] = address(network, 0).octets();
     MacAddress::new([0x02, 0x44, 0x4e, kind, network, last])
 }
