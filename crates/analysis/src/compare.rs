@@ -4,6 +4,7 @@
 mod cases;
 mod figure;
 mod permutation;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod verdict;
@@ -15,6 +16,7 @@ use crate::statistics::{Bootstrap, Interval, change_interval, deviation, median,
 use cases::{Matched, MatchedCases, match_cases, match_to_baseline};
 pub use figure::Figure;
 use permutation::{Block, Judged, judge};
+pub use settings::{ChangedSetting, changed_settings};
 use verdict::{Evidence, completion_interval, more_trials, verdict};
 
 /// How two runs are compared.

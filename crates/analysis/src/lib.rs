@@ -31,8 +31,8 @@ mod properties;
 
 pub use boundaries::{Boundary, boundaries};
 pub use compare::{
-    CaseComparison, CompareOptions, Comparison, Figure, FigureComparison, Sample, Verdict, compare,
-    compare_to_baseline,
+    CaseComparison, ChangedSetting, CompareOptions, Comparison, Figure, FigureComparison, Sample, Verdict,
+    changed_settings, compare, compare_to_baseline,
 };
 pub use error::AnalysisError;
 pub use outcome::outcomes;

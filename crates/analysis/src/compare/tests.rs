@@ -152,6 +152,27 @@ fn three_trials_a_side_are_not_enough_and_it_says_how_many_are() {
 }
 
 #[test]
+fn fewer_than_six_values_rule_nothing_out_but_may_show_a_change() {
+    let few = |ms: f64, values: usize| icmp("c", std::iter::repeat_n(ms, values));
+    for (a, b, verdict, more_trials) in [
+        (few(100.0, 5), few(100.0, 5), Verdict::NotEnoughData, Some(1)),
+        (few(100.0, 20), few(100.0, 5), Verdict::NotEnoughData, Some(1)),
+        (few(100.0, 6), few(100.0, 6), Verdict::NoDifference, None),
+        (few(100.0, 5), few(200.0, 5), Verdict::Worse, None),
+    ] {
+        let comparison = compare(&a, &b, &CompareOptions::default());
+        let figure = one(&comparison, Figure::DowntimeIcmp);
+        assert_eq!(
+            (figure.verdict, figure.more_trials),
+            (verdict, more_trials),
+            "{} to {}",
+            a.len(),
+            b.len()
+        );
+    }
+}
+
+#[test]
 fn no_longer_completing_is_worse_and_takes_no_figure_along() {
     let a = icmp("c", (0..8).map(|i| f64::from(100 + i)));
     let b = ended("c", &[(Status::NotConverged, 5), (Status::Failed, 3)]);

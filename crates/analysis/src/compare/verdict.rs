@@ -9,6 +9,10 @@ const COMPLETION_MARGIN: f64 = 0.3;
 /// By how many standard errors a difference must stand out of a table of a few dozen figures, over those by which an
 /// interval is wide to each side: about 3 over 2.
 const CORRECTION_COST: f64 = 1.5;
+/// With fewer values a side nothing is ruled out: the widest interval of a median there is, from the least value to the
+/// greatest, misses it with a probability of 2 x 0.5^n, which is above 5 % up to n = 5. What a bootstrap makes of so few is
+/// narrower still.
+const LEAST_VALUES: usize = 6;
 /// Beyond this an estimate says nothing.
 const MOST_TRIALS: f64 = 1000.0;
 
@@ -33,7 +37,8 @@ pub(super) fn verdict(evidence: &Evidence, options: &CompareOptions) -> Verdict 
     let (a, b) = evidence.values;
     let margin = margin(evidence.figure, options);
     let is_ruled_out = |interval: Interval| -margin <= interval.low && interval.high <= margin;
-    if can_show(a, b, evidence.rows, options) && evidence.interval.is_some_and(is_ruled_out) {
+    let is_enough = a.min(b) >= LEAST_VALUES && can_show(a, b, evidence.rows, options);
+    if is_enough && evidence.interval.is_some_and(is_ruled_out) {
         Verdict::NoDifference
     } else {
         Verdict::NotEnoughData
@@ -80,7 +85,8 @@ pub(super) fn more_trials(evidence: &Evidence, options: &CompareOptions) -> Opti
                 // What lies just within the margin would never be told from it.
                 (margin - change.abs()).max(margin / 2.0)
             };
-            now as f64 * (half_width / needed_width).powi(2)
+            let least = if change.abs() >= margin { 0.0 } else { LEAST_VALUES as f64 };
+            (now as f64 * (half_width / needed_width).powi(2)).max(least)
         }
         // Nothing is known of how it varies.
         _ if now == 0 => return None,

@@ -7,7 +7,10 @@ mod page;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use dunlin_analysis::{CaseComparison, CompareOptions, Comparison, compare, compare_to_baseline};
+use dunlin_analysis::{
+    CaseComparison, ChangedSetting, CompareOptions, Comparison, changed_settings, compare,
+    compare_to_baseline,
+};
 
 use super::report::Loaded;
 use crate::failure::{Exit, Failure, Result};
@@ -18,8 +21,9 @@ use condition::{Condition, Finding};
 ///
 /// Cases are matched by name and dials; with --baseline, one run's cases are held against one of them. A change is called better or worse only where it is at least 5 % (or the least
 /// limit of --fail-if, if smaller) and stands out of chance, corrected for all figures of the table: of 100 pairs of runs
-/// without any change, at most 5 show one. "No difference" means that a change of that size is ruled out; all else is
-/// "not enough data".
+/// without any change, at most 5 show one. "No difference" means that a change of that size is ruled out, for which it
+/// takes 6 values a side (of fewer, not even the widest interval holds the median with 95 %); all else is "not enough
+/// data". Settings in which equally named cases differ are named.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The run before: its folder
@@ -49,7 +53,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result {
     let conditions = args.fail_if.iter().map(|text| Condition::parse(text)).collect::<Result<Vec<_>, _>>();
     let conditions = conditions.map_err(|message| Failure::says(Exit::BadInput, message))?;
-    let comparison = comparison(args, &options(&conditions))?;
+    let Compared { comparison, changed_settings } = compared(args, &options(&conditions))?;
     let judged = judge(conditions, &comparison)?;
     if let Some(file) = &args.junit {
         std::fs::write(file, junit::xml(&judged)).map_err(|error| {
@@ -57,9 +61,9 @@ pub(crate) fn run(args: &Args) -> Result {
         })?;
     }
     if args.json {
-        terminal::print(&json(args, &comparison, &judged)?)?;
+        terminal::print(&json(args, &comparison, &changed_settings, &judged)?)?;
     } else {
-        terminal::print(&page::text(args, &comparison, &judged, terminal::width()))?;
+        terminal::print(&page::text(args, &comparison, &changed_settings, &judged, terminal::width()))?;
     }
     let violated: Vec<String> = judged.iter().filter_map(Judgement::complaint).collect();
     if violated.is_empty() { Ok(()) } else { Err(Failure::says(Exit::Violated, violated.join("\n       "))) }
@@ -86,18 +90,33 @@ impl Args {
     }
 }
 
-fn comparison(args: &Args, options: &CompareOptions) -> Result<Comparison> {
+/// What came of holding A against the other side.
+struct Compared {
+    comparison: Comparison,
+    /// Where equally named cases of two runs were not the same; beside a baseline they are not meant to be.
+    changed_settings: Vec<ChangedSetting>,
+}
+
+fn compared(args: &Args, options: &CompareOptions) -> Result<Compared> {
     let a = Loaded::open(&args.a)?;
-    let comparison = match args.against() {
-        Against::Run(b) => compare(a.outcomes(), Loaded::open(b)?.outcomes(), options),
-        Against::OwnCase(title) => {
-            compare_to_baseline(a.outcomes(), title, options).ok_or_else(|| no_such_case(args, title, &a))?
+    let compared = match args.against() {
+        Against::Run(b) => {
+            let b = Loaded::open(b)?;
+            Compared {
+                comparison: compare(a.outcomes(), b.outcomes(), options),
+                changed_settings: changed_settings(a.cases(), b.cases()),
+            }
         }
+        Against::OwnCase(title) => Compared {
+            comparison: compare_to_baseline(a.outcomes(), title, options)
+                .ok_or_else(|| no_such_case(args, title, &a))?,
+            changed_settings: Vec::new(),
+        },
     };
-    if comparison.cases.is_empty() {
+    if compared.comparison.cases.is_empty() {
         return Err(nothing_in_common(args));
     }
-    Ok(comparison)
+    Ok(compared)
 }
 
 fn nothing_in_common(args: &Args) -> Failure {
@@ -159,10 +178,16 @@ fn judge(conditions: Vec<Condition>, comparison: &Comparison) -> Result<Vec<Judg
     conditions.into_iter().map(judge).collect()
 }
 
-fn json(args: &Args, comparison: &Comparison, judged: &[Judgement]) -> Result<String> {
+fn json(
+    args: &Args,
+    comparison: &Comparison,
+    changed: &[ChangedSetting],
+    judged: &[Judgement],
+) -> Result<String> {
     let conditions: Vec<serde_json::Value> = judged.iter().map(condition_json).collect();
     let document = serde_json::json!({
-        "a": args.a, "b": args.b, "baseline": args.baseline, "comparison": comparison, "conditions": conditions,
+        "a": args.a, "b": args.b, "baseline": args.baseline, "changed_settings": changed,
+        "comparison": comparison, "conditions": conditions,
     });
     serde_json::to_string_pretty(&document)
         .map(|text| text + "\n")

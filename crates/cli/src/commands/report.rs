@@ -54,6 +54,11 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
+    /// The cases as the scenario asked for them.
+    pub(super) fn cases(&self) -> &[Case] {
+        &self.info.cases
+    }
+
     /// Opens a run. Outcomes that were lost are computed again and written back.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let read = || {

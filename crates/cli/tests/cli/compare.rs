@@ -142,3 +142,24 @@ fn a_real_run_differs_in_nothing_from_itself() {
     let told = told(dunlin(folder.path()).args(["compare", "run", "run"]));
     assert!(told.starts_with("exit code 0\n") && told.contains("0 worse, 0 better"), "{told}");
 }
+
+#[test]
+fn cases_that_only_share_their_name_are_told() {
+    let folder = fixture();
+    let (run, other) = (folder.path().join("run"), folder.path().join("other"));
+    super::copy(&run, &other);
+    let mut info: Value = serde_json::from_str(&fs::read_to_string(other.join("run.json")).unwrap()).unwrap();
+    info["cases"][0]["vm"]["memory_mib"] = 4096.into();
+    fs::write(other.join("run.json"), info.to_string()).unwrap();
+    let compare = |words: &[&str]| {
+        let output = dunlin(folder.path()).args(["compare", "run", "other"]).args(words).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let page = compare(&[]);
+    let warnings: Vec<_> = page.lines().filter(|line| line.contains("not the same")).collect();
+    assert_eq!(warnings.len(), 1, "{page}");
+    assert!(warnings[0].contains("vm.memory_mib") && warnings[0].contains("4096"), "{page}");
+    let json: Value = serde_json::from_str(&compare(&["--json"])).unwrap();
+    assert_eq!(json["changed_settings"][0]["setting"], "vm.memory_mib");
+    assert_eq!(json["changed_settings"][0]["b"], 4096);
+}

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
-use dunlin_analysis::{CaseComparison, Comparison, Figure, FigureComparison, Sample, Verdict};
+use dunlin_analysis::{
+    CaseComparison, ChangedSetting, Comparison, Figure, FigureComparison, Sample, Verdict,
+};
 use dunlin_report::number;
 
 use super::condition::Finding;
@@ -12,7 +14,13 @@ use super::{Against, Args, Judgement};
 const ABSENT: &str = "–";
 
 /// The table, what it rests on, and what the conditions say.
-pub(super) fn text(args: &Args, comparison: &Comparison, judged: &[Judgement], width: Option<u16>) -> String {
+pub(super) fn text(
+    args: &Args,
+    comparison: &Comparison,
+    changed: &[ChangedSetting],
+    judged: &[Judgement],
+    width: Option<u16>,
+) -> String {
     let a = args.a.display();
     let mut text = match args.against() {
         Against::Run(b) => format!("A: {a}\nB: {}\n\n", b.display()),
@@ -30,6 +38,7 @@ pub(super) fn text(args: &Args, comparison: &Comparison, judged: &[Judgement], w
     if comparison.cancelled_trials > 0 {
         let _ = writeln!(text, "left out: trials that were cancelled ({})", comparison.cancelled_trials);
     }
+    text += &differences(changed);
     for judgement in judged {
         text += &condition(judgement);
     }
@@ -160,6 +169,25 @@ fn summary(comparison: &Comparison) -> String {
             text,
             "outliers: {outliers} values lie further than three deviations from their median; they count like the others"
         );
+    }
+    text
+}
+
+/// As in `warning: not the same in A and B: vm.memory_mib 512 / 1024 (idle, dirty 16)`.
+fn differences(changed: &[ChangedSetting]) -> String {
+    let mut by_setting: Vec<(String, Vec<&str>)> = Vec::new();
+    for one in changed {
+        let word =
+            |value: &Option<serde_json::Value>| value.as_ref().map_or(ABSENT.into(), ToString::to_string);
+        let words = format!("{} {} / {}", one.setting, word(&one.a), word(&one.b));
+        match by_setting.iter_mut().find(|(known, _)| *known == words) {
+            Some((_, cases)) => cases.push(&one.case),
+            None => by_setting.push((words, vec![&one.case])),
+        }
+    }
+    let mut text = String::new();
+    for (words, cases) in by_setting {
+        let _ = writeln!(text, "warning: not the same in A and B: {words} ({})", cases.join(", "));
     }
     text
 }
