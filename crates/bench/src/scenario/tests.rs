@@ -319,7 +319,7 @@ fn several_workloads_are_a_list_that_does_not_multiply_but_lists_in_its_tables_d
     assert_eq!(cases[1].dials.keys().collect::<Vec<_>>(), ["working_set_mib"]);
 
     let wrong = [
-        several("working_set_mib = 449"),
+        several("working_set_mib = 401"),
         several("working_set_mib = 8, priority = 2"),
         several("rate_mib_s = 3"),
         several("working_set_mib = 8, rate = 3"),
@@ -331,11 +331,11 @@ fn several_workloads_are_a_list_that_does_not_multiply_but_lists_in_its_tables_d
         "workload = { kind = \"several\", each = \"cpu\" }".into(),
     ];
     insta::assert_snapshot!(wrong.map(|text| errors(&one_case("", &text)) + "\n").concat(), @r#"
-    s.toml:5: workload.each.1.working_set_mib: expected at most 448 MiB (vm.memory_mib = 512, less 64 for the guest itself), found 449
+    s.toml:5: workload.each.1.working_set_mib: expected at most 400 MiB (vm.memory_mib = 512, less 112 for the guest itself), found 401
     s.toml:5: workload.each.1.priority: unknown key for kind "memory-write", expected one of: working_set_mib, allocated_mib, rate_mib_s, bytes_per_page, pattern, compressibility_percent
     s.toml:5: workload.each.1: missing, expected working_set_mib, which kind "memory-write" needs
     s.toml:5: workload.each.1.rate: unknown key, expected one of: kind, working_set_mib, allocated_mib, rate_mib_s, bytes_per_page, pattern, compressibility_percent, priority, increase_calls
-    s.toml:5: workload.each: expected allocations of at most 448 MiB (vm.memory_mib = 512, less 64 for the guest itself), found 500 MiB in all
+    s.toml:5: workload.each: expected allocations of at most 400 MiB (vm.memory_mib = 512, less 112 for the guest itself), found 500 MiB in all
     s.toml:5: workload.each.2.kind: expected one of "memory-write", "memory-read", "cpu", "clock", "http-server", found "several"
     s.toml:5: workload.each.2.each: unknown key, expected one of: kind, working_set_mib, allocated_mib, rate_mib_s, bytes_per_page, pattern, compressibility_percent, priority, increase_calls
     s.toml:5: workload.each.2: expected a table as in { kind = "memory-write" }, found false
@@ -452,7 +452,7 @@ fn an_http_probe_asks_for_a_page_every_10_ms_and_needs_somebody_who_answers() {
     s.toml:3: probes.http.path: expected a path as in "/matrix?order=5", found "matrix"
     s.toml:3: probes.http.path: expected a path as in "/matrix?order=5", found "/a b"
     s.toml:3: probes.http.interval_ms: expected 1 to 10000 milliseconds, found 0.5
-    s.toml:2: workload.increase_calls: expected calls of 10 MiB each, at most 448 MiB (vm.memory_mib = 512, less 64 for the guest itself), found 60
+    s.toml:2: workload.increase_calls: expected calls of 10 MiB each, at most 400 MiB (vm.memory_mib = 512, less 112 for the guest itself), found 60
     "#);
 }
 
@@ -612,9 +612,9 @@ fn precisions_and_pairs_that_cannot_be_are_told() {
 #[test]
 fn settings_that_contradict_each_other_are_told_where_they_stand() {
     insta::assert_snapshot!(errors_in_case(&[
-        "workload = { kind = \"memory-write\", working_set_mib = 449 }",
+        "workload = { kind = \"memory-write\", working_set_mib = 401 }",
         "vm.memory_mib = [256, 1024]\nworkload = { kind = \"memory-write\", working_set_mib = 512 }",
-        "vm.swap_mib = 100\nworkload = { kind = \"memory-write\", working_set_mib = [498, 499] }",
+        "vm.swap_mib = 100\nworkload = { kind = \"memory-write\", working_set_mib = [450, 451] }",
         "workload = { working_set_mib = 16 }",
         "workload = { kind = \"memory-write\" }",
         "strategy.kind = \"hybrid\"",
@@ -622,9 +622,9 @@ fn settings_that_contradict_each_other_are_told_where_they_stand() {
         "vm.modules = \"modules\"",
         "strategy = { kind = [\"hybrid\", \"suspend\"], after_s = 1 }",
     ]), @r#"
-    s.toml:5: workload.working_set_mib: expected at most 448 MiB (vm.memory_mib = 512, less 64 for the guest itself), found 449
-    s.toml:6: workload.working_set_mib: expected at most 192 MiB (vm.memory_mib = 256, less 64 for the guest itself), found 512
-    s.toml:6: workload.working_set_mib: expected at most 498 MiB (vm.memory_mib = 512, less 64 for the guest itself, and half of vm.swap_mib = 100), found 499
+    s.toml:5: workload.working_set_mib: expected at most 400 MiB (vm.memory_mib = 512, less 112 for the guest itself), found 401
+    s.toml:6: workload.working_set_mib: expected at most 160 MiB (vm.memory_mib = 256, less 96 for the guest itself), found 512
+    s.toml:6: workload.working_set_mib: expected at most 450 MiB (vm.memory_mib = 512, less 112 for the guest itself, and half of vm.swap_mib = 100), found 451
     s.toml:5: workload: missing, expected a kind
     s.toml:5: workload: missing, expected working_set_mib, which kind "memory-write" needs
     s.toml:5: strategy: missing, expected after_passes or after_s: when to switch to post-copy
