@@ -8,13 +8,17 @@ use crate::probe_log::Request;
 use crate::timeline::Answerer;
 use crate::trial::Trial;
 
-/// An answer from the VM, in the column `direction` of the passages.
+/// A request to the VM and an answer from it, in the column `direction` of the passages.
+const TO_VM: i64 = 0;
 const FROM_VM: i64 = 1;
 
-/// On whose tap the first answer to each request of one probe was seen.
+/// What the taps of a VM on both hosts saw of one probe.
 #[derive(Debug)]
 pub(crate) struct Passages {
+    /// On whose tap the first answer to each request was seen, and when.
     first_seen: HashMap<i64, (i64, Answerer)>,
+    /// On which taps each request was seen: the source's, the destination's.
+    reached: HashMap<i64, [bool; 2]>,
 }
 
 impl Passages {
@@ -30,19 +34,30 @@ impl Passages {
         if taps.iter().all(|(series, _)| series.is_none()) {
             return None;
         }
-        let mut first_seen = HashMap::new();
-        for (series, answerer) in taps {
+        let mut passages = Self { first_seen: HashMap::new(), reached: HashMap::new() };
+        for (index, (series, answerer)) in taps.into_iter().enumerate() {
             for [probe, seq, direction, t_ns] in series.into_iter().flat_map(Series::rows_of) {
-                if probe != code || direction != FROM_VM || t_ns == ABSENT {
-                    continue;
-                }
-                let first = first_seen.entry(seq).or_insert((t_ns, answerer));
-                if t_ns < first.0 {
-                    *first = (t_ns, answerer);
+                match direction {
+                    _ if probe != code || t_ns == ABSENT => {}
+                    TO_VM => passages.reached.entry(seq).or_default()[index] = true,
+                    FROM_VM => passages.answer_seen(seq, t_ns, answerer),
+                    _ => {}
                 }
             }
         }
-        Some(Self { first_seen })
+        Some(passages)
+    }
+
+    fn answer_seen(&mut self, seq: i64, t_ns: i64, answerer: Answerer) {
+        let first = self.first_seen.entry(seq).or_insert((t_ns, answerer));
+        if t_ns < first.0 {
+            *first = (t_ns, answerer);
+        }
+    }
+
+    /// Whether a request was seen on its way to the VM on the source's tap, and on the destination's.
+    pub(crate) fn reached(&self, request: &Request) -> [bool; 2] {
+        self.reached.get(&request.seq).copied().unwrap_or_default()
     }
 
     /// Whose VM answered a request.

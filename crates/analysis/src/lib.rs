@@ -18,6 +18,7 @@ mod probe_log;
 mod responses;
 mod samples;
 mod statistics;
+mod stories;
 mod switch;
 mod time_shares;
 mod timeline;
@@ -40,5 +41,6 @@ pub use precision::{Precision, precise_enough, precision};
 pub use statistics::{
     Bootstrap, Interval, change_interval, deviation, median, median_interval, outliers, quantile,
 };
+pub use stories::{Fate, ProbeStory, StoryRun};
 pub use time_shares::{TimeShares, time_shares};
 pub use timeline::{Answerer, Mark, ProbeTrack, Request, Span, Timeline, WireTick, timeline};

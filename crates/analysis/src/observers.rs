@@ -84,8 +84,7 @@ fn account(trial: &Trial, moments: &Moments, log: &ProbeLog, outages: &Outages) 
     let in_window: Vec<&Request> =
         log.requests.iter().filter(|request| is_in_window(request.sent_ns, moments)).collect();
     let baseline_trips = baseline_round_trips(log, moments);
-    let usual_trip_ns =
-        baseline_trips.last().map_or(log.interval_ns, |slowest| log.interval_ns.max(*slowest));
+    let usual_trip_ns = usual_trip_ns(log, &baseline_trips);
     let is_late = |request: &Request| request.round_trip_ns().is_some_and(|trip| trip > usual_trip_ns);
     let mut lateness: Vec<i64> = in_window.iter().filter_map(|request| request.lateness_ns).collect();
     lateness.sort_unstable();
@@ -119,8 +118,13 @@ fn is_in_window(t_ns: i64, moments: &Moments) -> bool {
     (moments.command..=moments.window_end).contains(&t_ns)
 }
 
+/// An answer that took longer is late: the slowest before the migration, but at least one interval.
+pub(crate) fn usual_trip_ns(log: &ProbeLog, baseline_trips: &[i64]) -> i64 {
+    baseline_trips.last().map_or(log.interval_ns, |slowest| log.interval_ns.max(*slowest))
+}
+
 /// Round trips of the requests that were sent and answered before the migration, sorted.
-fn baseline_round_trips(log: &ProbeLog, moments: &Moments) -> Vec<i64> {
+pub(crate) fn baseline_round_trips(log: &ProbeLog, moments: &Moments) -> Vec<i64> {
     let before = |request: &&Request| {
         request.sent_ns >= moments.baseline_start
             && request.answered_ns.is_some_and(|t_ns| t_ns.max(request.sent_ns) < moments.command)

@@ -4,6 +4,8 @@ mod build;
 
 use dunlin_record::TrialId;
 
+use crate::stories::ProbeStory;
+
 pub use build::timeline;
 
 /// One trial's time line. Times are ms after the migrate command (before it: negative).
@@ -17,6 +19,8 @@ pub struct Timeline {
     pub end_ms: f64,
     /// Each probe's requests.
     pub probes: Vec<ProbeTrack>,
+    /// How each probe's requests fared around the switch of hosts, where the taps were watched.
+    pub stories: Vec<ProbeStory>,
     /// Phases and passes, in order of their begin.
     pub spans: Vec<Span>,
     /// Moments worth a mark: status changes, stop, resume, checkpoints, decisions.
@@ -50,7 +54,7 @@ pub struct Request {
 }
 
 /// Whose VM answered a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Answerer {
     /// The source's.
     Source,

@@ -4,11 +4,13 @@ mod axis;
 mod bars;
 mod groups;
 mod histogram;
+mod lanes;
 mod scatter;
 
 pub(crate) use bars::{BarRow, Unfinished, bars};
 pub(crate) use groups::{Group, GroupBar, groups};
 pub(crate) use histogram::{Distribution, histogram};
+pub(crate) use lanes::{Lane, lanes};
 pub(crate) use scatter::{Dot, Missing, Rule, Scatter, Series, scatter};
 
 use axis::Axis;

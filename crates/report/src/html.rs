@@ -4,6 +4,7 @@ mod cpu;
 mod figures;
 mod responses;
 mod setup;
+mod stories;
 mod summary;
 mod sweeps;
 mod trials;

@@ -6,6 +6,7 @@ use crate::answers::Passages;
 use crate::moments::Moments;
 use crate::phases::Phases;
 use crate::probe_log::ProbeLog;
+use crate::stories::stories;
 use crate::timeline::{Answerer, Mark, ProbeTrack, Request, Timeline, WireTick};
 use crate::trial::Trial;
 use crate::units::ms_between;
@@ -29,6 +30,7 @@ pub fn timeline(record: &TrialRecord) -> Option<Timeline> {
         end_ms: ms_between(moments.command, moments.window_end),
         marks: marks(&trial, &moments, start_ms),
         wire: wire(&trial, &moments),
+        stories: stories(&trial, &moments),
         probes,
         spans,
     })

@@ -4,7 +4,7 @@ use dunlin_analysis::Timeline;
 use dunlin_record::{Iteration, Outcome, PhasesMs, Status, SwitchBytes, VmId};
 use maud::{Markup, PreEscaped, html};
 
-use super::cpu;
+use super::{cpu, stories};
 use crate::Report;
 use crate::cases::CaseRow;
 use crate::format::{ABSENT, megabytes, number, number_or_absent};
@@ -55,6 +55,7 @@ fn trial(report: &Report, outcome: &Outcome, open: bool) -> Markup {
                 p class="note" { "The trial's time line is that of its first VM, " (first_vm(report, outcome)) "." }
             } @else if let Some(timeline) = report.timelines.iter().find(|timeline| timeline.trial == outcome.id) {
                 (time_line(timeline, outcome))
+                (stories::stories(&timeline.stories))
             } @else {
                 p class="note" { "There is no time line: the record of this trial shows no migration." }
             }

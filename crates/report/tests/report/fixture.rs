@@ -320,6 +320,7 @@ fn timeline(id: &TrialId, plan: &Plan, noise: &mut Noise) -> Timeline {
         start_ms: start,
         end_ms: plan.end,
         probes: vec![probe("icmp", noise), probe("udp", noise)],
+        stories: Vec::new(),
         spans: spans(plan),
         marks: marks(plan),
         wire: wire(plan, noise),
