@@ -1,12 +1,13 @@
 //! What the hypervisor on this machine can do, found out by running it.
 
-use dunlin_guest::{READY_LINE, build_image, default_cache_dir, find_kernel, kernel_args};
+use dunlin_guest::{build_image, default_cache_dir, find_kernel};
 use dunlin_hypervisor::HypervisorError;
-use dunlin_hypervisor::qemu::{QemuBinary, QemuFeatures, TrialBoot, detect_accelerator};
+use dunlin_hypervisor::qemu::{QemuBinary, QemuFeatures};
 use dunlin_record::{Accelerator, HypervisorSettings, Links, TransportKind};
 use dunlin_testbed::Inside;
 
 use crate::Result;
+use crate::plan::Side;
 use crate::world::World;
 
 /// What the hypervisor on this machine can do.
@@ -35,14 +36,8 @@ pub fn examine(inside: Inside) -> Result<Examination> {
     let mut accelerator = None;
     if let (Ok(features), Some(kernel)) = (&qemu, &kernel) {
         let image = build_image(kernel, &cache)?;
-        let args = kernel_args(None, "");
-        let boot = TrialBoot {
-            kernel: &image.kernel,
-            initrd: &image.initramfs,
-            kernel_args: &args,
-            marker: READY_LINE,
-        };
-        accelerator = Some(detect_accelerator(&host, &binary, features, boot, &cache.join("accelerator"))?);
+        let side = Side { host, binary, features: features.clone() };
+        accelerator = Some(side.detect_accelerator(&image, "", &cache)?);
     }
     Ok(Examination { qemu, guest_kernel: kernel.map(|kernel| kernel.release), accelerator })
 }

@@ -1,7 +1,7 @@
 //! What a case needs, found out before anything of it boots.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dunlin_guest::{Image, Kernel, READY_LINE, build_image, find_kernel, find_mkfs, kernel_args};
@@ -39,11 +39,35 @@ pub(crate) struct Side {
     pub(crate) features: QemuFeatures,
 }
 
+impl Side {
+    /// What runs vCPUs here, found out by booting a guest once, and how that is known.
+    ///
+    /// # Errors
+    /// Where the guest cannot be started.
+    pub(crate) fn detect_accelerator(
+        &self,
+        image: &Image,
+        more_kernel_args: &str,
+        cache: &Path,
+    ) -> Result<(Accelerator, String)> {
+        let args = kernel_args(None, more_kernel_args);
+        let boot = TrialBoot {
+            kernel: &image.kernel,
+            initrd: &image.initramfs,
+            kernel_args: &args,
+            marker: READY_LINE,
+        };
+        let memo = cache.join("accelerator");
+        Ok(detect_accelerator(&self.host, &self.binary, &self.features, boot, &memo)?)
+    }
+}
+
 /// Makes plans, and asks each QEMU and each kernel only once.
 #[derive(Default)]
 pub(crate) struct Planner {
     features: HashMap<QemuBinary, QemuFeatures>,
-    images: HashMap<Option<std::path::PathBuf>, Image>,
+    /// By kernel and modules folder.
+    images: HashMap<(Option<PathBuf>, Option<PathBuf>), Image>,
 }
 
 impl Planner {
@@ -72,17 +96,7 @@ impl Planner {
         }
         let image = self.image(case, world.cache())?;
         let accelerator = match case.qemu.accelerator {
-            Accelerator::Auto => {
-                let args = kernel_args(None, &case.vm.kernel_args);
-                let boot = TrialBoot {
-                    kernel: &image.kernel,
-                    initrd: &image.initramfs,
-                    kernel_args: &args,
-                    marker: READY_LINE,
-                };
-                let memo = world.cache().join("accelerator");
-                detect_accelerator(&source.host, &source.binary, &source.features, boot, &memo)?.0
-            }
+            Accelerator::Auto => source.detect_accelerator(&image, &case.vm.kernel_args, world.cache())?.0,
             asked => asked,
         };
         Ok(Plan { image, accelerator, source, destination })
@@ -98,7 +112,8 @@ impl Planner {
     }
 
     fn image(&mut self, case: &Case, cache: &Path) -> Result<Image> {
-        if let Some(image) = self.images.get(&case.vm.kernel) {
+        let key = (case.vm.kernel.clone(), case.vm.modules.clone());
+        if let Some(image) = self.images.get(&key) {
             return Ok(image.clone());
         }
         let kernel = match &case.vm.kernel {
@@ -106,7 +121,7 @@ impl Planner {
             None => find_kernel(cache)?.ok_or_else(|| BenchError::NoKernel { cache: cache.to_owned() })?,
         };
         let image = build_image(&kernel, cache)?;
-        self.images.insert(case.vm.kernel.clone(), image.clone());
+        self.images.insert(key, image.clone());
         Ok(image)
     }
 }

@@ -177,14 +177,14 @@ impl RunFolder {
         self.path.join("logs").join(trial.as_str())
     }
 
-    /// The trials that have events, in the order of their names.
+    /// The trials that have events, by case, then by their own number: the 2nd of a case before its 10th.
     ///
     /// # Errors
     /// Where the folder cannot be listed.
     pub fn trials(&self) -> Result<Vec<TrialId>> {
         let folder = self.path.join("events");
         let mut names: Vec<String> = list(&folder)?;
-        names.sort();
+        names.sort_by_key(|name| in_order(name));
         Ok(names.iter().filter_map(|name| name.strip_suffix(".jsonl.zst")).map(TrialId::new).collect())
     }
 
@@ -297,6 +297,15 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
         })
 }
 
+/// A key that sorts a trial's file among others: its name with the trial's number at the end taken as a number. (The
+/// case's number at its begin has leading zeros.)
+fn in_order(name: &str) -> (String, u32) {
+    let trial = name.strip_suffix(".jsonl.zst").unwrap_or(name);
+    let split =
+        trial.rsplit_once('-').and_then(|(case, number)| Some((case.to_owned(), number.parse().ok()?)));
+    split.unwrap_or_else(|| (trial.to_owned(), 0))
+}
+
 fn list(folder: &Path) -> Result<Vec<String>> {
     let entries = fs::read_dir(folder).map_err(RecordError::io("list", folder))?;
     entries
@@ -306,4 +315,18 @@ fn list(folder: &Path) -> Result<Vec<String>> {
                 .map_err(RecordError::io("list", folder))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_trial_of_a_case_comes_before_its_tenth() {
+        let mut names = ["02-idle-1", "01-dirty-16-10", "01-dirty-16-2", "01-dirty-16-1", "odd"]
+            .map(|trial| format!("{trial}.jsonl.zst"));
+        names.sort_by_key(|name| in_order(name));
+        let order = names.each_ref().map(|name| name.strip_suffix(".jsonl.zst").unwrap());
+        assert_eq!(order, ["01-dirty-16-1", "01-dirty-16-2", "01-dirty-16-10", "02-idle-1", "odd"]);
+    }
 }
