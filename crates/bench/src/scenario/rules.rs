@@ -187,7 +187,7 @@ fn broken_by_snmp(snmp: &Snmp) -> Vec<(&'static str, ProblemKind)> {
 /// without any room ends.
 fn memory_room(vm: &VmSettings) -> (u32, String) {
     let VmSettings { memory_mib, swap_mib, .. } = vm;
-    let own_mib = guest_own_mib(memory_mib);
+    let own_mib = guest_own_mib(*memory_mib);
     let room_mib = memory_mib.saturating_sub(own_mib) + swap_mib.unwrap_or(0) / 2;
     let swap = swap_mib.map(|mib| format!(", and half of vm.swap_mib = {mib}")).unwrap_or_default();
     let why = format!("vm.memory_mib = {memory_mib}, less {own_mib} for the guest itself{swap}");
