@@ -24,6 +24,7 @@ pub(crate) const SHIPPED: &[Shipped] = shipped![
     "hu2013-dirty-sweep",
     "rastogi-scenario-1",
     "rastogi-scenario-2",
+    "xen-http-memory",
     "guestperf-matrix",
     "prakash-transport",
 ];
