@@ -1,6 +1,7 @@
 //! The command line as its users meet it: whole outputs and exit codes. Needs no QEMU and starts no VM.
 #![expect(clippy::unwrap_used, reason = "helpers of tests are not in test functions")]
 
+mod capture;
 mod compare;
 mod documents;
 mod help;

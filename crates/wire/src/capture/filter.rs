@@ -102,14 +102,18 @@ fn term(words: &[&str]) -> Option<Term> {
 
 impl fmt::Display for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, term) in self.terms.iter().enumerate() {
-            let words =
-                [(index > 0).then(|| "or".to_owned()), term.protocol.map(|one| one.name().to_owned())];
-            let words = words.into_iter().chain([term.port.map(|port| format!("port {port}"))]);
-            f.write_str(if index > 0 { " " } else { "" })?;
-            f.write_str(&words.flatten().collect::<Vec<_>>().join(" "))?;
+        let terms: Vec<String> = self.terms.iter().map(Term::to_string).collect();
+        f.write_str(&terms.join(" or "))
+    }
+}
+
+impl fmt::Display for Term {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.protocol.map_or("", Protocol::name), self.port) {
+            ("", Some(port)) => write!(f, "port {port}"),
+            (protocol, Some(port)) => write!(f, "{protocol} port {port}"),
+            (protocol, None) => f.write_str(protocol),
         }
-        Ok(())
     }
 }
 
