@@ -24,6 +24,7 @@ mod time_shares;
 mod timeline;
 mod trial;
 mod units;
+mod wire;
 
 #[cfg(test)]
 mod fixture;
@@ -44,3 +45,4 @@ pub use statistics::{
 pub use stories::{Fate, ProbeStory, StoryRun};
 pub use time_shares::{TimeShares, time_shares};
 pub use timeline::{Answerer, Mark, ProbeTrack, Request, Span, Timeline, WireTick, timeline};
+pub use wire::MigrationOnWire;

@@ -6,8 +6,12 @@ mod fixture;
 
 fn main() {
     let run = fixture::run();
-    let report =
-        dunlin_report::Report { info: &run.info, outcomes: &run.outcomes, timelines: &run.timelines };
+    let report = dunlin_report::Report {
+        info: &run.info,
+        outcomes: &run.outcomes,
+        timelines: &run.timelines,
+        captures: &run.captures,
+    };
     let text = match std::env::args().nth(1).as_deref() {
         Some("html") => dunlin_report::html(&report),
         Some("json") => dunlin_report::json(&report),

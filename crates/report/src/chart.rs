@@ -1,5 +1,6 @@
 //! Charts as SVG. Widths are percentages and heights pixels, so that text keeps its size on any screen.
 
+mod area;
 mod axis;
 mod bars;
 mod groups;
@@ -7,6 +8,7 @@ mod histogram;
 mod lanes;
 mod scatter;
 
+pub(crate) use area::{Area, area};
 pub(crate) use bars::{BarRow, Unfinished, bars};
 pub(crate) use groups::{Group, GroupBar, groups};
 pub(crate) use histogram::{Distribution, histogram};

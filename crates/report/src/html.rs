@@ -8,6 +8,7 @@ mod stories;
 mod summary;
 mod sweeps;
 mod trials;
+mod wire;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -41,6 +42,7 @@ pub fn html(report: &Report) -> String {
                     (sweeps::sections(report, &rows))
                     (figures::figures(report, &rows))
                     (responses::responses(&rows))
+                    (wire::wire(report))
                     (sweeps::rates(&rows))
                     (summary::meanings(report))
                     (trials::trials(report, &rows))

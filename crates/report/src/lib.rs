@@ -14,7 +14,7 @@ mod words;
 mod workload;
 
 use dunlin_analysis::Timeline;
-use dunlin_record::{Outcome, RunInfo};
+use dunlin_record::{Outcome, RunInfo, TrialId, WireAccount};
 
 pub use csv::csv;
 pub use format::{number, utc};
@@ -31,4 +31,17 @@ pub struct Report<'a> {
     pub outcomes: &'a [Outcome],
     /// What can be drawn of it, matched to the outcomes by the trial's id. Only [`html`] reads them.
     pub timelines: &'a [Timeline],
+    /// What captures of the migration network held, in the order of the trials. Only [`html`] reads them.
+    pub captures: &'a [TrialCapture],
+}
+
+/// What a capture of a trial held.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrialCapture {
+    /// Of which trial.
+    pub trial: TrialId,
+    /// The file's name in the trial's folder of captures.
+    pub file: String,
+    /// What it held.
+    pub account: WireAccount,
 }

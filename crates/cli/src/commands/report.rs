@@ -3,13 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use dunlin_analysis::timeline;
-use dunlin_record::{Case, Outcome, RecordError, RunFolder, RunInfo, TrialId, TrialRecord};
-use dunlin_report::Report;
+use dunlin_record::{Case, EventKind, Outcome, RecordError, RunFolder, RunInfo, TrialId, TrialRecord};
+use dunlin_report::{Report, TrialCapture};
+use dunlin_wire::{AccountOptions, PacketReader, account};
 
 use super::record_failure;
 use crate::failure::{Exit, Failure, Result};
 use crate::terminal;
 use dunlin_record::in_one_line;
+
+/// The length of a tick of the page's graphs of captures.
+const CAPTURE_TICK_NS: i64 = 10_000_000;
 
 /// Show what a run measured, computed from its events and series.
 #[derive(clap::Args)]
@@ -118,17 +122,38 @@ impl Loaded {
         self.folder.read_trial(id).map_err(warned).ok()
     }
 
+    /// What the source's interface to the migration network carried, if that was captured.
+    fn read_capture(&self, record: &TrialRecord) -> Option<TrialCapture> {
+        let source = record.events.iter().find_map(|event| match &event.kind {
+            EventKind::TrialStarted { source, .. } => Some(source),
+            _ => None,
+        })?;
+        let file = format!("{source}-migration.pcapng");
+        let path = self.folder.captures_path(&record.id).join(&file);
+        if !path.exists() {
+            return None;
+        }
+        let warned = |error| warn(&format!("{} {}", path.display(), in_one_line(&error)));
+        let mut reader = PacketReader::open(&path).map_err(warned).ok()?;
+        let account = account(&mut reader, AccountOptions { tick_ns: CAPTURE_TICK_NS });
+        Some(TrialCapture { trial: record.id.clone(), file, account })
+    }
+
     fn report(&self) -> Report<'_> {
-        Report { info: &self.info, outcomes: &self.outcomes, timelines: &[] }
+        Report { info: &self.info, outcomes: &self.outcomes, timelines: &[], captures: &[] }
     }
 
     fn write_html(&self, file: &Path) -> Result {
         // VMs share their trial's record.
         let mut ids: Vec<&TrialId> = self.outcomes.iter().map(|outcome| &outcome.id).collect();
         ids.dedup();
-        let records = ids.into_iter().filter_map(|id| self.read_trial(id));
-        let timelines: Vec<_> = records.flat_map(|record| timeline(&record)).collect();
-        let page = dunlin_report::html(&Report { timelines: &timelines, ..self.report() });
+        let (mut timelines, mut captures) = (Vec::new(), Vec::new());
+        for record in ids.into_iter().filter_map(|id| self.read_trial(id)) {
+            timelines.extend(timeline(&record));
+            captures.extend(self.read_capture(&record));
+        }
+        let page =
+            dunlin_report::html(&Report { timelines: &timelines, captures: &captures, ..self.report() });
         std::fs::write(file, page)
             .map_err(|error| Failure::says(Exit::Failed, format!("cannot write {}: {error}", file.display())))
     }

@@ -9,6 +9,7 @@ use dunlin_record::{
     ResponsePhases, Responses, RunInfo, Status, SwitchBytes, TrialId, VmId, WireBytes, Workload,
     WorkloadOutcome,
 };
+use dunlin_report::TrialCapture;
 
 /// A text that breaks a page which does not escape it.
 pub(crate) const HOSTILE: &str = "</script><script>alert(\"1\")</script> & <b>'";
@@ -18,12 +19,13 @@ pub(crate) struct Run {
     pub(crate) info: RunInfo,
     pub(crate) outcomes: Vec<Outcome>,
     pub(crate) timelines: Vec<Timeline>,
+    pub(crate) captures: Vec<TrialCapture>,
 }
 
 /// The whole run. The same at each call.
 pub(crate) fn run() -> Run {
     let mut noise = Noise(1);
-    let mut run = Run { info: info(), outcomes: Vec::new(), timelines: Vec::new() };
+    let mut run = Run { info: info(), outcomes: Vec::new(), timelines: Vec::new(), captures: Vec::new() };
     for (index, case) in run.info.cases.clone().iter().enumerate() {
         for trial in 1..=3 {
             let plan = plan(index, trial, &mut noise);

@@ -2,6 +2,7 @@
 
 mod fixture;
 mod sweep;
+mod wire;
 
 use dunlin_record::{Outcome, Status};
 use dunlin_report::{Report, csv, html, json, table};
@@ -9,7 +10,7 @@ use dunlin_report::{Report, csv, html, json, table};
 use fixture::{HOSTILE, Run};
 
 fn report(run: &Run) -> Report<'_> {
-    Report { info: &run.info, outcomes: &run.outcomes, timelines: &run.timelines }
+    Report { info: &run.info, outcomes: &run.outcomes, timelines: &run.timelines, captures: &run.captures }
 }
 
 #[test]
