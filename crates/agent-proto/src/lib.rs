@@ -9,8 +9,8 @@ mod message;
 pub use error::{LinkError, Result};
 pub use link::{Link, VERSION};
 pub use message::{
-    Access, Achieved, Ask, Excursions, GuestCpu, GuestDisk, GuestMemory, MemoryWork, Neighbour, Network,
-    PageOrder, PageRate, Ready, Reply, Request, Response, Work, Workload,
+    Access, Achieved, Ask, DiskAccess, DiskWork, Excursions, GuestCpu, GuestDisk, GuestMemory, MemoryWork,
+    Neighbour, Network, PageOrder, PageRate, Ready, Reply, Request, Response, Work, Workload,
 };
 
 /// The name of the virtio-serial port the agent listens on.

@@ -129,6 +129,8 @@ pub struct Neighbour {
 pub enum Workload {
     /// Writes or reads the pages of its memory over and over.
     Memory(MemoryWork),
+    /// Writes or reads a file on its disk over and over.
+    Disk(DiskWork),
     /// Transforms a signal and back (FFT) over and over.
     Cpu {
         /// 1 (75 % of a vCPU) to 10 (all of it).
@@ -158,6 +160,28 @@ pub struct MemoryWork {
     pub access: Access,
     /// Share of the content that repeats itself, in percent, at most 100.
     pub compressibility_percent: u8,
+}
+
+/// Work on a file on the mounted disk, page by page in turn.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct DiskWork {
+    /// The file's size in MiB, at least 1.
+    pub file_mib: u32,
+    /// How fast.
+    pub rate: PageRate,
+    /// What is done to it.
+    pub access: DiskAccess,
+    /// Whether past the guest's cache.
+    pub direct: bool,
+}
+
+/// What is done to a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DiskAccess {
+    /// It is written once, before the work starts, and read.
+    Read,
+    /// It is written.
+    Write,
 }
 
 /// What is done to a page.
@@ -211,6 +235,15 @@ pub enum Work {
         /// Full passes over the working set, where pages come in turn.
         passes: Option<u64>,
         /// Pages that did not hold what had been written to them; 0 is the only good answer.
+        corrupt_pages: u64,
+    },
+    /// Of a disk.
+    Disk {
+        /// Pages written or read, a page as often as it came.
+        pages: u64,
+        /// Full passes over the file.
+        passes: u64,
+        /// Pages that did not hold, on the disk, what had been written to them; 0 is the only good answer.
         corrupt_pages: u64,
     },
     /// Of the CPU.

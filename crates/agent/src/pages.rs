@@ -56,6 +56,22 @@ impl Pages {
         unsafe { self.place(page, word).read_volatile() }
     }
 
+    /// The bytes of the first pages.
+    pub(crate) fn bytes(&self, pages: usize) -> &[u8] {
+        // SAFETY: as many bytes of the mapping as there are, plain numbers that nobody changes while `self` is borrowed.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr().cast(), self.bytes_of(pages)) }
+    }
+
+    /// The same, to be written.
+    pub(crate) fn bytes_mut(&mut self, pages: usize) -> &mut [u8] {
+        // SAFETY: as above, and this borrow is the only one.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr().cast(), self.bytes_of(pages)) }
+    }
+
+    fn bytes_of(&self, pages: usize) -> usize {
+        pages.min(self.count) * PAGE_BYTES
+    }
+
     fn place(&self, page: usize, word: usize) -> NonNull<u64> {
         assert!(page < self.count && word < PAGE_WORDS, "word {word} of page {page} lies outside");
         // SAFETY: checked above to lie inside the mapping.

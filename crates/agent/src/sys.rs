@@ -38,6 +38,15 @@ pub(crate) fn load_module(file: &File) -> io::Result<()> {
     }
 }
 
+/// Has the kernel forget what it has cached of a file and the disk has too.
+pub(crate) fn forget_cached_pages(file: &File) -> io::Result<()> {
+    // SAFETY: takes integers, no pointer; a length of 0 means up to the end.
+    match unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) } {
+        0 => Ok(()),
+        errno => Err(io::Error::from_raw_os_error(errno)),
+    }
+}
+
 /// Sets the wall clock.
 pub(crate) fn set_clock(epoch_ns: i64) -> io::Result<()> {
     let time =

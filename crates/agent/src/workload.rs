@@ -3,6 +3,7 @@
 mod clocks;
 mod content;
 mod cpu;
+mod disk;
 mod fft;
 mod http;
 mod memory;
@@ -45,7 +46,13 @@ fn work(asked: Workload, stop: &AtomicBool, report: &impl Fn(Report)) -> Result<
         Workload::Memory(asked) => {
             let set = memory::prepare(&asked, stop).map_err(said)?;
             let started_ns = start();
-            let done = memory::work(set, asked.rate, stop);
+            let done = memory::work(set, asked.rate, stop)?;
+            Ok(achieved(started_ns, done.ended_ns, done.work))
+        }
+        Workload::Disk(asked) => {
+            let file = disk::prepare(&asked, stop).map_err(said)?;
+            let started_ns = start();
+            let done = disk::work(file, asked.rate, stop)?;
             Ok(achieved(started_ns, done.ended_ns, done.work))
         }
         Workload::Cpu { priority } => {

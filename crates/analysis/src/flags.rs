@@ -22,7 +22,8 @@ pub(crate) fn flags(trial: &Trial, moments: Option<&Moments>) -> BTreeSet<Flag> 
         (Flag::PassagesLost, passages_lost(trial)),
         (Flag::CaptureIncomplete, capture_incomplete(trial)),
         (Flag::WorkloadBelowRate, workload_below_rate(trial)),
-        (Flag::CorruptMemory, corrupt_memory(trial)),
+        (Flag::CorruptMemory, found_damaged(trial, |done| [done.corrupt_pages, done.wrong_results])),
+        (Flag::CorruptDisk, found_damaged(trial, |done| [done.corrupt_disk_pages, None])),
         (Flag::RecordTruncated, trial.record.truncated || trial.ending().is_none()),
     ];
     raised.into_iter().filter(|(_, is_raised)| *is_raised).map(|(flag, _)| flag).collect()
@@ -93,14 +94,16 @@ fn workload_below_rate(trial: &Trial) -> bool {
     workload.with_achieved(reported.last()).any(below)
 }
 
-fn corrupt_memory(trial: &Trial) -> bool {
+/// Whether a workload counted any damage where `counts` looks.
+fn found_damaged(trial: &Trial, counts: impl Fn(&Achieved) -> [Option<u64>; 2]) -> bool {
     trial
         .pick(|kind| match kind {
-            EventKind::WorkloadReported { achieved } => achieved.damage(),
+            EventKind::WorkloadReported { achieved } => Some(achieved.parts()),
             _ => None,
         })
-        .next()
-        .is_some()
+        .flatten()
+        .flat_map(counts)
+        .any(|count| count.is_some_and(|count| count > 0))
 }
 
 #[cfg(test)]

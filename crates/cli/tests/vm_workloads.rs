@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use dunlin_record::{Event, EventKind, RunFolder, Series, TrialRecord};
-use harness::Run;
+use harness::{Run, SOUGHT};
 use serde_json::Value;
 
 fn number(outcome: &Value, pointer: &str) -> f64 {
@@ -223,7 +223,3 @@ fn mapping_of(line: &str, bytes: u64) -> Option<(u64, u64)> {
     let (start, end) = (u64::from_str_radix(start, 16).ok()?, u64::from_str_radix(end, 16).ok()?);
     (end - start == bytes).then_some((start, end))
 }
-
-/// The second word that the agent fills the working set's first page with (`content.rs` of the agent): splitmix64 of 0,
-/// and once more its constant. Nothing overwrites it.
-const SOUGHT: u64 = 0xe220_a839_7b1d_cdaf_u64.wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -2,7 +2,8 @@
 
 use dunlin_agent_proto as proto;
 use dunlin_record::{
-    Achieved, ClockSeen, Cpu, HttpServed, HttpServer, MemoryRead, MemoryWrite, Pattern, Rate, Workload,
+    Achieved, ClockSeen, Cpu, DiskFile, HttpServed, HttpServer, MemoryRead, MemoryWrite, Pattern, Rate,
+    Workload,
 };
 
 use crate::{GuestError, Result};
@@ -17,6 +18,8 @@ pub(crate) fn in_the_agents_words(workload: &Workload) -> Result<proto::Workload
     Ok(match workload {
         Workload::MemoryWrite(asked) => proto::Workload::Memory(writing(asked)?),
         Workload::MemoryRead(asked) => proto::Workload::Memory(reading(asked)?),
+        Workload::DiskWrite(asked) => proto::Workload::Disk(file(asked, proto::DiskAccess::Write)),
+        Workload::DiskRead(asked) => proto::Workload::Disk(file(asked, proto::DiskAccess::Read)),
         Workload::Cpu(Cpu { priority }) => proto::Workload::Cpu { priority: narrow("priority", *priority)? },
         Workload::Clock => proto::Workload::Clock,
         Workload::HttpServer(HttpServer { increase_calls }) => {
@@ -48,6 +51,11 @@ fn reading(asked: &MemoryRead) -> Result<proto::MemoryWork> {
         access: proto::Access::Read,
         compressibility_percent: narrow("compressibility_percent", asked.compressibility_percent)?,
     })
+}
+
+fn file(asked: &DiskFile, access: proto::DiskAccess) -> proto::DiskWork {
+    let DiskFile { file_mib, rate_mib_s, direct } = *asked;
+    proto::DiskWork { file_mib, rate: rate(rate_mib_s), access, direct }
 }
 
 fn rate(rate: Rate) -> proto::PageRate {
@@ -83,6 +91,12 @@ pub(crate) fn in_the_records_words(achieved: &proto::Achieved) -> Achieved {
             rate_mib_s: Some(per_second(pages as f64 * PAGE_MIB)),
             passes,
             corrupt_pages: Some(corrupt_pages),
+            ..base
+        },
+        proto::Work::Disk { pages, passes, corrupt_pages } => Achieved {
+            rate_mib_s: Some(per_second(pages as f64 * PAGE_MIB)),
+            passes: Some(passes),
+            corrupt_disk_pages: Some(corrupt_pages),
             ..base
         },
         proto::Work::Cpu { operations, wrong_results, user_ns, system_ns } => Achieved {
@@ -140,6 +154,17 @@ mod tests {
         let memory = said(proto::Work::Memory { pages: 10_240, passes: Some(2), corrupt_pages: 0 });
         assert!(about(memory.rate_mib_s, 20.0) && about(memory.elapsed_s, 2.0), "{memory:?}");
         assert_eq!((memory.passes, memory.corrupt_pages, memory.clock), (Some(2), Some(0), None));
+    }
+
+    #[test]
+    fn a_file_is_told_apart_from_memory() {
+        let disk = said(proto::Work::Disk { pages: 10_240, passes: 2, corrupt_pages: 1 });
+        assert!(about(disk.rate_mib_s, 20.0), "{disk:?}");
+        assert_eq!((disk.passes, disk.corrupt_disk_pages, disk.corrupt_pages), (Some(2), Some(1), None));
+        let asked = DiskFile { file_mib: 7, rate_mib_s: Rate::Full, direct: true };
+        let words = in_the_agents_words(&Workload::DiskRead(asked)).unwrap();
+        let (rate, access) = (proto::PageRate::Full, proto::DiskAccess::Read);
+        assert_eq!(words, proto::Workload::Disk(proto::DiskWork { file_mib: 7, rate, access, direct: true }));
     }
 
     #[test]

@@ -45,7 +45,8 @@ pub use wire::{
     Retransmissions, RttMs, WireAccount, WireGraph, WireInterface, WireMark,
 };
 pub use workload::{
-    Achieved, ClockSeen, Cpu, HttpServed, HttpServer, MemoryRead, MemoryWrite, Pattern, Rate, Workload,
+    Achieved, ClockSeen, Cpu, DiskFile, HttpServed, HttpServer, MemoryRead, MemoryWrite, Pattern, Rate,
+    Workload,
 };
 
 /// The version of the run folder's format. Raised when a reader of the old one would misread the new one.

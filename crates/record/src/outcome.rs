@@ -136,6 +136,8 @@ pub enum Flag {
     WorkloadBelowRate,
     /// The workload found pages with a content it had not written. The gravest of all.
     CorruptMemory,
+    /// The workload found its file on the disk with a content it had not written. As grave.
+    CorruptDisk,
     /// The switch did not answer when it mattered: its counters are not known.
     SwitchSilent,
     /// The switch's counters were reset, or may have wrapped unseen, during the migration: they are not used.

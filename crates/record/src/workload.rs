@@ -11,6 +11,10 @@ pub enum Workload {
     MemoryWrite(MemoryWrite),
     /// Fills memory once, then reads its pages over and over.
     MemoryRead(MemoryRead),
+    /// Writes a file on its disk page by page, over and over.
+    DiskWrite(DiskFile),
+    /// Creates a file on its disk, then reads it page by page, over and over.
+    DiskRead(DiskFile),
     /// Computes FFTs in hardly any memory.
     Cpu(Cpu),
     /// Watches the guest's clocks for jumps and for gaps in its own running.
@@ -51,7 +55,7 @@ impl Workload {
             Self::MemoryWrite(asked) => Some(asked.allocated_mib.unwrap_or(asked.working_set_mib)),
             Self::MemoryRead(asked) => Some(asked.allocated_mib.unwrap_or(asked.working_set_mib)),
             Self::HttpServer(asked) => Some(asked.increase_calls.saturating_mul(10)).filter(|mib| *mib > 0),
-            Self::Cpu(_) | Self::Clock => None,
+            _ => None,
         }
     }
 
@@ -62,7 +66,7 @@ impl Workload {
             Self::Several { each } => sum(each, Self::working_set_mib),
             Self::MemoryWrite(asked) => Some(asked.working_set_mib),
             Self::MemoryRead(asked) => Some(asked.working_set_mib),
-            Self::HttpServer(_) | Self::Cpu(_) | Self::Clock => None,
+            _ => None,
         }
     }
 
@@ -72,7 +76,17 @@ impl Workload {
         match self {
             Self::Several { each } => sum(each, Self::dirtied_mib),
             Self::MemoryWrite(asked) => Some(asked.working_set_mib),
-            Self::MemoryRead(_) | Self::HttpServer(_) | Self::Cpu(_) | Self::Clock => None,
+            _ => None,
+        }
+    }
+
+    /// The size of its file on the disk, in MiB, where it has one.
+    #[must_use]
+    pub fn file_mib(&self) -> Option<u32> {
+        match self {
+            Self::Several { each } => sum(each, Self::file_mib),
+            Self::DiskWrite(asked) | Self::DiskRead(asked) => Some(asked.file_mib),
+            _ => None,
         }
     }
 
@@ -82,6 +96,7 @@ impl Workload {
         match self {
             Self::MemoryWrite(asked) => Some(asked.rate_mib_s),
             Self::MemoryRead(asked) => Some(asked.rate_mib_s),
+            Self::DiskWrite(asked) | Self::DiskRead(asked) => Some(asked.rate_mib_s),
             Self::HttpServer(_) | Self::Cpu(_) | Self::Clock | Self::Several { .. } => None,
         }
     }
@@ -148,6 +163,20 @@ pub struct MemoryRead {
     /// Share of what it is filled with that a compressor can do away with, in percent.
     #[serde(default, skip_serializing_if = "is_default")]
     pub compressibility_percent: u32,
+}
+
+/// How a file is written or read (Hu et al., section 3.2, with the dials they did not have).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DiskFile {
+    /// The file's size in MiB.
+    pub file_mib: u32,
+    /// Pages written or read a second, times 4 KiB.
+    #[serde(default)]
+    pub rate_mib_s: Rate,
+    /// Whether past the guest's cache (`O_DIRECT`).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub direct: bool,
 }
 
 /// How much is computed.
@@ -252,6 +281,9 @@ pub struct Achieved {
     /// Pages whose content was not what had been written; 0 is the only good answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub corrupt_pages: Option<u64>,
+    /// Pages of its file that did not hold, on the disk, what had been written to them; 0 is the only good answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corrupt_disk_pages: Option<u64>,
     /// FFTs there and back a second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operations_per_s: Option<f64>,
@@ -307,9 +339,13 @@ impl Achieved {
         let count = |count: Option<u64>, what: &str| {
             count.filter(|count| *count > 0).map(|count| format!("{count} {what}"))
         };
-        let pages = count(self.corrupt_pages, "pages did not hold what had been written to them");
-        let results = count(self.wrong_results, "computations gave a wrong result");
-        pages.or(results)
+        let written = "pages did not hold what had been written to them";
+        let memory = [count(self.corrupt_pages, written), count(self.wrong_results, "results were wrong")];
+        let memory = memory.into_iter().flatten().map(|what| format!("memory was corrupted: {what}"));
+        let disk = count(self.corrupt_disk_pages, written);
+        let disk = disk.map(|what| format!("the disk was corrupted: {what}"));
+        let damage: Vec<String> = memory.chain(disk).collect();
+        (!damage.is_empty()).then(|| damage.join("; "))
     }
 }
 
@@ -377,9 +413,11 @@ mod tests {
         let wrong = r#"{"kind":"cpu","priority":3,"working_set_mib":16}"#;
         assert!(serde_json::from_str::<Workload>(wrong).is_err());
         let damaged = Achieved { corrupt_pages: Some(2), ..Achieved::default() };
-        assert!(damaged.damage().unwrap().starts_with("2 pages"));
+        assert!(damaged.damage().unwrap().starts_with("memory was corrupted: 2 pages"));
+        let damaged = Achieved { corrupt_pages: Some(0), corrupt_disk_pages: Some(3), ..Achieved::default() };
+        assert!(damaged.damage().unwrap().starts_with("the disk was corrupted: 3 pages"));
         let wrong = Achieved { wrong_results: Some(1), ..Achieved::default() };
-        assert!(wrong.damage().unwrap().contains("wrong result"));
+        assert!(wrong.damage().unwrap().contains("results were wrong"));
     }
 
     #[test]

@@ -220,6 +220,7 @@ fn workload<'a>(index: usize) -> Vec<Column<'a>> {
     vec![
         achieved(index, "rate_mib_s", |done| done.rate_mib_s),
         achieved(index, "corrupt_pages", |done| done.corrupt_pages),
+        achieved(index, "corrupt_disk_pages", |done| done.corrupt_disk_pages),
         achieved(index, "operations_per_s", |done| done.operations_per_s),
         achieved(index, "user_percent", |done| done.user_percent),
         achieved(index, "system_percent", |done| done.system_percent),

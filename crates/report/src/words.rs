@@ -171,6 +171,11 @@ pub(crate) fn flag_words(flag: Flag) -> FlagWords {
             "the switch's counters and the host's interface differ by more than 1 % and what frames explain: other traffic, \
              or a switch that refreshes its counters more rarely than the settle time is long",
         ),
+        Flag::CorruptDisk => (
+            'X',
+            "corrupt-disk",
+            "the workload found its file on the disk with a content it had not written: the guest's disk was damaged",
+        ),
         Flag::RecordTruncated => {
             ('R', "record-truncated", "the record breaks off, so figures may be missing")
         }
@@ -244,6 +249,7 @@ mod tests {
             Flag::CaptureIncomplete,
             Flag::WorkloadBelowRate,
             Flag::CorruptMemory,
+            Flag::CorruptDisk,
             Flag::SwitchSilent,
             Flag::SwitchCountersReset,
             Flag::SwitchDisagrees,

@@ -1,7 +1,7 @@
 //! The words for what a guest was asked to do, and for what it did.
 
 use dunlin_record::{
-    Achieved, Cpu, Flag, HttpServer, MemoryRead, MemoryWrite, Outcome, Pattern, Rate, Workload,
+    Achieved, Cpu, DiskFile, Flag, HttpServer, MemoryRead, MemoryWrite, Outcome, Pattern, Rate, Workload,
 };
 
 use crate::format::number;
@@ -11,6 +11,8 @@ pub(crate) fn asked(workload: &Workload) -> String {
     match workload {
         Workload::MemoryWrite(asked) => memory_write(asked),
         Workload::MemoryRead(asked) => memory_read(asked),
+        Workload::DiskWrite(asked) => disk_file("disk-write", asked),
+        Workload::DiskRead(asked) => disk_file("disk-read", asked),
         Workload::Cpu(Cpu { priority }) => format!("cpu, priority {priority}"),
         Workload::Clock => "clock".into(),
         Workload::Several { each } => each.iter().map(asked).collect::<Vec<_>>().join(" + "),
@@ -42,6 +44,12 @@ fn memory_read(asked: &MemoryRead) -> String {
     let MemoryRead { working_set_mib, allocated_mib, rate_mib_s, pattern, compressibility_percent } = asked;
     let dials = memory_dials(*allocated_mib, *pattern, *compressibility_percent);
     format!("memory-read, {working_set_mib} MiB {}{dials}", speed(*rate_mib_s))
+}
+
+fn disk_file(kind: &str, asked: &DiskFile) -> String {
+    let DiskFile { file_mib, rate_mib_s, direct } = asked;
+    let direct = if *direct { ", past the guest's cache" } else { "" };
+    format!("{kind}, {file_mib} MiB {}{direct}", speed(*rate_mib_s))
 }
 
 fn memory_dials(allocated_mib: Option<u32>, pattern: Pattern, compressibility_percent: u32) -> String {
@@ -107,7 +115,9 @@ fn achieved_of_one(done: &Achieved) -> String {
 
 /// The gravest outcome there is, in a sentence that stands above all figures; nothing if no guest was damaged.
 pub(crate) fn corruption(outcomes: &[Outcome]) -> Option<String> {
-    let damaged = outcomes.iter().filter(|outcome| outcome.flags.contains(&Flag::CorruptMemory));
+    let has = |flag: Flag| move |outcome: &&Outcome| outcome.flags.contains(&flag);
+    let (memory, disk) = (has(Flag::CorruptMemory), has(Flag::CorruptDisk));
+    let damaged = outcomes.iter().filter(|outcome| memory(outcome) || disk(outcome));
     let trials: Vec<String> = damaged
         .map(|outcome| {
             let done = outcome.workload.as_ref().and_then(|workload| workload.achieved.as_ref());
@@ -115,8 +125,9 @@ pub(crate) fn corruption(outcomes: &[Outcome]) -> Option<String> {
             format!("{} ({}): {damage}", outcome.id, outcome.vm)
         })
         .collect();
+    let what = if outcomes.iter().any(|outcome| memory(&outcome)) { "MEMORY" } else { "A DISK" };
     (!trials.is_empty())
-        .then(|| format!("MEMORY WAS CORRUPTED, the gravest outcome of a migration. {}.", trials.join("; ")))
+        .then(|| format!("{what} WAS CORRUPTED, the gravest outcome of a migration. {}.", trials.join("; ")))
 }
 
 #[cfg(test)]
@@ -138,6 +149,9 @@ mod tests {
             "memory-write, 16 MiB at 20 MiB/s, of 64 MiB allocated, pages by Zipf's law, 50 % compressible, 4096 \
              bytes a page"
         );
+        let file = DiskFile { file_mib: 64, rate_mib_s: Rate::Full, direct: true };
+        let said = asked(&Workload::DiskRead(file));
+        assert_eq!(said, "disk-read, 64 MiB at full speed, past the guest's cache");
         assert_eq!(asked(&Workload::Cpu(Cpu { priority: 3 })), "cpu, priority 3");
     }
 

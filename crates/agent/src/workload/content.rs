@@ -40,16 +40,26 @@ impl Content {
 
     /// Writes to a page for the n-th time since it was filled.
     pub(super) fn change(&self, pages: &mut Pages, page: usize, write: u32) {
+        self.change_as(pages, page, page, write);
+    }
+
+    /// The same to a page of this number that for the moment lies in another place.
+    pub(super) fn change_as(&self, pages: &mut Pages, place: usize, page: usize, write: u32) {
         let stamp = stamp(page, write);
-        (0..self.changed).for_each(|word| pages.write(page, word, self.value(stamp, word)));
+        (0..self.changed).for_each(|word| pages.write(place, word, self.value(stamp, word)));
     }
 
     /// Whether a page holds exactly what it must after so many writes.
     pub(super) fn is_whole(&self, pages: &Pages, page: usize, writes: u32) -> bool {
+        self.is_whole_as(pages, page, page, writes)
+    }
+
+    /// The same of a page of this number that for the moment lies in another place.
+    pub(super) fn is_whole_as(&self, pages: &Pages, place: usize, page: usize, writes: u32) -> bool {
         let (changed, filled) = (stamp(page, writes), stamp(page, 0));
         (0..PAGE_WORDS).all(|word| {
             let stamp = if word < self.changed { changed } else { filled };
-            pages.read(page, word) == self.value(stamp, word)
+            pages.read(place, word) == self.value(stamp, word)
         })
     }
 

@@ -39,11 +39,7 @@ pub(super) fn prepare(asked: &MemoryWork, stop: &AtomicBool) -> Result<WorkingSe
     if working_set_mib == 0 || working_set_mib > allocated_mib {
         return Err(format!("a working set of {working_set_mib} MiB of {allocated_mib} MiB allocated"));
     }
-    if let PageRate::MibPerSecond(rate) = rate
-        && !(rate.is_finite() && rate > 0.0)
-    {
-        return Err(format!("a rate of {rate} MiB/s"));
-    }
+    pace::check(rate)?;
     let bytes_per_page = match access {
         Access::Read => size_of::<u64>(),
         Access::Write { bytes_per_page } => usize::from(bytes_per_page),
@@ -71,16 +67,17 @@ pub(super) fn prepare(asked: &MemoryWork, stop: &AtomicBool) -> Result<WorkingSe
 }
 
 /// Works until it is stopped.
-pub(super) fn work(mut set: WorkingSet, rate: PageRate, stop: &AtomicBool) -> Done {
-    let ended_ns = match set.access {
-        Access::Read => pace::keep(rate, stop, |count| set.read_pages(count)),
-        Access::Write { .. } => pace::keep(rate, stop, |count| set.write_pages(count)),
-    };
+pub(super) fn work(mut set: WorkingSet, rate: PageRate, stop: &AtomicBool) -> Result<Done, String> {
+    let ended_ns = pace::keep(rate, stop, |count| {
+        match set.access {
+            Access::Read => set.read_pages(count),
+            Access::Write { .. } => set.write_pages(count),
+        }
+        Ok(())
+    })?;
     let corrupt_pages = set.count_corrupt();
-    Done {
-        work: Work::Memory { pages: set.order.count(), passes: set.order.passes(), corrupt_pages },
-        ended_ns,
-    }
+    let work = Work::Memory { pages: set.order.count(), passes: set.order.passes(), corrupt_pages };
+    Ok(Done { work, ended_ns })
 }
 
 impl WorkingSet {

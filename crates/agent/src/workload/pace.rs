@@ -16,33 +16,52 @@ const TICK_NS: i64 = MILLISECOND_NS;
 /// Work that is later than this is not caught up with, or a stall would be followed by a burst at full speed.
 const CATCH_UP_NS: i64 = 100 * MILLISECOND_NS;
 
-/// Has `work` done on pages, so many at a time, at this rate until it is stopped; says when that was.
-pub(super) fn keep(rate: PageRate, stop: &AtomicBool, mut work: impl FnMut(u64)) -> i64 {
+/// Refuses a rate that cannot be kept at all.
+pub(super) fn check(rate: PageRate) -> Result<(), String> {
+    match rate {
+        PageRate::MibPerSecond(rate) if !(rate.is_finite() && rate > 0.0) => {
+            Err(format!("a rate of {rate} MiB/s"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Has `work` done on pages, so many at a time, at this rate until it is stopped or fails; says when that was.
+pub(super) fn keep(
+    rate: PageRate,
+    stop: &AtomicBool,
+    mut work: impl FnMut(u64) -> Result<(), String>,
+) -> Result<i64, String> {
     match rate {
         PageRate::Full => {
             while !is_stopped(stop) {
-                work(BATCH_PAGES);
+                work(BATCH_PAGES)?;
             }
         }
-        PageRate::MibPerSecond(rate) => keep_paced(rate, stop, work),
+        PageRate::MibPerSecond(rate) => keep_paced(rate, stop, work)?,
     }
-    now_ns()
+    Ok(now_ns())
 }
 
-fn keep_paced(rate_mib_s: f64, stop: &AtomicBool, mut work: impl FnMut(u64)) {
+fn keep_paced(
+    rate_mib_s: f64,
+    stop: &AtomicBool,
+    mut work: impl FnMut(u64) -> Result<(), String>,
+) -> Result<(), String> {
     let mut tick_ns = now_ns();
     let mut pace = Pace::new(rate_mib_s, tick_ns);
     while !is_stopped(stop) {
         let mut due_pages = pace.due_pages(now_ns());
         while due_pages > 0 && !is_stopped(stop) {
             let batch = due_pages.min(BATCH_PAGES);
-            work(batch);
+            work(batch)?;
             due_pages -= batch;
         }
         // Ticks lie on a grid, so that lateness does not add up.
         tick_ns = (tick_ns + TICK_NS).max(now_ns());
         sleep_until(tick_ns);
     }
+    Ok(())
 }
 
 #[derive(Debug)]

@@ -70,7 +70,8 @@ impl Figure {
     /// Its value in an outcome; of [`Self::Completed`] 1 or 0. A migration that did not complete has no other: how long
     /// it took or what it sent until it was given up is no figure of a migration.
     pub(super) fn of(self, outcome: &Outcome) -> Option<f64> {
-        let completed = outcome.status == Status::Completed && !outcome.flags.contains(&Flag::CorruptMemory);
+        let is_damage = |flag: &Flag| matches!(flag, Flag::CorruptMemory | Flag::CorruptDisk);
+        let completed = outcome.status == Status::Completed && !outcome.flags.iter().any(is_damage);
         if self == Self::Completed {
             return Some(f64::from(u8::from(completed)));
         }

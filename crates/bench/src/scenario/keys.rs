@@ -213,6 +213,8 @@ const WORK: &[Variant] = &[
         keys: &[WORKING_SET, ALLOCATED, RATE, PATTERN, COMPRESSIBILITY],
         required: &["working_set_mib"],
     },
+    Variant { kind: "disk-write", keys: FILE, required: &["file_mib"] },
+    Variant { kind: "disk-read", keys: FILE, required: &["file_mib"] },
     Variant { kind: "cpu", keys: &[key("priority", whole("priority", 1, 10))], required: &["priority"] },
     Variant { kind: "clock", keys: &[], required: &[] },
     Variant {
@@ -222,6 +224,7 @@ const WORK: &[Variant] = &[
     },
 ];
 
+const FILE: &[Key] = &[key("file_mib", whole("MiB", 1, DISK_MAX_MIB)), RATE, key("direct", Takes::Flag)];
 const WORKING_SET: Key = key("working_set_mib", whole("MiB", 1, MEMORY_MAX_MIB));
 const ALLOCATED: Key = key("allocated_mib", whole("MiB", 1, MEMORY_MAX_MIB));
 const RATE: Key = key("rate_mib_s", Takes::NumberOr { word: "full", of: "MiB/s", max: 1e6 });

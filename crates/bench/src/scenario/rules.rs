@@ -1,6 +1,7 @@
 //! What a resolved case must obey as a whole: settings that only together are right or wrong.
 
-use dunlin_record::{Case, HttpServer, Probes, Snmp, Strategy, VmSettings, Workload};
+use dunlin_guest::disk_room_mib;
+use dunlin_record::{Case, Disk, HttpServer, Probes, Snmp, Strategy, VmSettings, Workload};
 use serde_json::{Value as Json, json};
 
 use super::error::{Findings, ProblemKind};
@@ -106,7 +107,8 @@ fn broken_by_workload(workload: &Workload, vm: &VmSettings) -> Vec<(String, Prob
             Workload::Several { .. } => format!("workload.each.{index}"),
             _ => "workload".into(),
         };
-        let of_part = broken_by_part(part, room_mib, &room);
+        let mut of_part = broken_by_part(part, room_mib, &room);
+        of_part.extend(broken_by_file(part, vm.disk.as_ref()));
         of_part.into_iter().map(move |(key, kind)| (format!("{table}.{key}"), kind))
     });
     let mut broken: Vec<_> = parts.collect();
@@ -116,7 +118,23 @@ fn broken_by_workload(workload: &Workload, vm: &VmSettings) -> Vec<(String, Prob
         let found = format!("{all_mib} MiB in all");
         broken.push(("workload.each".into(), ProblemKind::Impossible { expected, found }));
     }
+    if broken.is_empty() {
+        let of_all = broken_by_file(workload, vm.disk.as_ref());
+        broken.extend(of_all.map(|(_, kind)| ("workload.each".into(), kind)));
+    }
     broken
+}
+
+/// The rule that a workload's file breaks, or the files of several together: the disk must hold them.
+fn broken_by_file(workload: &Workload, disk: Option<&Disk>) -> Option<(&'static str, ProblemKind)> {
+    let file_mib = workload.file_mib()?;
+    let Some(Disk { size_mib }) = disk else {
+        return Some(("file_mib", missing("vm.disk = { size_mib = … } beside it: what the file is on")));
+    };
+    let room_mib = disk_room_mib(*size_mib);
+    let expected = format!("at most {room_mib} MiB (vm.disk.size_mib = {size_mib}, less its file system)");
+    (file_mib > room_mib)
+        .then(|| ("file_mib", ProblemKind::Impossible { expected, found: file_mib.to_string() }))
 }
 
 /// The rules that one workload breaks, each with the key to blame.

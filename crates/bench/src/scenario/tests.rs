@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use dunlin_record::{
-    ChannelCompression, Cpu, HttpProbe, HttpServer, MemoryRead, MemoryWrite, Pattern, Probe, Probes, Rate,
-    Snmp, Strategy, Switch, Transport, TransportKind, Workload,
+    ChannelCompression, Cpu, DiskFile, HttpProbe, HttpServer, MemoryRead, MemoryWrite, Pattern, Probe,
+    Probes, Rate, Snmp, Strategy, Switch, Transport, TransportKind, Workload,
 };
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
@@ -288,9 +288,12 @@ fn the_keys_are_those_of_the_records_types() {
         pattern: Pattern::Zipf,
         compressibility_percent: 1,
     };
+    let file = DiskFile { file_mib: 1, rate_mib_s: Rate::Full, direct: true };
     let workloads = [
         Workload::MemoryWrite(write),
         Workload::MemoryRead(read),
+        Workload::DiskWrite(file.clone()),
+        Workload::DiskRead(file),
         Workload::Cpu(Cpu { priority: 1 }),
         Workload::Clock,
         Workload::HttpServer(HttpServer { increase_calls: 1 }),
@@ -334,10 +337,10 @@ fn several_workloads_are_a_list_that_does_not_multiply_but_lists_in_its_tables_d
     s.toml:5: workload.each.1.working_set_mib: expected at most 400 MiB (vm.memory_mib = 512, less 112 for the guest itself), found 401
     s.toml:5: workload.each.1.priority: unknown key for kind "memory-write", expected one of: working_set_mib, allocated_mib, rate_mib_s, bytes_per_page, pattern, compressibility_percent
     s.toml:5: workload.each.1: missing, expected working_set_mib, which kind "memory-write" needs
-    s.toml:5: workload.each.1.rate: unknown key, expected one of: kind, working_set_mib, allocated_mib, rate_mib_s, bytes_per_page, pattern, compressibility_percent, priority, increase_calls
+    s.toml:5: workload.each.1.rate: unknown key, expected one of: kind, working_set_mib, allocated_mib, rate_mib_s, bytes_per_page, pattern, compressibility_percent, file_mib, direct, priority, increase_calls
     s.toml:5: workload.each: expected allocations of at most 400 MiB (vm.memory_mib = 512, less 112 for the guest itself), found 500 MiB in all
-    s.toml:5: workload.each.2.kind: expected one of "memory-write", "memory-read", "cpu", "clock", "http-server", found "several"
-    s.toml:5: workload.each.2.each: unknown key, expected one of: kind, working_set_mib, allocated_mib, rate_mib_s, bytes_per_page, pattern, compressibility_percent, priority, increase_calls
+    s.toml:5: workload.each.2.kind: expected one of "memory-write", "memory-read", "disk-write", "disk-read", "cpu", "clock", "http-server", found "several"
+    s.toml:5: workload.each.2.each: unknown key, expected one of: kind, working_set_mib, allocated_mib, rate_mib_s, bytes_per_page, pattern, compressibility_percent, file_mib, direct, priority, increase_calls
     s.toml:5: workload.each.2: expected a table as in { kind = "memory-write" }, found false
     s.toml:5: workload.each.3: expected a table as in { kind = "memory-write" }, found a list
     s.toml:5: workload: missing, expected each, which kind "several" needs
@@ -615,6 +618,8 @@ fn settings_that_contradict_each_other_are_told_where_they_stand() {
         "workload = { kind = \"memory-write\", working_set_mib = 401 }",
         "vm.memory_mib = [256, 1024]\nworkload = { kind = \"memory-write\", working_set_mib = 512 }",
         "vm.swap_mib = 100\nworkload = { kind = \"memory-write\", working_set_mib = [450, 451] }",
+        "workload = { kind = \"disk-write\", file_mib = 16 }",
+        "vm.disk.size_mib = 64\nworkload = { kind = \"disk-read\", file_mib = [48, 49] }",
         "workload = { working_set_mib = 16 }",
         "workload = { kind = \"memory-write\" }",
         "strategy.kind = \"hybrid\"",
@@ -625,6 +630,8 @@ fn settings_that_contradict_each_other_are_told_where_they_stand() {
     s.toml:5: workload.working_set_mib: expected at most 400 MiB (vm.memory_mib = 512, less 112 for the guest itself), found 401
     s.toml:6: workload.working_set_mib: expected at most 160 MiB (vm.memory_mib = 256, less 96 for the guest itself), found 512
     s.toml:6: workload.working_set_mib: expected at most 450 MiB (vm.memory_mib = 512, less 112 for the guest itself, and half of vm.swap_mib = 100), found 451
+    s.toml:5: workload.file_mib: missing, expected vm.disk = { size_mib = … } beside it: what the file is on
+    s.toml:6: workload.file_mib: expected at most 48 MiB (vm.disk.size_mib = 64, less its file system), found 49
     s.toml:5: workload: missing, expected a kind
     s.toml:5: workload: missing, expected working_set_mib, which kind "memory-write" needs
     s.toml:5: strategy: missing, expected after_passes or after_s: when to switch to post-copy

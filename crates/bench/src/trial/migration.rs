@@ -35,7 +35,8 @@ impl Run<'_> {
         let case = self.trial.case;
         if let Some(workload) = &case.workload {
             self.observer.stage("starting the workload");
-            guest.start_workload(workload)?;
+            let started = guest.start_workload(workload);
+            guest.source.check_disks().map_err(BenchError::from).and(started)?;
             let started = EventKind::WorkloadStarted { workload: workload.clone() };
             journal.keep(&event(Some(guest.source.host()), Some(&guest.id), started))?;
         }
@@ -75,8 +76,7 @@ impl Run<'_> {
             Err(error) => return Err(error),
             // Nothing that came of the migration is graver.
             Ok(Some(damage)) => {
-                let error = Some(format!("memory was corrupted: {damage}"));
-                return Ok(Ended { status: Status::Failed, error });
+                return Ok(Ended { status: Status::Failed, error: Some(damage) });
             }
             Ok(None) => {}
         }
@@ -173,7 +173,11 @@ impl Run<'_> {
         guest.tell_held(at, Moment::After, self.trial.case, journal)?;
         let (mut damage, mut death) = (None, None);
         if let Some(workload) = &self.trial.case.workload {
-            let achieved = guest.stop_workload(workload)?;
+            let achieved = guest.stop_workload(workload);
+            // What a host could not do for a disk says more than what the guest made of it.
+            guest.source.check_disks()?;
+            destination.check_disks()?;
+            let achieved = achieved?;
             damage = achieved.damage();
             death = achieved.death().map(str::to_owned);
             let reported = EventKind::WorkloadReported { achieved };

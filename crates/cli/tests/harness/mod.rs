@@ -16,6 +16,10 @@ use serde_json::Value;
 /// Far above what anything here takes; a test that waits longer has found a hang.
 pub(crate) const LIMIT: Duration = Duration::from_secs(150);
 
+/// The second word that the agent fills the first page of memory or of a file with (`content.rs` of the agent):
+/// splitmix64 of 0, and once more its constant. Small writes leave it as it is.
+pub(crate) const SOUGHT: u64 = 0xe220_a839_7b1d_cdaf_u64.wrapping_add(0x9e37_79b9_7f4a_7c15);
+
 /// The program under test.
 pub(crate) fn dunlin() -> Command {
     Command::new(env!("CARGO_BIN_EXE_dunlin"))
