@@ -67,6 +67,30 @@ fn vm_captures_hold_all_that_passed_with_the_phases_as_comments() {
     for phase in ["migrate command", "pass 1 begins", "stop-and-copy begins", "activate begins"] {
         assert!(comments.contains(&format!("vm0: {phase}")), "{phase}: {comments}");
     }
+
+    let [_, _, written, bytes] = captures["host-a-migration.pcapng"];
+    let account = wire(&run.captures_path(&trial).join("host-a-migration.pcapng"));
+    assert_eq!(account["total"], serde_json::json!({ "packets": written, "wire_bytes": bytes }));
+    assert_eq!(account["dropped"], 0);
+    let marks: Vec<&str> =
+        account["marks"].as_array().unwrap().iter().map(|mark| mark["text"].as_str().unwrap()).collect();
+    assert!(marks.contains(&"vm0: stop-and-copy begins"), "{marks:?}");
+    let migration = &account["conversations"][0];
+    let [total_ms, start_ms, end_ms] =
+        [&finished.outcomes()[0]["total_time_ms"], &migration["start_ms"], &migration["end_ms"]]
+            .map(|ms| ms.as_f64().unwrap());
+    // It is opened before the migrate command is answered and closed before the end is noticed, or soon after.
+    assert!((0.5..1.5).contains(&((end_ms - start_ms) / total_ms)), "{start_ms} to {end_ms} of {total_ms}");
+    let page = std::fs::read_to_string(finished.folder.join("report.html")).unwrap();
+    assert!(page.contains("<h2>On the wire</h2>"));
+}
+
+/// What `dunlin wire` says of a file.
+fn wire(file: &Path) -> serde_json::Value {
+    let output = harness::dunlin().args(["wire", "--json"]).arg(file).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let mut files: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+    files.remove(0)
 }
 
 /// By how much the bytes of an interface grew, both ways together.
