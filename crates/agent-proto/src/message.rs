@@ -1,6 +1,6 @@
 //! The messages: requests of the client, each answered by one reply of the agent.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use serde::{Deserialize, Serialize};
 
@@ -143,6 +143,19 @@ pub enum Workload {
         /// So many times 10 MiB are allocated and written before.
         increase_calls: u32,
     },
+    /// Is one end of a stream of numbered blocks.
+    Stream(StreamWork),
+}
+
+/// The guest's end of a stream; the other end listens.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct StreamWork {
+    /// Where the other end listens.
+    pub peer: SocketAddrV4,
+    /// Payload of each datagram where it goes over UDP; over TCP if absent.
+    pub datagram_bytes: Option<u16>,
+    /// How fast the guest sends; it receives if absent.
+    pub sends: Option<PageRate>,
 }
 
 /// Work on memory, which is filled once before.
@@ -217,7 +230,7 @@ pub enum PageRate {
 }
 
 /// What a workload did.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Achieved {
     /// From the report of its start to its end, by the guest's monotonic clock, in nanoseconds.
     pub elapsed_ns: u64,
@@ -226,7 +239,7 @@ pub struct Achieved {
 }
 
 /// What was done, by kind of workload.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Work {
     /// Of memory.
     Memory {
@@ -283,6 +296,32 @@ pub enum Work {
         /// Products that were not what they must be; 0 is the only good answer.
         wrong_results: u64,
     },
+    /// Of a stream.
+    Stream {
+        /// Payload handed to the kernel, or come.
+        bytes: u64,
+        /// Connections made; none over UDP.
+        connections: u64,
+        /// Of a receiver: what came.
+        received: Option<Received>,
+    },
+}
+
+/// What a stream's receiver found of the order and the content of its blocks.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Received {
+    /// Blocks that never came.
+    pub missing: u64,
+    /// Blocks that came after later ones.
+    pub late: u64,
+    /// Blocks that came again.
+    pub repeated: u64,
+    /// Blocks whose content is not that of any number.
+    pub corrupted: u64,
+    /// The longest time between two arrivals, by the guest's monotonic clock, in nanoseconds.
+    pub longest_gap_ns: i64,
+    /// Over UDP, which never came: the first and how many in a row, at most 1000 entries.
+    pub lost: Vec<(u64, u64)>,
 }
 
 /// Values that should be small and are not: those above 1 ms either way, in nanoseconds.

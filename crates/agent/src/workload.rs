@@ -9,6 +9,7 @@ mod http;
 mod memory;
 mod order;
 mod pace;
+mod stream;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -70,6 +71,12 @@ fn work(asked: Workload, stop: &AtomicBool, report: &impl Fn(Report)) -> Result<
             let server = http::prepare(increase_calls).map_err(said)?;
             let started_ns = start();
             let work = http::work(server, stop)?;
+            Ok(achieved(started_ns, now_ns(), work))
+        }
+        Workload::Stream(asked) => {
+            let end = stream::prepare(&asked).map_err(said)?;
+            let started_ns = start();
+            let work = end.work(stop)?;
             Ok(achieved(started_ns, now_ns(), work))
         }
     }

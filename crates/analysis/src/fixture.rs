@@ -50,13 +50,13 @@ pub(crate) fn ended(status: Status, error: Option<&str>) -> EventKind {
 
 pub(crate) fn achieved(rate_mib_s: f64, corrupt_pages: u64) -> EventKind {
     EventKind::WorkloadReported {
-        achieved: Achieved {
+        achieved: Box::new(Achieved {
             elapsed_s: Some(1.0),
             rate_mib_s: Some(rate_mib_s),
             passes: Some(1),
             corrupt_pages: Some(corrupt_pages),
             ..Achieved::default()
-        },
+        }),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use dunlin_record::{Achieved, EventKind, Flag, Rate, Workload};
+use dunlin_record::{Achieved, EventKind, Flag, Rate, StreamSeen, Workload};
 
 use crate::moments::Moments;
 use crate::samples::Samples;
@@ -24,6 +24,7 @@ pub(crate) fn flags(trial: &Trial, moments: Option<&Moments>) -> BTreeSet<Flag> 
         (Flag::WorkloadBelowRate, workload_below_rate(trial)),
         (Flag::CorruptMemory, found_damaged(trial, |done| [done.corrupt_pages, done.wrong_results])),
         (Flag::CorruptDisk, found_damaged(trial, |done| [done.corrupt_disk_pages, None])),
+        (Flag::CorruptStream, corrupt_stream(trial)),
         (Flag::RecordTruncated, trial.record.truncated || trial.ending().is_none()),
     ];
     raised.into_iter().filter(|(_, is_raised)| *is_raised).map(|(flag, _)| flag).collect()
@@ -82,7 +83,7 @@ fn capture_incomplete(trial: &Trial) -> bool {
 fn workload_below_rate(trial: &Trial) -> bool {
     let Some(workload) = &trial.case.workload else { return false };
     let reported = trial.pick(|kind| match kind {
-        EventKind::WorkloadReported { achieved } => Some(achieved),
+        EventKind::WorkloadReported { achieved } => Some(achieved.as_ref()),
         _ => None,
     });
     let below = |(asked, achieved): (&Workload, Option<&Achieved>)| match asked.rate() {
@@ -104,6 +105,23 @@ fn found_damaged(trial: &Trial, counts: impl Fn(&Achieved) -> [Option<u64>; 2]) 
         .flatten()
         .flat_map(counts)
         .any(|count| count.is_some_and(|count| count > 0))
+}
+
+/// Whether either end of a stream saw what must never happen to it.
+fn corrupt_stream(trial: &Trial) -> bool {
+    trial
+        .pick(|kind| match kind {
+            EventKind::WorkloadReported { achieved } => {
+                Some(achieved.parts().iter().any(|part| part.stream.as_ref().is_some_and(is_damaged)))
+            }
+            EventKind::StreamEnded { seen, .. } => Some(is_damaged(seen)),
+            _ => None,
+        })
+        .any(|damaged| damaged)
+}
+
+fn is_damaged(seen: &StreamSeen) -> bool {
+    seen.damage().is_some()
 }
 
 #[cfg(test)]
@@ -177,7 +195,7 @@ mod tests {
         let paced = |rate_mib_s| Workload::MemoryWrite(MemoryWrite::new(16, Rate::MibPerSecond(rate_mib_s)));
         let with = |rates: [f64; 2]| {
             let parts = rates.map(|rate| Achieved { rate_mib_s: Some(rate), ..Achieved::default() });
-            let achieved = Achieved::of_parts(parts.into());
+            let achieved = Box::new(Achieved::of_parts(parts.into()));
             let fixture = Fixture::pre_copy().with_case(|case| {
                 case.workload =
                     Some(Workload::Several { each: vec![paced(20.0), Workload::Clock, paced(1.0)] });

@@ -19,6 +19,7 @@ mod responses;
 mod samples;
 mod statistics;
 mod stories;
+mod streams;
 mod switch;
 mod time_shares;
 mod timeline;

@@ -14,6 +14,7 @@ use crate::iterations::iterations;
 use crate::moments::Moments;
 use crate::observers::{Observations, observe};
 use crate::phases::Phases;
+use crate::streams::streams;
 use crate::switch::switch_bytes;
 use crate::trial::Trial;
 use crate::units::{MIB_BYTES, figure, ms_between};
@@ -82,6 +83,7 @@ fn outcome(trial: &Trial) -> Outcome {
         disk_mib: disk_mib(trial, Moment::Before),
         disk_after_mib: disk_mib(trial, Moment::After),
         workload: workload(trial),
+        streams: moments.map_or_else(Vec::new, |moments| streams(trial, moments)),
         link: LinkOutcome { rate_mbit: link.rate_mbit, goodput_mbit: link.goodput_mbit.and_then(figure) },
         guest_start_ms: guest_start_ms(trial),
     }
@@ -161,7 +163,7 @@ fn mib(bytes: Option<i64>) -> Option<f64> {
 
 fn workload(trial: &Trial) -> Option<WorkloadOutcome> {
     let achieved = trial.pick(|kind| match kind {
-        EventKind::WorkloadReported { achieved } => Some(achieved),
+        EventKind::WorkloadReported { achieved } => Some(achieved.as_ref()),
         _ => None,
     });
     Some(WorkloadOutcome { asked: trial.case.workload.clone()?, achieved: achieved.last().cloned() })

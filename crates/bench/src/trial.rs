@@ -6,6 +6,7 @@ mod migration;
 mod observation;
 mod probing;
 mod storage;
+mod streams;
 
 use std::path::{Path, PathBuf};
 

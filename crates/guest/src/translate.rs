@@ -1,9 +1,11 @@
 //! Workloads between the record's words and the agent's.
 
+use std::net::SocketAddrV4;
+
 use dunlin_agent_proto as proto;
 use dunlin_record::{
-    Achieved, ClockSeen, Cpu, DiskFile, HttpServed, HttpServer, MemoryRead, MemoryWrite, Pattern, Rate,
-    Workload,
+    Achieved, ClockSeen, Cpu, DiskFile, HttpServed, HttpServer, LostNumbers, MemoryRead, MemoryWrite,
+    Pattern, Rate, Received, StreamSeen, Workload,
 };
 
 use crate::{GuestError, Result};
@@ -14,7 +16,10 @@ const SECOND_NS: f64 = 1e9;
 const MILLISECOND_NS: f64 = 1e6;
 
 /// A workload as the agent is asked for it.
-pub(crate) fn in_the_agents_words(workload: &Workload) -> Result<proto::Workload> {
+pub(crate) fn in_the_agents_words(
+    workload: &Workload,
+    peer: Option<SocketAddrV4>,
+) -> Result<proto::Workload> {
     Ok(match workload {
         Workload::MemoryWrite(asked) => proto::Workload::Memory(writing(asked)?),
         Workload::MemoryRead(asked) => proto::Workload::Memory(reading(asked)?),
@@ -25,10 +30,26 @@ pub(crate) fn in_the_agents_words(workload: &Workload) -> Result<proto::Workload
         Workload::HttpServer(HttpServer { increase_calls }) => {
             proto::Workload::HttpServer { increase_calls: *increase_calls }
         }
+        Workload::TcpSend(asked) => stream(peer, None, Some(asked.rate_mib_s))?,
+        Workload::TcpReceive(_) => stream(peer, None, None)?,
+        Workload::UdpSend(asked) => stream(peer, Some(asked.datagram_bytes), Some(asked.rate_mib_s))?,
+        Workload::UdpReceive(asked) => stream(peer, Some(asked.datagram_bytes), None)?,
         Workload::Several { .. } => {
             return Err(GuestError::Refused { what: "start several workloads under one number".into() });
         }
     })
+}
+
+fn stream(
+    peer: Option<SocketAddrV4>,
+    datagram_bytes: Option<u32>,
+    sends: Option<Rate>,
+) -> Result<proto::Workload> {
+    let Some(peer) = peer else {
+        return Err(GuestError::Refused { what: "start a stream without another end".into() });
+    };
+    let datagram_bytes = datagram_bytes.map(|bytes| narrow("datagram_bytes", bytes)).transpose()?;
+    Ok(proto::Workload::Stream(proto::StreamWork { peer, datagram_bytes, sends: sends.map(rate) }))
 }
 
 fn writing(asked: &MemoryWrite) -> Result<proto::MemoryWork> {
@@ -86,42 +107,42 @@ pub(crate) fn in_the_records_words(achieved: &proto::Achieved) -> Achieved {
     let per_second = |amount: f64| if elapsed_s > 0.0 { amount / elapsed_s } else { 0.0 };
     let percent = |ns: u64| per_second(ns as f64 / SECOND_NS) * 100.0;
     let base = Achieved { elapsed_s: Some(elapsed_s), ..Achieved::default() };
-    match achieved.work {
+    match &achieved.work {
         proto::Work::Memory { pages, passes, corrupt_pages } => Achieved {
-            rate_mib_s: Some(per_second(pages as f64 * PAGE_MIB)),
-            passes,
-            corrupt_pages: Some(corrupt_pages),
+            rate_mib_s: Some(per_second(*pages as f64 * PAGE_MIB)),
+            passes: *passes,
+            corrupt_pages: Some(*corrupt_pages),
             ..base
         },
         proto::Work::Disk { pages, passes, corrupt_pages } => Achieved {
-            rate_mib_s: Some(per_second(pages as f64 * PAGE_MIB)),
-            passes: Some(passes),
-            corrupt_disk_pages: Some(corrupt_pages),
+            rate_mib_s: Some(per_second(*pages as f64 * PAGE_MIB)),
+            passes: Some(*passes),
+            corrupt_disk_pages: Some(*corrupt_pages),
             ..base
         },
         proto::Work::Cpu { operations, wrong_results, user_ns, system_ns } => Achieved {
-            operations_per_s: Some(per_second(operations as f64)),
-            user_percent: Some(percent(user_ns)),
-            system_percent: Some(percent(system_ns)),
-            wrong_results: Some(wrong_results),
+            operations_per_s: Some(per_second(*operations as f64)),
+            user_percent: Some(percent(*user_ns)),
+            system_percent: Some(percent(*system_ns)),
+            wrong_results: Some(*wrong_results),
             ..base
         },
         proto::Work::Clock { looks, gaps, realtime, boottime } => {
             let largest_jump_ms =
                 |jumps: proto::Excursions| if jumps.count > 0 { ms(jumps.largest_ns) } else { 0.0 };
             let clock = ClockSeen {
-                looks,
+                looks: *looks,
                 longest_gap_ms: ms(gaps.largest_ns),
                 gaps: gaps.count,
                 gaps_total_ms: ms(gaps.total_ns),
                 realtime_jumps: realtime.count,
-                realtime_jump_ms: largest_jump_ms(realtime),
+                realtime_jump_ms: largest_jump_ms(*realtime),
                 boottime_jumps: boottime.count,
-                boottime_jump_ms: largest_jump_ms(boottime),
+                boottime_jump_ms: largest_jump_ms(*boottime),
             };
             Achieved { clock: Some(clock), ..base }
         }
-        proto::Work::HttpServer { answered, refused, broken, held_bytes, corrupt_pages, wrong_results } => {
+        &proto::Work::HttpServer { answered, refused, broken, held_bytes, corrupt_pages, wrong_results } => {
             let held_mib = held_bytes as f64 / MIB;
             Achieved {
                 http_server: Some(HttpServed { answered, refused, broken, held_mib }),
@@ -130,7 +151,22 @@ pub(crate) fn in_the_records_words(achieved: &proto::Achieved) -> Achieved {
                 ..base
             }
         }
+        proto::Work::Stream { bytes, connections, received } => Achieved {
+            rate_mib_s: Some(per_second(*bytes as f64 / MIB)),
+            stream: Some(StreamSeen {
+                bytes: *bytes,
+                connections: Some(*connections).filter(|connections| *connections > 0),
+                received: received.as_ref().map(what_came),
+            }),
+            ..base
+        },
     }
+}
+
+fn what_came(received: &proto::Received) -> Received {
+    let proto::Received { missing, late, repeated, corrupted, longest_gap_ns, ref lost } = *received;
+    let lost = lost.iter().map(|&(first, count)| LostNumbers { first, count }).collect();
+    Received { missing, late, repeated, corrupted, longest_gap_ns, lost }
 }
 
 fn ms(ns: i64) -> f64 {
@@ -162,7 +198,7 @@ mod tests {
         assert!(about(disk.rate_mib_s, 20.0), "{disk:?}");
         assert_eq!((disk.passes, disk.corrupt_disk_pages, disk.corrupt_pages), (Some(2), Some(1), None));
         let asked = DiskFile { file_mib: 7, rate_mib_s: Rate::Full, direct: true };
-        let words = in_the_agents_words(&Workload::DiskRead(asked)).unwrap();
+        let words = in_the_agents_words(&Workload::DiskRead(asked), None).unwrap();
         let (rate, access) = (proto::PageRate::Full, proto::DiskAccess::Read);
         assert_eq!(words, proto::Workload::Disk(proto::DiskWork { file_mib: 7, rate, access, direct: true }));
     }
@@ -202,10 +238,10 @@ mod tests {
             access: proto::Access::Write { bytes_per_page: 4096 },
             compressibility_percent: 30,
         };
-        let words = in_the_agents_words(&Workload::MemoryWrite(write.clone())).unwrap();
+        let words = in_the_agents_words(&Workload::MemoryWrite(write.clone()), None).unwrap();
         assert_eq!(words, proto::Workload::Memory(asked));
         write.compressibility_percent = 300;
-        let refused = in_the_agents_words(&Workload::MemoryWrite(write)).unwrap_err();
+        let refused = in_the_agents_words(&Workload::MemoryWrite(write), None).unwrap_err();
         assert!(refused.to_string().contains("compressibility_percent = 300"), "{refused}");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use dunlin_agent_proto::{Ask, GuestCpu, GuestDisk, GuestMemory, Network, Ready, Reply};
@@ -61,13 +62,20 @@ impl AgentClient {
         self.done(Ask::ConfigureNetwork(network), limit)
     }
 
-    /// Starts a workload, a single one, beside those that run; returns when it runs. `job` is its number from now on.
+    /// Starts a workload, a single one, beside those that run; returns when it runs. `job` is its number from now on;
+    /// `peer` is where the other end of a stream listens.
     ///
     /// # Errors
-    /// As of a request; refused where one of this number runs already, a dial is out of its range, or the guest has too
-    /// little memory.
-    pub fn start_workload(&self, job: u32, workload: &Workload, limit: Duration) -> Result<()> {
-        let workload = in_the_agents_words(workload)?;
+    /// As of a request; refused where one of this number runs already, a dial is out of its range, the guest has too
+    /// little memory, or the other end is not there.
+    pub fn start_workload(
+        &self,
+        job: u32,
+        workload: &Workload,
+        peer: Option<SocketAddrV4>,
+        limit: Duration,
+    ) -> Result<()> {
+        let workload = in_the_agents_words(workload, peer)?;
         match self.request(Ask::StartWorkload { job, workload }, limit)? {
             Reply::WorkloadStarted => Ok(()),
             reply => Err(unexpected("start the workload", &reply)),

@@ -116,7 +116,7 @@ fn a_workload_keeps_its_rate_and_finds_its_memory_whole() {
     vm.up(client.identify(LONG));
     let before = client.memory(LONG).unwrap();
     let achieved = |rate: Rate| {
-        client.start_workload(0, &memory_write(64, rate), LONG).unwrap();
+        client.start_workload(0, &memory_write(64, rate), None, LONG).unwrap();
         pause(2000);
         let held = client.memory(LONG).unwrap();
         assert!(held.free_bytes + 40 * 1024 * 1024 < before.free_bytes, "{before:?} {held:?}");
@@ -131,13 +131,13 @@ fn a_workload_keeps_its_rate_and_finds_its_memory_whole() {
     assert!(full > 3.0 * paced, "{full} MiB/s at full speed, {paced} paced");
     let none = client.stop_workload(0, LONG).unwrap_err();
     assert!(matches!(none, GuestError::Refused { .. }), "{none}");
-    client.start_workload(0, &memory_write(1, Rate::Full), LONG).unwrap();
-    let second = client.start_workload(0, &memory_write(1, Rate::Full), LONG).unwrap_err();
+    client.start_workload(0, &memory_write(1, Rate::Full), None, LONG).unwrap();
+    let second = client.start_workload(0, &memory_write(1, Rate::Full), None, LONG).unwrap_err();
     assert!(second.to_string().contains("runs already"), "{second}");
-    client.start_workload(1, &memory_write(1, Rate::Full), LONG).unwrap();
+    client.start_workload(1, &memory_write(1, Rate::Full), None, LONG).unwrap();
     client.stop_workload(0, LONG).unwrap();
     client.stop_workload(1, LONG).unwrap();
-    let too_much = client.start_workload(0, &memory_write(4096, Rate::Full), LONG).unwrap_err();
+    let too_much = client.start_workload(0, &memory_write(4096, Rate::Full), None, LONG).unwrap_err();
     assert!(too_much.to_string().contains("available"), "{too_much}");
 }
 
@@ -147,7 +147,7 @@ fn a_conversation_survives_the_move_of_its_guest() {
     let source = Vm::start(&image, &[]);
     let client = AgentClient::new(source.agent()).unwrap();
     source.up(client.identify(LONG));
-    client.start_workload(0, &memory_write(16, Rate::MibPerSecond(10.0)), LONG).unwrap();
+    client.start_workload(0, &memory_write(16, Rate::MibPerSecond(10.0)), None, LONG).unwrap();
     let address = format!("unix:{}", source.path("migration").display());
     let destination = Vm::start(&image, &["-incoming", &address]);
     let stop = AtomicBool::new(false);
@@ -188,7 +188,7 @@ fn a_template_saved_in_mid_conversation_follows_a_new_client() {
     let first = Vm::start(&image, &[]);
     let client = AgentClient::new(first.agent()).unwrap();
     first.up(client.identify(LONG));
-    client.start_workload(0, &memory_write(16, Rate::Full), LONG).unwrap();
+    client.start_workload(0, &memory_write(16, Rate::Full), None, LONG).unwrap();
     std::thread::scope(|scope| {
         let asker =
             scope.spawn(|| (0..).find(|&number| client.ping(number, Duration::from_secs(5)).is_err()));
@@ -206,7 +206,7 @@ fn a_template_saved_in_mid_conversation_follows_a_new_client() {
         eprintln!("restored in {} ms", (now_ns() - restored_ns) / MILLISECOND_NS);
         let achieved = client.stop_workload(0, LONG).unwrap();
         assert_eq!(achieved.corrupt_pages, Some(0));
-        client.start_workload(0, &memory_write(16, Rate::Full), LONG).unwrap();
+        client.start_workload(0, &memory_write(16, Rate::Full), None, LONG).unwrap();
     }
 }
 

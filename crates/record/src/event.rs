@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Achieved, Case, HostId, VmId, Workload};
+use crate::{Achieved, Case, HostId, StreamSeen, VmId, Workload};
 
 /// One change of state.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -78,7 +78,26 @@ pub enum EventKind {
     /// What the workload did since it was started.
     WorkloadReported {
         /// As the agent counted it.
-        achieved: Achieved,
+        achieved: Box<Achieved>,
+    },
+    /// The guest connected to the bench for a stream.
+    StreamConnected {
+        /// Which of its workloads, from 0.
+        workload: u32,
+    },
+    /// The connection broke.
+    StreamBroken {
+        /// Which of its workloads, from 0.
+        workload: u32,
+        /// How.
+        why: String,
+    },
+    /// The bench's end of a stream ended.
+    StreamEnded {
+        /// Which of its workloads, from 0.
+        workload: u32,
+        /// What this end saw.
+        seen: StreamSeen,
     },
     /// Memory in the paper's categories (Hu et al., section 2.2).
     MemoryHeld {

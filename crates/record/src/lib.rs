@@ -14,6 +14,7 @@ mod outcome;
 mod response;
 mod run_folder;
 mod series;
+mod stream;
 mod switch;
 mod transport;
 mod wire;
@@ -38,6 +39,7 @@ pub use outcome::{
 pub use response::{FailureCounts, RequestFailure, ResponsePhases, Responses};
 pub use run_folder::{HostFingerprint, RunFolder, RunInfo, SkippedCase, TrialRecord};
 pub use series::{ABSENT, Column, Series, SeriesWriter, read_series, shapes};
+pub use stream::{LostNumbers, Received, StreamBreak, StreamLoss, StreamOutcome, StreamSeen};
 pub use switch::{Snmp, SnmpAuth, SnmpPrivacy, Switch};
 pub use transport::{ChannelCompression, Transport, TransportKind};
 pub use wire::{
@@ -46,7 +48,7 @@ pub use wire::{
 };
 pub use workload::{
     Achieved, ClockSeen, Cpu, DiskFile, HttpServed, HttpServer, MemoryRead, MemoryWrite, Pattern, Rate,
-    Workload,
+    TcpStream, UdpStream, Workload,
 };
 
 /// The version of the run folder's format. Raised when a reader of the old one would misread the new one.

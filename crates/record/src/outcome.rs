@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Achieved, CpuPercent, FailureCounts, ResponsePhases, Status, VmId, Workload};
+use crate::{Achieved, CpuPercent, FailureCounts, ResponsePhases, Status, StreamOutcome, VmId, Workload};
 
 /// The outcome of one trial for one VM, recomputable from the trial's events and series.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -74,6 +74,9 @@ pub struct Outcome {
     pub cpu_percent: Option<CpuPercent>,
     /// What the guest did.
     pub workload: Option<WorkloadOutcome>,
+    /// What became of those of its workloads that are streams.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub streams: Vec<StreamOutcome>,
     /// The migration network.
     pub link: LinkOutcome,
     /// From launching the source's hypervisor to a guest that answers, in ms.
@@ -138,6 +141,8 @@ pub enum Flag {
     CorruptMemory,
     /// The workload found its file on the disk with a content it had not written. As grave.
     CorruptDisk,
+    /// A stream's connection lost, repeated or misplaced data, or a block held what nobody sent. As grave.
+    CorruptStream,
     /// The switch did not answer when it mattered: its counters are not known.
     SwitchSilent,
     /// The switch's counters were reset, or may have wrapped unseen, during the migration: they are not used.
@@ -146,6 +151,14 @@ pub enum Flag {
     SwitchDisagrees,
     /// The record breaks off.
     RecordTruncated,
+}
+
+impl Flag {
+    /// Whether the guest, or what it holds or sends, was damaged: the gravest there is.
+    #[must_use]
+    pub fn is_damage(self) -> bool {
+        matches!(self, Self::CorruptMemory | Self::CorruptDisk | Self::CorruptStream)
+    }
 }
 
 /// The downtimes of one migration, in ms. Four figures, never mixed.

@@ -88,6 +88,22 @@ pub mod shapes {
     /// `<vm>-cpu-<host>`: CPU time of the VM's hypervisor process there since its start; `vcpus_ns` of its threads that
     /// run vCPUs.
     pub const PROCESS_CPU: Shape = &[("t_ns", "ns"), ("process_ns", "ns"), ("vcpus_ns", "ns")];
+    /// `<vm>-stream-<workload>`: what moved at the bench's end of a stream, by the millisecond of the bench's clock;
+    /// `t_ns` is its begin. Milliseconds in which nothing did have no row. `blocks`: those that ended in it.
+    pub const STREAM: Shape = &[("t_ns", "ns"), ("bytes", "bytes"), ("blocks", "1")];
+    /// `<vm>-disorder-<workload>`: what the bench's end, a receiver, found wrong with the order or the content of blocks.
+    /// `kind` is one of the constants below; `number` is the (first) block's, `count` how many in a row, `after_ns` when
+    /// the last one before them came.
+    pub const DISORDER: Shape =
+        &[("t_ns", "ns"), ("kind", "1"), ("number", "1"), ("count", "1"), ("after_ns", "ns")];
+    /// Blocks had not come when a later one did.
+    pub const DISORDER_MISSING: i64 = 0;
+    /// One that had been missing came.
+    pub const DISORDER_LATE: i64 = 1;
+    /// One came again.
+    pub const DISORDER_REPEATED: i64 = 2;
+    /// One has a content nobody sent.
+    pub const DISORDER_CORRUPTED: i64 = 3;
     /// `cpu-<host>`: the machine's CPU time since boot.
     pub const CPU: Shape = &[("t_ns", "ns"), ("busy_ns", "ns"), ("idle_ns", "ns")];
 }

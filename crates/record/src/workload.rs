@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::StreamSeen;
+
 /// What the guest's agent does during the migration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
@@ -21,6 +23,14 @@ pub enum Workload {
     Clock,
     /// Serves HTTP on port 8080.
     HttpServer(HttpServer),
+    /// Sends numbered blocks to the bench over a connection.
+    TcpSend(TcpStream),
+    /// Receives them from the bench over a connection.
+    TcpReceive(TcpStream),
+    /// Sends numbered datagrams to the bench.
+    UdpSend(UdpStream),
+    /// Receives them from the bench.
+    UdpReceive(UdpStream),
     /// Does all of these at once.
     Several {
         /// What; none of them several again.
@@ -90,6 +100,25 @@ impl Workload {
         }
     }
 
+    /// The word for its kind, as in `tcp-send`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::MemoryWrite(_) => "memory-write",
+            Self::MemoryRead(_) => "memory-read",
+            Self::DiskWrite(_) => "disk-write",
+            Self::DiskRead(_) => "disk-read",
+            Self::Cpu(_) => "cpu",
+            Self::Clock => "clock",
+            Self::HttpServer(_) => "http-server",
+            Self::TcpSend(_) => "tcp-send",
+            Self::TcpReceive(_) => "tcp-receive",
+            Self::UdpSend(_) => "udp-send",
+            Self::UdpReceive(_) => "udp-receive",
+            Self::Several { .. } => "several",
+        }
+    }
+
     /// The rate it is to keep, where it has one. Several have one each.
     #[must_use]
     pub fn rate(&self) -> Option<Rate> {
@@ -97,6 +126,8 @@ impl Workload {
             Self::MemoryWrite(asked) => Some(asked.rate_mib_s),
             Self::MemoryRead(asked) => Some(asked.rate_mib_s),
             Self::DiskWrite(asked) | Self::DiskRead(asked) => Some(asked.rate_mib_s),
+            Self::TcpSend(asked) | Self::TcpReceive(asked) => Some(asked.rate_mib_s),
+            Self::UdpSend(asked) | Self::UdpReceive(asked) => Some(asked.rate_mib_s),
             Self::HttpServer(_) | Self::Cpu(_) | Self::Clock | Self::Several { .. } => None,
         }
     }
@@ -194,6 +225,31 @@ pub struct Cpu {
 pub struct HttpServer {
     /// Calls of `/increase_mem` that are made before the observation begins.
     pub increase_calls: u32,
+}
+
+/// A stream over TCP.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TcpStream {
+    /// Payload sent a second.
+    #[serde(default)]
+    pub rate_mib_s: Rate,
+}
+
+/// A stream over UDP.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UdpStream {
+    /// Payload of each datagram, in bytes: 16 to 1472, which fills an Ethernet frame.
+    #[serde(default = "full_frame")]
+    pub datagram_bytes: u32,
+    /// Payload sent a second.
+    #[serde(default)]
+    pub rate_mib_s: Rate,
+}
+
+fn full_frame() -> u32 {
+    1472
 }
 
 /// Which page comes next.
@@ -299,6 +355,9 @@ pub struct Achieved {
     /// What the guest's clocks did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock: Option<ClockSeen>,
+    /// What the guest's end of a stream saw.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<StreamSeen>,
     /// Of several workloads: what each of them did, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Achieved>,
@@ -344,7 +403,8 @@ impl Achieved {
         let memory = memory.into_iter().flatten().map(|what| format!("memory was corrupted: {what}"));
         let disk = count(self.corrupt_disk_pages, written);
         let disk = disk.map(|what| format!("the disk was corrupted: {what}"));
-        let damage: Vec<String> = memory.chain(disk).collect();
+        let stream = self.stream.as_ref().and_then(StreamSeen::damage);
+        let damage: Vec<String> = memory.chain(disk).chain(stream).collect();
         (!damage.is_empty()).then(|| damage.join("; "))
     }
 }
@@ -386,6 +446,7 @@ pub struct HttpServed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Received;
 
     #[test]
     fn a_rate_is_a_positive_number_or_the_word_full() {
@@ -418,6 +479,19 @@ mod tests {
         assert!(damaged.damage().unwrap().starts_with("the disk was corrupted: 3 pages"));
         let wrong = Achieved { wrong_results: Some(1), ..Achieved::default() };
         assert!(wrong.damage().unwrap().contains("results were wrong"));
+    }
+
+    #[test]
+    fn numbers_wrong_on_a_connection_are_damage_and_lost_datagrams_are_not() {
+        let seen = |connections, received| {
+            let stream = StreamSeen { bytes: 1, connections, received: Some(received) };
+            Achieved { stream: Some(stream), ..Achieved::default() }.damage()
+        };
+        let missing = Received { missing: 3, ..Received::default() };
+        assert_eq!(seen(None, missing.clone()), None);
+        assert!(seen(Some(1), missing).unwrap().contains("3 were missing"));
+        assert_eq!(seen(Some(9), Received::default()), None);
+        assert!(seen(None, Received { corrupted: 2, ..Received::default() }).unwrap().contains("2 blocks"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use dunlin_record::{Achieved, CpuPercent, CpuShares, Outcome, ProbeOutcome, Responses};
+use dunlin_record::{Achieved, CpuPercent, CpuShares, Outcome, ProbeOutcome, Responses, StreamOutcome};
 
 use crate::Report;
 use crate::words::{Downtime, RESPONSE_PARTS, flag_words};
@@ -42,10 +42,14 @@ fn achieved<'a, T: ToString>(
     name: &str,
     value: impl Fn(&Achieved) -> Option<T> + 'a,
 ) -> Column<'a> {
-    let which = if index == 0 { String::new() } else { format!("_{}", index + 1) };
-    column(format!("workload{which}_{name}"), move |outcome| {
+    column(workload_column(index, name), move |outcome| {
         value(outcome.workload.as_ref()?.achieved.as_ref()?.parts().get(index)?)
     })
+}
+
+fn workload_column(index: usize, name: &str) -> String {
+    let which = if index == 0 { String::new() } else { format!("_{}", index + 1) };
+    format!("workload{which}_{name}")
 }
 
 fn columns(outcomes: &[Outcome]) -> Vec<Column<'_>> {
@@ -229,7 +233,24 @@ fn workload<'a>(index: usize) -> Vec<Column<'a>> {
         achieved(index, "gaps", |done| done.clock.map(|clock| clock.gaps)),
         achieved(index, "gaps_total_ms", |done| done.clock.map(|clock| clock.gaps_total_ms)),
         achieved(index, "realtime_jump_ms", |done| done.clock.map(|clock| clock.realtime_jump_ms)),
+        stream(index, "stream_rate_before_mib_s", |stream| stream.rate_before_mib_s),
+        stream(index, "stream_rate_during_mib_s", |stream| stream.rate_during_mib_s),
+        stream(index, "stream_rate_after_mib_s", |stream| stream.rate_after_mib_s),
+        stream(index, "stream_longest_stall_ms", |stream| stream.longest_stall.map(|stall| stall.length_ms)),
+        stream(index, "stream_breaks", |stream| Some(stream.breaks.len())),
+        stream(index, "lost_datagrams", |stream| stream.lost_datagrams),
     ]
+}
+
+/// A column of what became of one of the workloads, where it is a stream.
+fn stream<'a, T: ToString>(
+    index: usize,
+    name: &str,
+    value: impl Fn(&StreamOutcome) -> Option<T> + 'a,
+) -> Column<'a> {
+    column(workload_column(index, name), move |outcome| {
+        value(outcome.streams.iter().find(|stream| stream.workload as usize == index)?)
+    })
 }
 
 fn link<'a>() -> Vec<Column<'a>> {

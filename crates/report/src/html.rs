@@ -5,6 +5,7 @@ mod figures;
 mod responses;
 mod setup;
 mod stories;
+mod streams;
 mod summary;
 mod sweeps;
 mod trials;

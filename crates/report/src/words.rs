@@ -153,7 +153,7 @@ pub(crate) fn flag_words(flag: Flag) -> FlagWords {
         Flag::CorruptMemory => (
             'C',
             "corrupt-memory",
-            "the workload found a content it had not written, or a result that is wrong: the guest's memory was damaged",
+            "the workload found a content it had not written, or a result that is wrong: the guest was damaged",
         ),
         Flag::SwitchSilent => (
             'Q',
@@ -175,6 +175,11 @@ pub(crate) fn flag_words(flag: Flag) -> FlagWords {
             'X',
             "corrupt-disk",
             "the workload found its file on the disk with a content it had not written: the guest's disk was damaged",
+        ),
+        Flag::CorruptStream => (
+            'Y',
+            "corrupt-stream",
+            "a connection of the guest lost, repeated or misplaced data, or carried what nobody sent",
         ),
         Flag::RecordTruncated => {
             ('R', "record-truncated", "the record breaks off, so figures may be missing")
@@ -250,6 +255,7 @@ mod tests {
             Flag::WorkloadBelowRate,
             Flag::CorruptMemory,
             Flag::CorruptDisk,
+            Flag::CorruptStream,
             Flag::SwitchSilent,
             Flag::SwitchCountersReset,
             Flag::SwitchDisagrees,

@@ -1,7 +1,8 @@
 //! The words for what a guest was asked to do, and for what it did.
 
 use dunlin_record::{
-    Achieved, Cpu, DiskFile, Flag, HttpServer, MemoryRead, MemoryWrite, Outcome, Pattern, Rate, Workload,
+    Achieved, Cpu, DiskFile, Flag, HttpServer, MemoryRead, MemoryWrite, Outcome, Pattern, Rate, Received,
+    StreamSeen, UdpStream, Workload,
 };
 
 use crate::format::number;
@@ -15,6 +16,10 @@ pub(crate) fn asked(workload: &Workload) -> String {
         Workload::DiskRead(asked) => disk_file("disk-read", asked),
         Workload::Cpu(Cpu { priority }) => format!("cpu, priority {priority}"),
         Workload::Clock => "clock".into(),
+        Workload::TcpSend(asked) => format!("tcp-send, {}", speed(asked.rate_mib_s)),
+        Workload::TcpReceive(asked) => format!("tcp-receive, {}", speed(asked.rate_mib_s)),
+        Workload::UdpSend(asked) => format!("udp-send, {}", datagrams(asked)),
+        Workload::UdpReceive(asked) => format!("udp-receive, {}", datagrams(asked)),
         Workload::Several { each } => each.iter().map(asked).collect::<Vec<_>>().join(" + "),
         Workload::HttpServer(HttpServer { increase_calls: 0 }) => "http-server".into(),
         Workload::HttpServer(HttpServer { increase_calls }) => {
@@ -50,6 +55,10 @@ fn disk_file(kind: &str, asked: &DiskFile) -> String {
     let DiskFile { file_mib, rate_mib_s, direct } = asked;
     let direct = if *direct { ", past the guest's cache" } else { "" };
     format!("{kind}, {file_mib} MiB {}{direct}", speed(*rate_mib_s))
+}
+
+fn datagrams(asked: &UdpStream) -> String {
+    format!("{} bytes a datagram {}", asked.datagram_bytes, speed(asked.rate_mib_s))
 }
 
 fn memory_dials(allocated_mib: Option<u32>, pattern: Pattern, compressibility_percent: u32) -> String {
@@ -107,25 +116,46 @@ fn achieved_of_one(done: &Achieved) -> String {
         percent(done.system_percent, "in the kernel"),
         clock,
         served,
+        done.stream.as_ref().map(stream_seen),
         done.damage(),
         done.last_words.as_ref().map(|last_words| format!("died: {last_words}")),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
+fn stream_seen(seen: &StreamSeen) -> String {
+    let connections = seen.connections.map(|connections| format!("{connections} connections"));
+    let received = seen.received.as_ref().map(|received| {
+        let gap_ms = received.longest_gap_ns as f64 / 1e6;
+        let Received { missing, late, repeated, .. } = received;
+        format!(
+            "{missing} blocks missing, {late} late, {repeated} repeated, longest gap {} ms (guest's clock)",
+            number(gap_ms)
+        )
+    });
+    [connections, received].into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
 /// The gravest outcome there is, in a sentence that stands above all figures; nothing if no guest was damaged.
 pub(crate) fn corruption(outcomes: &[Outcome]) -> Option<String> {
-    let has = |flag: Flag| move |outcome: &&Outcome| outcome.flags.contains(&flag);
-    let (memory, disk) = (has(Flag::CorruptMemory), has(Flag::CorruptDisk));
-    let damaged = outcomes.iter().filter(|outcome| memory(outcome) || disk(outcome));
+    let damaged = outcomes.iter().filter(|outcome| outcome.flags.iter().any(|flag| flag.is_damage()));
     let trials: Vec<String> = damaged
         .map(|outcome| {
             let done = outcome.workload.as_ref().and_then(|workload| workload.achieved.as_ref());
-            let damage = done.and_then(Achieved::damage).unwrap_or_else(|| "the guest was damaged".into());
+            let stream = || outcome.streams.iter().find_map(|stream| stream.seen.as_ref()?.damage());
+            let damage = done
+                .and_then(Achieved::damage)
+                .or_else(stream)
+                .unwrap_or_else(|| "the guest was damaged".into());
             format!("{} ({}): {damage}", outcome.id, outcome.vm)
         })
         .collect();
-    let what = if outcomes.iter().any(|outcome| memory(&outcome)) { "MEMORY" } else { "A DISK" };
+    let has = |flag: Flag| outcomes.iter().any(|outcome| outcome.flags.contains(&flag));
+    let what = match () {
+        () if has(Flag::CorruptMemory) => "MEMORY",
+        () if has(Flag::CorruptDisk) => "A DISK",
+        () => "A STREAM",
+    };
     (!trials.is_empty())
         .then(|| format!("{what} WAS CORRUPTED, the gravest outcome of a migration. {}.", trials.join("; ")))
 }

@@ -1,6 +1,6 @@
 //! The figures that are compared, by the names they have in `trials.jsonl`.
 
-use dunlin_record::{Flag, Outcome, Status};
+use dunlin_record::{Outcome, Status};
 use serde::{Serialize, Serializer};
 
 /// A figure of an outcome that two runs can be compared by.
@@ -70,8 +70,8 @@ impl Figure {
     /// Its value in an outcome; of [`Self::Completed`] 1 or 0. A migration that did not complete has no other: how long
     /// it took or what it sent until it was given up is no figure of a migration.
     pub(super) fn of(self, outcome: &Outcome) -> Option<f64> {
-        let is_damage = |flag: &Flag| matches!(flag, Flag::CorruptMemory | Flag::CorruptDisk);
-        let completed = outcome.status == Status::Completed && !outcome.flags.iter().any(is_damage);
+        let is_damaged = outcome.flags.iter().any(|flag| flag.is_damage());
+        let completed = outcome.status == Status::Completed && !is_damaged;
         if self == Self::Completed {
             return Some(f64::from(u8::from(completed)));
         }

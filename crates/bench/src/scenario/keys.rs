@@ -222,6 +222,10 @@ const WORK: &[Variant] = &[
         keys: &[key("increase_calls", whole("calls", 0, 100_000))],
         required: &[],
     },
+    Variant { kind: "tcp-send", keys: &[RATE], required: &[] },
+    Variant { kind: "tcp-receive", keys: &[RATE], required: &[] },
+    Variant { kind: "udp-send", keys: &[DATAGRAM, RATE], required: &[] },
+    Variant { kind: "udp-receive", keys: &[DATAGRAM, RATE], required: &[] },
 ];
 
 const FILE: &[Key] = &[key("file_mib", whole("MiB", 1, DISK_MAX_MIB)), RATE, key("direct", Takes::Flag)];
@@ -229,6 +233,8 @@ const WORKING_SET: Key = key("working_set_mib", whole("MiB", 1, MEMORY_MAX_MIB))
 const ALLOCATED: Key = key("allocated_mib", whole("MiB", 1, MEMORY_MAX_MIB));
 const RATE: Key = key("rate_mib_s", Takes::NumberOr { word: "full", of: "MiB/s", max: 1e6 });
 const PATTERN: Key = key("pattern", Takes::Word(&["sequential", "uniform", "zipf"]));
+/// From a number and what vouches for it to a full Ethernet frame.
+const DATAGRAM: Key = key("datagram_bytes", whole("bytes", 16, 1472));
 const COMPRESSIBILITY: Key = key("compressibility_percent", whole("percent", 0, 100));
 
 const STRATEGIES: &[Variant] = &[

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dunlin_record::{
     ChannelCompression, Cpu, DiskFile, HttpProbe, HttpServer, MemoryRead, MemoryWrite, Pattern, Probe,
-    Probes, Rate, Snmp, Strategy, Switch, Transport, TransportKind, Workload,
+    Probes, Rate, Snmp, Strategy, Switch, TcpStream, Transport, TransportKind, UdpStream, Workload,
 };
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
@@ -289,6 +289,7 @@ fn the_keys_are_those_of_the_records_types() {
         compressibility_percent: 1,
     };
     let file = DiskFile { file_mib: 1, rate_mib_s: Rate::Full, direct: true };
+    let datagrams = UdpStream { datagram_bytes: 100, rate_mib_s: Rate::Full };
     let workloads = [
         Workload::MemoryWrite(write),
         Workload::MemoryRead(read),
@@ -297,6 +298,10 @@ fn the_keys_are_those_of_the_records_types() {
         Workload::Cpu(Cpu { priority: 1 }),
         Workload::Clock,
         Workload::HttpServer(HttpServer { increase_calls: 1 }),
+        Workload::TcpSend(TcpStream { rate_mib_s: Rate::Full }),
+        Workload::TcpReceive(TcpStream { rate_mib_s: Rate::Full }),
+        Workload::UdpSend(datagrams.clone()),
+        Workload::UdpReceive(datagrams),
     ];
     let several = Workload::Several { each: workloads.to_vec() };
     let mut workloads = workloads.map(|workload| serde_json::to_value(workload).unwrap()).to_vec();

@@ -18,6 +18,7 @@ use dunlin_record::{
 use dunlin_testbed::{Host, MacAddress, Network};
 
 use super::storage::Storage;
+use super::streams::Streams;
 use super::{Nest, event};
 use crate::{BenchError, Result};
 
@@ -91,9 +92,9 @@ impl Guest {
     }
 
     /// Starts all that the workload is made of, one after the other.
-    pub(crate) fn start_workload(&self, workload: &Workload) -> Result<()> {
+    pub(super) fn start_workload(&self, workload: &Workload, streams: &Streams) -> Result<()> {
         for (job, part) in (0..).zip(workload.parts()) {
-            self.agent.start_workload(job, part, WORKLOAD_LIMIT)?;
+            self.agent.start_workload(job, part, streams.peer_of(job), WORKLOAD_LIMIT)?;
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use dunlin_record::{ABSENT, EventKind, Journal, Moment, Status, in_one_line, sha
 
 use super::observation::{Observation, Side};
 use super::probing::Probing;
+use super::streams::Streams;
 use super::{Ended, Guest, Run, event};
 use crate::{BenchError, Result};
 
@@ -33,9 +34,10 @@ impl Run<'_> {
         journal: &mut Journal,
     ) -> Result<Ended> {
         let case = self.trial.case;
+        let streams = Streams::open(self, guest, journal)?;
         if let Some(workload) = &case.workload {
             self.observer.stage("starting the workload");
-            let started = guest.start_workload(workload);
+            let started = guest.start_workload(workload, &streams);
             guest.source.check_disks().map_err(BenchError::from).and(started)?;
             let started = EventKind::WorkloadStarted { workload: workload.clone() };
             journal.keep(&event(Some(guest.source.host()), Some(&guest.id), started))?;
@@ -67,7 +69,7 @@ impl Run<'_> {
         probing.stop(guest, journal)?;
         let ended = ended?;
         self.observer.stage("asking the guest");
-        match settled.and_then(|()| self.close(guest, destination, ended.place, journal)) {
+        match settled.and_then(|()| self.close(guest, destination, ended.place, streams, journal)) {
             // What went wrong with the migration says more than what came of it.
             Err(error) if ended.status != Status::Completed => {
                 let warning = EventKind::Warning { text: in_one_line(&error) };
@@ -167,20 +169,22 @@ impl Run<'_> {
         guest: &mut Guest,
         mut destination: QemuVm,
         place: Place,
+        streams: Streams,
         journal: &mut Journal,
     ) -> Result<Option<String>> {
         let at = if place == Place::Destination { &destination } else { &guest.source };
         guest.tell_held(at, Moment::After, self.trial.case, journal)?;
         let (mut damage, mut death) = (None, None);
         if let Some(workload) = &self.trial.case.workload {
+            streams.end_sending();
             let achieved = guest.stop_workload(workload);
             // What a host could not do for a disk says more than what the guest made of it.
             guest.source.check_disks()?;
             destination.check_disks()?;
             let achieved = achieved?;
-            damage = achieved.damage();
+            damage = streams.finish(guest, journal)?.or_else(|| achieved.damage());
             death = achieved.death().map(str::to_owned);
-            let reported = EventKind::WorkloadReported { achieved };
+            let reported = EventKind::WorkloadReported { achieved: Box::new(achieved) };
             journal.keep(&event(Some(at.host()), Some(&guest.id), reported))?;
         }
         guest.source.quit(QUIT_LIMIT)?;

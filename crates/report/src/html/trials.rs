@@ -4,6 +4,7 @@ use dunlin_analysis::Timeline;
 use dunlin_record::{Iteration, Outcome, PhasesMs, Status, SwitchBytes, VmId};
 use maud::{Markup, PreEscaped, html};
 
+use super::streams::streams;
 use super::{cpu, stories};
 use crate::Report;
 use crate::cases::CaseRow;
@@ -125,6 +126,7 @@ fn details(outcome: &Outcome) -> Markup {
         }
         @if let Some(cpu) = &outcome.cpu_percent { (cpu::shares(cpu)) }
         (probes(outcome))
+        (streams(&outcome.streams))
         @if !outcome.iterations.is_empty() { (passes(&outcome.iterations)) }
     }
 }

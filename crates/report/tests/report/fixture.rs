@@ -236,6 +236,7 @@ fn outcome(case: &Case, trial: u32, id: &TrialId, plan: &Plan) -> Outcome {
         memory_after_mib: None,
         disk_mib: None,
         disk_after_mib: None,
+        streams: Vec::new(),
         workload: plan.dirty_mib.map(|mib| WorkloadOutcome {
             asked: Workload::MemoryWrite(MemoryWrite::new(mib, dunlin_record::Rate::Full)),
             achieved: Some(Achieved {
