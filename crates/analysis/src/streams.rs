@@ -280,7 +280,7 @@ mod tests {
         assert_eq!(stream.lost_datagrams, Some(39));
         assert_eq!(stream.losses, [StreamLoss { start_ms: 500.0, end_ms: 540.0, datagrams: 39 }]);
         assert!(
-            !fixture.outcome().flags.contains(&Flag::CorruptMemory),
+            !fixture.outcome().flags.contains(&Flag::CorruptStream),
             "loss is in the nature of datagrams"
         );
     }
@@ -303,9 +303,9 @@ mod tests {
     fn a_connection_that_lost_data_is_the_gravest_outcome() {
         let fixture = with(Workload::TcpSend(tcp()), &[]);
         let whole = fixture.clone().with(1600.0, "", ended(Received::default(), Some(1)));
-        assert!(!whole.outcome().flags.contains(&Flag::CorruptMemory));
+        assert!(!whole.outcome().flags.contains(&Flag::CorruptStream));
         let missing = Received { missing: 1, ..Received::default() };
         let damaged = fixture.with(1600.0, "", ended(missing, Some(1)));
-        assert!(damaged.outcome().flags.contains(&Flag::CorruptMemory));
+        assert!(damaged.outcome().flags.contains(&Flag::CorruptStream));
     }
 }

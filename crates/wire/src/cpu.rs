@@ -108,6 +108,11 @@ mod tests {
     fn a_process_is_told_with_its_threads_until_it_ends() {
         let mut child = Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
         let pid = child.id();
+        // A process that has not run yet has no time to count.
+        let limit_ns = now_ns() + 10_000 * MILLISECOND_NS;
+        while process_cpu_ns(pid).is_none() && now_ns() < limit_ns {
+            sleep_until(now_ns() + MILLISECOND_NS);
+        }
         let rows = rows_of::<3>(300, |sink| count_process_cpu(pid, vec![pid], sink).unwrap());
         let ended = rows_of::<3>(60, |sink| {
             let recording = count_process_cpu(pid, vec![pid, u32::MAX], sink).unwrap();

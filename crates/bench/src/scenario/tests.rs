@@ -342,10 +342,10 @@ fn several_workloads_are_a_list_that_does_not_multiply_but_lists_in_its_tables_d
     s.toml:5: workload.each.1.working_set_mib: expected at most 400 MiB (vm.memory_mib = 512, less 112 for the guest itself), found 401
     s.toml:5: workload.each.1.priority: unknown key for kind "memory-write", expected one of: working_set_mib, allocated_mib, rate_mib_s, bytes_per_page, pattern, compressibility_percent
     s.toml:5: workload.each.1: missing, expected working_set_mib, which kind "memory-write" needs
-    s.toml:5: workload.each.1.rate: unknown key, expected one of: kind, working_set_mib, allocated_mib, rate_mib_s, bytes_per_page, pattern, compressibility_percent, file_mib, direct, priority, increase_calls
+    s.toml:5: workload.each.1.rate: unknown key, expected one of: kind, working_set_mib, allocated_mib, rate_mib_s, bytes_per_page, pattern, compressibility_percent, file_mib, direct, priority, increase_calls, datagram_bytes
     s.toml:5: workload.each: expected allocations of at most 400 MiB (vm.memory_mib = 512, less 112 for the guest itself), found 500 MiB in all
-    s.toml:5: workload.each.2.kind: expected one of "memory-write", "memory-read", "disk-write", "disk-read", "cpu", "clock", "http-server", found "several"
-    s.toml:5: workload.each.2.each: unknown key, expected one of: kind, working_set_mib, allocated_mib, rate_mib_s, bytes_per_page, pattern, compressibility_percent, file_mib, direct, priority, increase_calls
+    s.toml:5: workload.each.2.kind: expected one of "memory-write", "memory-read", "disk-write", "disk-read", "cpu", "clock", "http-server", "tcp-send", "tcp-receive", "udp-send", "udp-receive", found "several"
+    s.toml:5: workload.each.2.each: unknown key, expected one of: kind, working_set_mib, allocated_mib, rate_mib_s, bytes_per_page, pattern, compressibility_percent, file_mib, direct, priority, increase_calls, datagram_bytes
     s.toml:5: workload.each.2: expected a table as in { kind = "memory-write" }, found false
     s.toml:5: workload.each.3: expected a table as in { kind = "memory-write" }, found a list
     s.toml:5: workload: missing, expected each, which kind "several" needs
