@@ -50,6 +50,12 @@ impl<'a> Ledger<'a> {
             entry.made.push(number);
         }
         entry.outcomes.extend(outcomes);
+        entry.outcomes.sort_by_key(|outcome| outcome.trial);
+    }
+
+    /// All that came out, by case, then by trial.
+    pub(crate) fn outcomes(&self) -> impl Iterator<Item = &Outcome> {
+        self.entries.iter().flat_map(|entry| &entry.outcomes)
     }
 
     /// Whether a case is to have its trial of this number now.

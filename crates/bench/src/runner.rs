@@ -158,12 +158,11 @@ impl Run<'_> {
         let record = self.folder.read_trial(&id)?;
         mark_captures(&self.folder, &record, self.observer);
         let outcomes = dunlin_analysis::outcomes(&record)?;
-        for outcome in &outcomes {
-            self.folder.append_outcome(outcome)?;
-        }
         self.finished.time += dunlin_analysis::time_shares(&record);
         self.observer.trial_ended(&outcomes);
         self.ledger.enter(case_index, number, outcomes);
+        // In the order in which they are computed again, whatever the order in which the trials are made.
+        self.folder.replace_outcomes(self.ledger.outcomes())?;
         match status {
             Status::Completed => self.finished.ended[0] += 1,
             Status::NotConverged => self.finished.ended[1] += 1,

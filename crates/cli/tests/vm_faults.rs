@@ -1,4 +1,4 @@
-//! What goes wrong for real: killed hypervisors and dunlins, cut links, full disks, impatient users.
+//! What goes wrong for real: killed hypervisors and dunlins, cut links, full disks, starved guests, impatient users.
 #![expect(clippy::unwrap_used, reason = "a test panics where it fails")]
 
 mod harness;
@@ -131,6 +131,52 @@ fn vm_a_guest_that_does_not_come_up_is_told_with_its_last_words() {
     let error = outcomes[0]["error"].as_str().unwrap();
     assert!(error.contains("did not come up on host-a"), "{error}");
     assert!(error.contains("Kernel panic"), "{error}");
+}
+
+/// A server that has promised callers more memory than the other workload then leaves.
+const STARVED: &str = r#"
+[vm]
+memory_mib = 128
+[link.migration]
+rate_mbit = 200
+[trials]
+count = 1
+limit_s = 20
+baseline_s = 0.4
+settle_s = 0.4
+[[case]]
+name = "starved"
+[case.workload]
+kind = "several"
+each = [
+    { kind = "http-server" },
+    { kind = "memory-write", working_set_mib = 40, rate_mib_s = "full" },
+]
+"#;
+
+/// Asks for more memory until nobody answers.
+const GREED: &str = r#"
+for call in 1 2 3 4 5 6; do
+    exec 3<>/dev/tcp/10.77.0.100/8080
+    printf 'GET /increase_mem HTTP/1.1\r\nHost: vm0\r\nConnection: close\r\n\r\n' >&3
+    timeout 2 cat <&3 | grep -q 200 || exit 0
+done
+"#;
+
+#[test]
+fn vm_a_guest_that_dies_of_its_workload_is_told_with_its_kernels_words() {
+    need_vms!();
+    let mut run = Run::start("test-starved", STARVED);
+    run.await_migration("01-starved-1");
+    run.on_host("bench", &["bash", "-c", GREED]);
+    let finished = run.finish();
+    let outcomes = finished.outcomes();
+    assert_eq!((finished.code, outcomes.len()), (Some(5), 1), "{}", finished.story());
+    assert_eq!(outcomes[0]["status"], "failed");
+    let error = outcomes[0]["error"].as_str().unwrap();
+    // The workload is a part of init, without which the kernel cannot go on.
+    assert!(error.contains("vm0 reset itself on host-a"), "{error}");
+    assert!(error.contains("Kernel panic") && error.contains("memory"), "{error}");
 }
 
 #[test]

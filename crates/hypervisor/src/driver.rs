@@ -92,7 +92,7 @@ pub trait Vm: Send {
     /// Where it does not answer.
     fn report(&mut self) -> Result<HypervisorReport>;
 
-    /// Fails if the hypervisor's process has ended.
+    /// Fails if the hypervisor's process has ended, or its guest has reset itself.
     ///
     /// # Errors
     /// Where it has.

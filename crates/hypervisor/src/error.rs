@@ -34,6 +34,16 @@ pub enum HypervisorError {
         /// The end of its standard error.
         words: String,
     },
+    /// The guest reset itself: all that it did is lost.
+    #[error("{vm} reset itself on {host}{}", last_words(words))]
+    GuestReset {
+        /// Which VM.
+        vm: VmId,
+        /// On which host.
+        host: HostId,
+        /// What its kernel said of the reason; empty where it said none.
+        words: String,
+    },
     /// Its monitor did what it should not.
     #[error("the monitor of {vm} on {host} failed while {doing}")]
     Monitor {

@@ -10,6 +10,7 @@ mod qmp;
 mod template;
 mod transport;
 mod vm;
+mod words;
 
 pub use accelerator::{TrialBoot, detect_accelerator};
 pub use checkpoints::parse_checkpoints;

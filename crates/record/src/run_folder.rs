@@ -1,7 +1,7 @@
 //! The run folder: `run.json`, `trials.jsonl`, `events/`, `series/`, `capture/`, `logs/`.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -236,31 +236,11 @@ impl RunFolder {
         text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(parse).collect()
     }
 
-    /// Appends a line to `trials.jsonl`.
-    ///
-    /// # Errors
-    /// Where it cannot be written; earlier lines stay as they are.
-    pub fn append_outcome(&self, outcome: &Outcome) -> Result<()> {
-        let path = self.outcomes_path();
-        let line = outcome_line(outcome, &path)?;
-        let mut file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .map_err(RecordError::io("open", &path))?;
-        let before = file.metadata().map_err(RecordError::io("read", &path))?.len();
-        file.write_all(line.as_bytes()).map_err(|error| {
-            // Half a line would make every line after it unreadable.
-            let _ = file.set_len(before);
-            RecordError::io("write", &path)(error)
-        })
-    }
-
     /// Writes `trials.jsonl` anew.
     ///
     /// # Errors
     /// Where it cannot be written; the old one then stays.
-    pub fn replace_outcomes(&self, outcomes: &[Outcome]) -> Result<()> {
+    pub fn replace_outcomes<'a>(&self, outcomes: impl IntoIterator<Item = &'a Outcome>) -> Result<()> {
         let path = self.outcomes_path();
         let mut text = String::new();
         for outcome in outcomes {
@@ -297,13 +277,15 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
         })
 }
 
-/// A key that sorts a trial's file among others: its name with the trial's number at the end taken as a number. (The
-/// case's number at its begin has leading zeros.)
-fn in_order(name: &str) -> (String, u32) {
+/// A key that sorts a trial's file among others: its case's number at the begin, the case's title, and its own number at
+/// the end. What has no numbers comes last.
+fn in_order(name: &str) -> (u32, String, u32) {
     let trial = name.strip_suffix(".jsonl.zst").unwrap_or(name);
-    let split =
-        trial.rsplit_once('-').and_then(|(case, number)| Some((case.to_owned(), number.parse().ok()?)));
-    split.unwrap_or_else(|| (trial.to_owned(), 0))
+    let split = trial.split_once('-').and_then(|(case, rest)| {
+        let (title, number) = rest.rsplit_once('-')?;
+        Some((case.parse().ok()?, title.to_owned(), number.parse().ok()?))
+    });
+    split.unwrap_or_else(|| (u32::MAX, trial.to_owned(), 0))
 }
 
 fn list(folder: &Path) -> Result<Vec<String>> {
@@ -322,11 +304,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_second_trial_of_a_case_comes_before_its_tenth() {
-        let mut names = ["02-idle-1", "01-dirty-16-10", "01-dirty-16-2", "01-dirty-16-1", "odd"]
-            .map(|trial| format!("{trial}.jsonl.zst"));
+    fn trials_come_by_the_numbers_of_their_cases_and_their_own() {
+        let mut names =
+            ["100-idle-1", "odd", "99-idle-1", "01-dirty-16-10", "01-dirty-16-2", "01-dirty-16-1"]
+                .map(|trial| format!("{trial}.jsonl.zst"));
         names.sort_by_key(|name| in_order(name));
         let order = names.each_ref().map(|name| name.strip_suffix(".jsonl.zst").unwrap());
-        assert_eq!(order, ["01-dirty-16-1", "01-dirty-16-2", "01-dirty-16-10", "02-idle-1", "odd"]);
+        assert_eq!(
+            order,
+            ["01-dirty-16-1", "01-dirty-16-2", "01-dirty-16-10", "99-idle-1", "100-idle-1", "odd"]
+        );
     }
 }

@@ -38,7 +38,7 @@ impl Run<'_> {
         if let Some(workload) = &case.workload {
             self.observer.stage("starting the workload");
             let started = guest.start_workload(workload, &streams);
-            guest.source.check_disks().map_err(BenchError::from).and(started)?;
+            check_vm(&guest.source).and(started)?;
             let started = EventKind::WorkloadStarted { workload: workload.clone() };
             journal.keep(&event(Some(guest.source.host()), Some(&guest.id), started))?;
         }
@@ -66,7 +66,10 @@ impl Run<'_> {
             Ok(ended) => self.settle(guest, &destination, ended.place, journal),
             Err(_) => Ok(()),
         };
+        // What befell the guest says more than what did not go on because of it.
+        let unhurt = guest.source.check_guest().and_then(|()| destination.check_guest());
         probing.stop(guest, journal)?;
+        unhurt?;
         let ended = ended?;
         self.observer.stage("asking the guest");
         match settled.and_then(|()| self.close(guest, destination, ended.place, streams, journal)) {
@@ -178,9 +181,8 @@ impl Run<'_> {
         if let Some(workload) = &self.trial.case.workload {
             streams.end_sending();
             let achieved = guest.stop_workload(workload);
-            // What a host could not do for a disk says more than what the guest made of it.
-            guest.source.check_disks()?;
-            destination.check_disks()?;
+            check_vm(&guest.source)?;
+            check_vm(&destination)?;
             let achieved = achieved?;
             damage = streams.finish(guest, journal)?.or_else(|| achieved.damage());
             death = achieved.death().map(str::to_owned);
@@ -196,6 +198,12 @@ impl Run<'_> {
             (damage, _) => Ok(damage),
         }
     }
+}
+
+/// Fails where the guest or its host did: that says more than what a workload made of it.
+fn check_vm(vm: &QemuVm) -> Result<()> {
+    vm.check_guest()?;
+    Ok(vm.check_disks()?)
 }
 
 fn progress_row(t_ns: i64, progress: &Progress) -> [i64; 10] {

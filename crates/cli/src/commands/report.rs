@@ -84,7 +84,7 @@ impl Loaded {
         &self.outcomes
     }
 
-    /// By case, then by trial: the order in which a run is made, unless it was interrupted and gone on with.
+    /// By case, then by trial. Runs of older versions wrote them in the order in which they were made.
     fn put_in_order(&mut self) {
         let titles: Vec<String> = self.info.cases.iter().map(Case::title).collect();
         self.outcomes.sort_by_key(|outcome| {

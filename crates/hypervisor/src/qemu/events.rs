@@ -35,6 +35,14 @@ pub(super) fn disk_failure(event: &QmpEvent) -> Option<String> {
     })
 }
 
+/// Whether the guest reset itself, as a kernel that panics does. (QEMU tells of a reset of its own, as for the load of a
+/// state, with other reasons.)
+pub(super) fn is_guest_reset(event: &QmpEvent) -> bool {
+    // Where it is not to boot again, QEMU ends instead.
+    matches!(event.name.as_str(), "RESET" | "SHUTDOWN")
+        && event.data.get("reason").and_then(Value::as_str) == Some("guest-reset")
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -72,6 +80,18 @@ mod tests {
         assert_eq!(failed("BLOCK_IO_ERROR", full.clone()).unwrap(), "write data: No space left on device");
         assert_eq!(failed("BLOCK_IO_ERROR", Value::Null).unwrap(), "use a disk: no reason given");
         assert_eq!(failed("STOP", full), None);
+    }
+
+    #[test]
+    fn only_the_guests_own_reset_is_one() {
+        let is_reset = |name: &str, data| {
+            is_guest_reset(&QmpEvent { name: name.into(), data, epoch_ns: None, received_ns: 7 })
+        };
+        let by_guest = json!({"guest": true, "reason": "guest-reset"});
+        assert!(is_reset("RESET", by_guest.clone()) && is_reset("SHUTDOWN", by_guest.clone()));
+        assert!(!is_reset("RESET", json!({"guest": false, "reason": "snapshot-load"})));
+        assert!(!is_reset("SHUTDOWN", json!({"guest": true, "reason": "guest-shutdown"})));
+        assert!(!is_reset("STOP", by_guest));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -14,12 +15,13 @@ use dunlin_testbed::{Host, Process};
 use serde_json::{Value, json};
 
 use super::checkpoints::parse_checkpoints;
-use super::events::{disk_failure, translate};
+use super::events::{disk_failure, is_guest_reset, translate};
 use super::features::{QemuFeatures, append};
 use super::launch::{self, Endpoints, QemuBinary, QemuVmSpec, Start, arguments};
 use super::progress;
 use super::qmp::{Qmp, QmpError};
 use super::transport::{self, Credentials};
+use super::words::{Console, last_of_qemu};
 use crate::{HypervisorError, MigrationNeeds, MigrationSettings, Progress, Result, RunState, Vm};
 
 /// Limit of a command that QEMU's main loop answers between two pieces of work.
@@ -28,10 +30,6 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(20);
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// More than any link carries, in bytes a second; 0 does not mean "unlimited" in every version.
 pub(super) const UNLIMITED_BANDWIDTH: u64 = 1 << 40;
-/// How much of a QEMU's last words an error repeats.
-const WORDS_BYTES: usize = 400;
-/// How much of a guest's: a kernel that panics says why some thirty lines before its end.
-const CONSOLE_BYTES: usize = 4000;
 
 /// A QEMU process.
 pub struct QemuVm {
@@ -46,6 +44,8 @@ pub struct QemuVm {
     events: Sender<Event>,
     /// The first time a disk failed.
     disk_failure: Arc<OnceLock<String>>,
+    guest_reset: Arc<AtomicBool>,
+    console: Console,
     expected_end: bool,
     transport: TransportKind,
     /// Its credentials of a migration by TLS: QEMU may read them again at any connection.
@@ -87,6 +87,7 @@ impl QemuVm {
             agent: in_scratch("agent"),
             console: logs.join(format!("{name}-console.log")),
         };
+        let console = Console::new(&endpoints.console);
         let stderr = logs.join(format!("{name}-stderr.log"));
         let transcript = append(&logs.join(format!("{name}-qmp.log")))?;
         let args = arguments(binary, spec, &endpoints, start, features.checkpoints);
@@ -95,14 +96,16 @@ impl QemuVm {
         let connected = connect_while_alive(host, &endpoints.qmp, &mut process);
         let stream = connected.map_err(|error| ended_or(error, &mut process, spec, host, &stderr))?;
         let first_disk_failure = Arc::<OnceLock<String>>::default();
+        let guest_reset = Arc::<AtomicBool>::default();
         let handler = {
-            let seen = Arc::clone(&first_disk_failure);
+            let (seen, guest_reset) = (Arc::clone(&first_disk_failure), Arc::clone(&guest_reset));
             let (events, host, vm) = (events.clone(), host.id().clone(), spec.id.clone());
             let mapping = Mapping::read();
             Box::new(move |event| {
                 if let Some(failure) = disk_failure(&event) {
                     seen.get_or_init(|| failure);
                 }
+                guest_reset.fetch_or(is_guest_reset(&event), Ordering::Relaxed);
                 // Nobody listens any more where the trial has ended.
                 let _ = events.send(translate(event, mapping, &host, &vm));
             })
@@ -126,6 +129,8 @@ impl QemuVm {
             stderr,
             events,
             disk_failure: first_disk_failure,
+            guest_reset,
+            console,
             expected_end: false,
             transport: TransportKind::default(),
             credentials: None,
@@ -146,7 +151,7 @@ impl QemuVm {
     /// The last lines of the guest's console.
     #[must_use]
     pub fn console_tail(&self) -> String {
-        tail(&self.endpoints.console, CONSOLE_BYTES)
+        self.console.tail()
     }
 
     /// The process id on its host.
@@ -182,6 +187,22 @@ impl QemuVm {
             failure: what.clone(),
         };
         self.disk_failure.get().map_or(Ok(()), |what| Err(failure(what)))
+    }
+
+    /// Fails if the guest has reset itself, and says why where its kernel told the console. Whatever else is wrong with it
+    /// follows from that.
+    ///
+    /// # Errors
+    /// Where it has.
+    pub fn check_guest(&self) -> Result<()> {
+        if !self.guest_reset.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        Err(HypervisorError::GuestReset {
+            vm: self.spec.id.clone(),
+            host: self.host.id().clone(),
+            words: self.console.panic().unwrap_or_default(),
+        })
     }
 
     /// Kills the process, as a fault would.
@@ -365,6 +386,7 @@ impl Vm for QemuVm {
     }
 
     fn check_alive(&mut self) -> Result<()> {
+        self.check_guest()?;
         match self.process.try_wait()? {
             None => Ok(()),
             Some(how) => Err(ended(how, &self.spec, &self.host, &self.stderr)),
@@ -457,12 +479,7 @@ fn ended_or(
 }
 
 fn ended(how: String, spec: &QemuVmSpec, host: &Arc<dyn Host>, stderr: &Path) -> HypervisorError {
-    HypervisorError::Ended {
-        vm: spec.id.clone(),
-        host: host.id().clone(),
-        how,
-        words: tail(stderr, WORDS_BYTES),
-    }
+    HypervisorError::Ended { vm: spec.id.clone(), host: host.id().clone(), how, words: last_of_qemu(stderr) }
 }
 
 fn monitor_error(spec: &QemuVmSpec, host: &Arc<dyn Host>, doing: &str, source: QmpError) -> HypervisorError {
@@ -472,15 +489,4 @@ fn monitor_error(spec: &QemuVmSpec, host: &Arc<dyn Host>, doing: &str, source: Q
         doing: doing.to_owned(),
         source: std::io::Error::other(source),
     }
-}
-
-/// The end of a log, without trace lines; empty if there is none.
-fn tail(path: &Path, bytes_max: usize) -> String {
-    let bytes = std::fs::read(path).unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
-    let lines: Vec<&str> =
-        text.lines().filter(|line| !line.contains(super::checkpoints::TRACE_POINT)).collect();
-    let text = lines.join("\n");
-    let start = text.char_indices().rev().nth(bytes_max).map_or(0, |(index, _)| index);
-    text[start..].trim().to_owned()
 }
