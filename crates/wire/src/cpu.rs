@@ -75,7 +75,7 @@ impl Source for Process {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
+    use std::process::{Child, Command};
     use std::sync::mpsc::channel;
 
     use dunlin_clock::sleep_until;
@@ -104,10 +104,28 @@ mod tests {
         assert!(last[0] > first[0] && last[1] > first[1] && last[2] >= first[2], "{first:?} {last:?}");
     }
 
+    /// A process that would go on for ever, were it not ended with the test, however that ends.
+    struct Busy(Child);
+
+    impl Busy {
+        fn end(&mut self) {
+            self.0.kill().unwrap();
+            self.0.wait().unwrap();
+        }
+    }
+
+    impl Drop for Busy {
+        fn drop(&mut self) {
+            // It may have been ended before.
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
     #[test]
     fn a_process_is_told_with_its_threads_until_it_ends() {
-        let mut child = Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
-        let pid = child.id();
+        let mut busy = Busy(Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap());
+        let pid = busy.0.id();
         // A process that has not run yet has no time to count.
         let limit_ns = now_ns() + 10_000 * MILLISECOND_NS;
         while process_cpu_ns(pid).is_none() && now_ns() < limit_ns {
@@ -116,8 +134,7 @@ mod tests {
         let rows = rows_of::<3>(300, |sink| count_process_cpu(pid, vec![pid], sink).unwrap());
         let ended = rows_of::<3>(60, |sink| {
             let recording = count_process_cpu(pid, vec![pid, u32::MAX], sink).unwrap();
-            child.kill().unwrap();
-            child.wait().unwrap();
+            busy.end();
             recording
         });
         let (first, last) = (rows[0], rows[rows.len() - 1]);
