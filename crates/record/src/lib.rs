@@ -3,6 +3,7 @@
 //! Everything left of the record touches the world and writes [`Event`]s and series; everything right of it is pure
 //! and reads them. An [`Outcome`] can be computed again from events and series alone.
 
+mod achieved;
 mod case;
 mod cpu_percent;
 mod error;
@@ -20,6 +21,7 @@ mod transport;
 mod wire;
 mod workload;
 
+pub use achieved::{Achieved, ClockSeen, HttpServed};
 pub use case::{
     Accelerator, Captures, Case, Disk, HttpProbe, HypervisorSettings, Link, Links, Percent, Probe, Probes,
     Strategy, Trials, VmSettings,
@@ -47,8 +49,7 @@ pub use wire::{
     Retransmissions, RttMs, WireAccount, WireGraph, WireInterface, WireMark,
 };
 pub use workload::{
-    Achieved, ClockSeen, Cpu, DiskFile, HttpServed, HttpServer, MemoryRead, MemoryWrite, Pattern, Rate,
-    TcpStream, UdpStream, Workload,
+    Cpu, DiskFile, HttpServer, MemoryRead, MemoryWrite, Pattern, Rate, TcpStream, UdpStream, Workload,
 };
 
 /// The version of the run folder's format. Raised when a reader of the old one would misread the new one.
