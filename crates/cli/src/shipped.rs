@@ -22,6 +22,7 @@ pub(crate) const SHIPPED: &[Shipped] = shipped![
     "demo",
     "hu2013-baseline",
     "hu2013-dirty-sweep",
+    "hu2013-stress",
     "rastogi-scenario-1",
     "rastogi-scenario-2",
     "xen-http-memory",
