@@ -7,6 +7,7 @@ pub(crate) mod compare;
 pub(crate) mod doctor;
 pub(crate) mod guest;
 pub(crate) mod helper;
+pub(crate) mod http;
 pub(crate) mod lab;
 pub(crate) mod report;
 pub(crate) mod scenario;

@@ -5,13 +5,14 @@ mod failure;
 mod progress;
 mod shipped;
 mod terminal;
+mod time;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use commands::{
-    bench, calibrate, capture, compare, doctor, guest, helper, lab, report, scenario, scenarios, wire,
+    bench, calibrate, capture, compare, doctor, guest, helper, http, lab, report, scenario, scenarios, wire,
 };
 
 /// Measures, explains and improves the live migration of virtual machines.
@@ -67,6 +68,9 @@ enum Command {
     /// like are counted as Wireshark does. Of a file that breaks off or is damaged, what stands before that is shown, and
     /// the exit code is 3.
     Wire(wire::Args),
+    /// Serve and load the guests' web pages without a guest: what remains of a figure where there is no VM.
+    #[command(subcommand)]
+    Http(http::Action),
     /// Say what this machine can do, and what mends what it cannot.
     Doctor(doctor::Args),
     /// Own a long-lived lab with its VMs, or join one.
@@ -92,6 +96,7 @@ pub fn run() -> ExitCode {
         Command::Calibrate(args) => calibrate::run(args),
         Command::Capture(args) => capture::run(args),
         Command::Wire(args) => wire::run(&args),
+        Command::Http(action) => http::run(action),
         Command::Doctor(args) => doctor::run(&args),
         Command::Lab(action) => lab::run(action),
         Command::Guest(action) => guest::run(action),
