@@ -54,8 +54,8 @@ impl Traces {
     pub(crate) fn new(ready: &str) -> Self {
         let uptime = fs::read_to_string("/proc/uptime").unwrap();
         let uptime_s: f64 = uptime.split_whitespace().next().unwrap().parse().unwrap();
-        // The kernel's USER_HZ, which is 100 everywhere.
-        let told_ticks = (uptime_s * 100.0) as u64;
+        // The kernel's USER_HZ, which is 100 everywhere. Two decimals times 100 may be a hair less than whole.
+        let told_ticks = (uptime_s * 100.0).round() as u64;
         Self { namespaces: ready.split_whitespace().skip(1).map(str::to_owned).collect(), told_ticks }
     }
 
