@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dunlin_clock::{Deadline, MILLISECOND_NS, now_ns, sleep_until};
-use socket2::{SockRef, TcpKeepalive};
+use socket2::SockRef;
 
 use super::{BLOCK_BYTES, Disorder, LOOK, Role, StreamEvent, is_not_now, pace_of};
+use crate::keepalive::KEEPALIVE;
 use crate::numbered::{number_of, write_numbered};
 use crate::sequence::{Place, Sequence};
 
@@ -21,12 +22,6 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 /// Between two attempts, and two looks for who has called.
 const RETRY_NS: i64 = 5 * MILLISECOND_NS;
-/// A receiver sends nothing, so only this shows it that its peer has forgotten the connection: after some 15 s.
-const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
-    .with_time(Duration::from_secs(5))
-    .with_interval(Duration::from_secs(2))
-    .with_retries(5);
-
 /// Where connections come from.
 pub(super) enum Source {
     Listener(TcpListener),
