@@ -13,6 +13,7 @@ mod port;
 mod service;
 mod storage;
 mod sys;
+mod tcp_test;
 mod workload;
 
 use dunlin_agent_proto::READY_LINE;
@@ -37,6 +38,7 @@ fn main() {
     boot::prepare(&mut troubles);
     boot::configure_network(&mut troubles);
     troubles.note(echo::start());
+    troubles.note(tcp_test::start());
     let port = Port::wait_for();
     say(READY_LINE);
     Service::new(port, troubles).serve()

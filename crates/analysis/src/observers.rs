@@ -9,6 +9,7 @@ use crate::moments::Moments;
 use crate::outages::{Gap, Outages};
 use crate::probe_log::{ProbeLog, Request};
 use crate::responses::response_phases;
+use crate::tcp_streams::connections;
 use crate::trial::Trial;
 use crate::units::{figure, ms_between, ns_in_ms, quantile};
 
@@ -41,24 +42,27 @@ pub(crate) fn observe(trial: &Trial, moments: &Moments) -> Observations {
         if is_late(&log, moments) {
             all.flags.insert(Flag::ProberLate);
         }
-        if let Some(downtime) = downtime(moments, &log, &outages, outcome.error_ms) {
+        if let Some(pick) = downtime_of(&log.name)
+            && let Some(downtime) = downtime(moments, &log, &outages, outcome.error_ms)
+        {
             all.flags.extend(downtime.flag);
-            set(&mut all.downtime_ms, &log.name, Some(downtime.length_ms));
-            set(&mut all.downtime_error_ms, &log.name, downtime.error_ms);
+            *pick(&mut all.downtime_ms) = Some(downtime.length_ms);
+            *pick(&mut all.downtime_error_ms) = downtime.error_ms;
         }
         all.probes.insert(log.name, outcome);
     }
     all
 }
 
-fn set(downtimes: &mut DowntimeMs, probe: &str, value: Option<f64>) {
-    match probe {
-        "icmp" => downtimes.icmp = value,
-        "udp" => downtimes.udp = value,
-        "tcp" => downtimes.tcp = value,
-        "http" => downtimes.http = value,
-        _ => {}
-    }
+/// Which downtime a probe tells; none where it does not observe the VM's service.
+fn downtime_of(probe: &str) -> Option<fn(&mut DowntimeMs) -> &mut Option<f64>> {
+    Some(match probe {
+        "icmp" => |downtimes| &mut downtimes.icmp,
+        "udp" => |downtimes| &mut downtimes.udp,
+        "tcp_rr" => |downtimes| &mut downtimes.tcp,
+        "http" => |downtimes| &mut downtimes.http,
+        _ => return None,
+    })
 }
 
 /// The longest outage; 0 where answers came in the window and no gap stands out. Absent where nothing was ever
@@ -111,6 +115,7 @@ fn account(trial: &Trial, moments: &Moments, log: &ProbeLog, outages: &Outages) 
             in_window.for_each(|(_, failure)| counts.add(*failure));
             counts
         }),
+        connections: connections(trial, &log.name),
     }
 }
 

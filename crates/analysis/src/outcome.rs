@@ -16,6 +16,7 @@ use crate::observers::{Observations, observe};
 use crate::phases::Phases;
 use crate::streams::streams;
 use crate::switch::switch_bytes;
+use crate::tcp_streams::tcp_streams;
 use crate::trial::Trial;
 use crate::units::{MIB_BYTES, figure, ms_between};
 
@@ -70,6 +71,7 @@ fn outcome(trial: &Trial) -> Outcome {
         },
         downtime_error_ms: seen.downtime_error_ms,
         probes: seen.probes,
+        tcp_streams: moments.map(|moments| tcp_streams(trial, moments)).unwrap_or_default(),
         wire_bytes: moments.and_then(|moments| wire_bytes(trial, moments)),
         wire_bytes_snmp,
         ram_bytes: report.and_then(|report| report.ram_bytes),

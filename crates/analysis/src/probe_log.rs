@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use dunlin_record::{ABSENT, EventKind, RequestFailure, Series, shapes};
 
+use crate::transactions;
 use crate::trial::Trial;
 use crate::units::ms_in_ns;
 
@@ -58,13 +59,16 @@ impl ProbeLog {
     /// The logs of all probes of a VM that sent and whose interval is known, in the order of their names.
     pub(crate) fn of_vm(trial: &Trial) -> Vec<Self> {
         let prefix = format!("{}-probe-", trial.vm);
-        let name_of = |series: &str| Some(series.strip_prefix(&prefix)?.strip_suffix("-sent")?.to_owned());
+        let name_of = |series: &str, what| Some(series.strip_prefix(&prefix)?.strip_suffix(what)?.to_owned());
         trial
             .record
             .series
             .iter()
             .filter_map(|(series, sent)| {
-                let name = name_of(series)?;
+                if let Some(name) = name_of(series, "-transactions") {
+                    return transactions::log(trial, name, sent);
+                }
+                let name = name_of(series, "-sent")?;
                 let interval_ms = interval_ms(trial, &name)?;
                 let answers = trial.vm_series(&format!("probe-{name}-answers"));
                 let failures = trial.vm_series(&format!("probe-{name}-failures"));
@@ -125,7 +129,7 @@ impl ProbeLog {
 /// The interval a probe was started with, else the one asked for.
 fn interval_ms(trial: &Trial, name: &str) -> Option<f64> {
     let started = trial.pick(|kind| match kind {
-        EventKind::ProbeStarted { probe, interval_ms, .. } if probe == name => Some(*interval_ms),
+        EventKind::ProbeStarted { probe, interval_ms, .. } if probe == name => *interval_ms,
         _ => None,
     });
     let probes = &trial.case.probes;
@@ -207,8 +211,9 @@ mod tests {
         let interval = |fixture: &Fixture| fixture.probe_log().1.interval_ms;
         let asked = Fixture::pre_copy();
         assert_eq!(interval(&asked), 1.0);
-        assert_eq!(interval(&asked.clone().with(-1000.0, "", started(0.5))), 0.5);
-        let unknown = asked.with_case(|case| case.probes.icmp = None).with(-1000.0, "", started(f64::NAN));
+        assert_eq!(interval(&asked.clone().with(-1000.0, "", started(Some(0.5)))), 0.5);
+        let unknown =
+            asked.with_case(|case| case.probes.icmp = None).with(-1000.0, "", started(Some(f64::NAN)));
         assert!(unknown.outcome().probes.is_empty());
     }
 }

@@ -2,7 +2,7 @@
 
 use dunlin_record::{
     ABSENT, Event, EventKind, HostId, HypervisorReport, MemoryHeld, Moment, Series, Status, Strategy as Move,
-    VmId, shapes,
+    StreamProbe, VmId, shapes,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -21,6 +21,8 @@ proptest! {
         passages in vec(row::<4>(), 0..30),
         wire in vec(row::<5>(), 0..30),
         progress in vec(row::<10>(), 0..30),
+        transactions in vec(row::<3>(), 0..30),
+        samples in vec(row::<6>(), 0..30),
         cpu in vec(row::<3>(), 0..10),
         is_foreign in any::<bool>(),
     ) {
@@ -28,6 +30,15 @@ proptest! {
             .with_series("vm0-probe-icmp-sent", Series::from_rows(shapes::PROBE_SENT, &sent))
             .with_series("vm0-probe-icmp-answers", Series::from_rows(shapes::PROBE_ANSWERS, &answers))
             .with_series("vm0-passages-host-a", Series::from_rows(shapes::PASSAGES, &passages))
+            .with_case(|case| case.probes.tcp_stream = Some(StreamProbe::default()))
+            .with_series(
+                "vm0-probe-tcp_rr-transactions",
+                Series::from_rows(shapes::PROBE_TRANSACTIONS, &transactions),
+            )
+            .with_series(
+                "vm0-probe-tcp_stream-samples",
+                Series::from_rows(shapes::PROBE_SAMPLES, &samples),
+            )
             .with_series("vm0-progress", Series::from_rows(shapes::PROGRESS, &progress))
             .with_series("wire-host-a-migration", Series::from_rows(shapes::WIRE, &wire))
             .with_series("cpu-host-a", Series::from_rows(shapes::CPU, &cpu));
@@ -203,7 +214,7 @@ fn any_number_kind() -> impl Strategy<Value = EventKind> {
         }),
         number().prop_map(|interval_ms| EventKind::ProbeStarted {
             probe: "icmp".into(),
-            interval_ms,
+            interval_ms: Some(interval_ms),
             realtime_priority: true,
         }),
         (value(), value()).prop_map(|(offset_ns, error_ns)| EventKind::ClockMapped {

@@ -14,6 +14,11 @@ impl Samples {
         Self::read(series, column).unwrap_or_default()
     }
 
+    /// Points of time and value, in order.
+    pub(crate) fn from_points(points: Vec<(i64, i64)>) -> Self {
+        Self { points }
+    }
+
     /// A counter's value at a moment, interpolated between the samples around it; absent outside of all samples.
     pub(crate) fn at(&self, t_ns: i64) -> Option<i64> {
         let (before, after) = self.points.split_at(self.points.partition_point(|point| point.0 <= t_ns));

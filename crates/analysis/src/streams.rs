@@ -1,16 +1,14 @@
 //! What a migration did to the streams between the guest and the bench.
 
 use dunlin_record::{
-    ABSENT, Achieved, EventKind, Outage, Series, StreamBreak, StreamLoss, StreamOutcome, StreamSeen,
-    Workload, shapes,
+    ABSENT, Achieved, EventKind, Series, StreamBreak, StreamLoss, StreamOutcome, StreamSeen, Workload, shapes,
 };
 
 use crate::moments::Moments;
+use crate::stalls::longest_stall;
 use crate::trial::Trial;
 use crate::units::{MIB_BYTES, figure, ms_between};
 
-/// What a row of the series `stream` sums up.
-const TICK_NS: i64 = 1_000_000;
 /// Of more losses only the sum is told.
 const LOSSES_MAX: usize = 100;
 
@@ -55,7 +53,7 @@ fn stream(
         rate_before_mib_s: rate(moments.baseline_start, moments.command),
         rate_during_mib_s: rate(moments.command, moments.end),
         rate_after_mib_s: rate(moments.end, moments.window_end),
-        longest_stall: longest_stall(&ticks, moments),
+        longest_stall: longest_stall(ticks.iter().map(|(t_ns, ..)| *t_ns), moments),
         breaks: breaks(trial, moments, number),
         lost_datagrams: losses.as_ref().map(|losses| losses.iter().map(|(.., count)| count).sum()),
         losses: losses
@@ -99,20 +97,6 @@ fn rate_mib_s(ticks: &[Tick], from_ns: i64, to_ns: i64) -> Option<f64> {
     let within = ticks.iter().filter(|(t_ns, ..)| (from_ns..to_ns).contains(t_ns));
     let bytes: f64 = within.map(|(_, bytes, _)| *bytes as f64).sum();
     figure(bytes / MIB_BYTES / (to_ns.saturating_sub(from_ns) as f64 / 1e9))
-}
-
-fn longest_stall(ticks: &[Tick], moments: &Moments) -> Option<Outage> {
-    let begins = ticks.iter().map(|(t_ns, ..)| *t_ns).take_while(|t_ns| *t_ns < moments.window_end);
-    let mut moving_ns: Vec<i64> = begins.collect();
-    // One that had not ended when observation did is at least so long.
-    moving_ns.push(moments.window_end);
-    let stalls = moving_ns.windows(2).filter(|pair| pair[1] > moments.command);
-    let longest = stalls.max_by_key(|pair| pair[1].saturating_sub(pair[0]))?;
-    let start_ns = longest[0].saturating_add(TICK_NS).min(longest[1]);
-    Some(Outage {
-        start_ms: ms_between(moments.command, start_ns),
-        length_ms: ms_between(start_ns, longest[1]),
-    })
 }
 
 fn breaks(trial: &Trial, moments: &Moments, number: u32) -> Vec<StreamBreak> {
@@ -175,7 +159,7 @@ fn losses_told(done: &Achieved, ticks: &[Tick]) -> Option<Vec<Loss>> {
 
 #[cfg(test)]
 mod tests {
-    use dunlin_record::{Flag, LostNumbers, Rate, Received, TcpStream, UdpStream};
+    use dunlin_record::{Flag, LostNumbers, Outage, Rate, Received, TcpStream, UdpStream};
 
     use super::*;
     use crate::fixture::{Fixture, ns};

@@ -90,7 +90,7 @@ mod tests {
 
     fn probed(fixture: Fixture) -> Fixture {
         let started =
-            EventKind::ProbeStarted { probe: "icmp".into(), interval_ms: 1.0, realtime_priority: true };
+            EventKind::ProbeStarted { probe: "icmp".into(), interval_ms: Some(1.0), realtime_priority: true };
         fixture.with(-1000.0, "", started)
     }
 

@@ -7,6 +7,7 @@ mod observation;
 mod probing;
 mod storage;
 mod streams;
+mod tcp_probing;
 
 use std::path::{Path, PathBuf};
 

@@ -83,6 +83,12 @@ pub enum ProbeError {
         /// How long was waited.
         limit: Duration,
     },
+    /// A TCP probe's thread could not be started.
+    #[error("cannot start the TCP probe's thread")]
+    TcpThread {
+        /// Why not.
+        source: io::Error,
+    },
     /// The echo server's socket could not be used.
     #[error("cannot {doing} the echo server's socket")]
     Echo {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Switch, Transport, Workload};
+use crate::{RequestResponse, StreamProbe, Switch, TcpProbe, Transport, Workload};
 
 /// One cell of a scenario's matrix, every default filled in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -201,6 +201,41 @@ pub struct Probes {
     /// HTTP requests, answered by the workload `http-server`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpProbe>,
+    /// TCP request/response between bench and guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp_rr: Option<RequestResponse>,
+    /// A TCP stream between bench and guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp_stream: Option<StreamProbe>,
+    /// TCP request/response between the hosts, on the migration network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hosts_tcp_rr: Option<RequestResponse>,
+    /// A TCP stream between the hosts, on the migration network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hosts_tcp_stream: Option<StreamProbe>,
+}
+
+/// Between which two ends a TCP probe goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TcpPath {
+    /// Bench and guest, on the service network: it observes the VM's service.
+    Service,
+    /// Source and destination host, on the migration network: it observes what the migration leaves to others.
+    Hosts,
+}
+
+impl Probes {
+    /// The TCP probes that are asked for, each with its name.
+    #[must_use]
+    pub fn tcp(&self) -> Vec<(&'static str, TcpPath, TcpProbe)> {
+        let all = [
+            ("tcp_rr", TcpPath::Service, self.tcp_rr.map(TcpProbe::RequestResponse)),
+            ("tcp_stream", TcpPath::Service, self.tcp_stream.map(TcpProbe::Stream)),
+            ("hosts_tcp_rr", TcpPath::Hosts, self.hosts_tcp_rr.map(TcpProbe::RequestResponse)),
+            ("hosts_tcp_stream", TcpPath::Hosts, self.hosts_tcp_stream.map(TcpProbe::Stream)),
+        ];
+        all.into_iter().filter_map(|(name, path, probe)| Some((name, path, probe?))).collect()
+    }
 }
 
 /// One observer.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Achieved, Case, HostId, StreamSeen, VmId, Workload};
+use crate::{Achieved, Case, HostId, ProbeConnection, StreamSeen, VmId, Workload};
 
 /// One change of state.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -130,8 +130,9 @@ pub enum EventKind {
     ProbeStarted {
         /// Which, as in `icmp`.
         probe: String,
-        /// The interval asked for.
-        interval_ms: f64,
+        /// The interval asked for; absent for one that keeps none.
+        #[serde(default)]
+        interval_ms: Option<f64>,
         /// Whether its threads have real-time priority.
         realtime_priority: bool,
     },
@@ -147,6 +148,14 @@ pub enum EventKind {
         send_errors: u64,
         /// Answers or stamps dropped because a socket's buffer was full.
         drops: u64,
+    },
+    /// A connection of a TCP probe, told once the probe has ended; its time is that of the connection's begin.
+    ProbeConnection {
+        /// Which probe.
+        probe: String,
+        /// What became of it.
+        #[serde(flatten)]
+        connection: ProbeConnection,
     },
     /// The passive records on the hosts' taps ended.
     PassagesEnded {

@@ -17,6 +17,7 @@ mod run_folder;
 mod series;
 mod stream;
 mod switch;
+mod tcp_probe;
 mod transport;
 mod wire;
 mod workload;
@@ -24,7 +25,7 @@ mod workload;
 pub use achieved::{Achieved, ClockSeen, HttpServed};
 pub use case::{
     Accelerator, Captures, Case, Disk, HttpProbe, HypervisorSettings, Link, Links, Percent, Probe, Probes,
-    Strategy, Trials, VmSettings,
+    Strategy, TcpPath, Trials, VmSettings,
 };
 pub use cpu_percent::{CpuPercent, CpuShares};
 pub use error::{RecordError, Result, in_one_line};
@@ -43,6 +44,10 @@ pub use run_folder::{HostFingerprint, RunFolder, RunInfo, SkippedCase, TrialReco
 pub use series::{ABSENT, Column, Series, SeriesWriter, read_series, shapes};
 pub use stream::{LostNumbers, Received, StreamBreak, StreamLoss, StreamOutcome, StreamSeen};
 pub use switch::{Snmp, SnmpAuth, SnmpPrivacy, Switch};
+pub use tcp_probe::{
+    AroundMigration, ProbeConnection, RequestResponse, SocketBuffers, StreamProbe, TcpConnections, TcpProbe,
+    TcpStreamOutcome,
+};
 pub use transport::{ChannelCompression, Transport, TransportKind};
 pub use wire::{
     Amount, BrokenOff, Conversation, ConversationGraph, Flow, Malformed, Overhead, ProtocolShare,

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Achieved, CpuPercent, FailureCounts, ResponsePhases, Status, StreamOutcome, VmId, Workload};
+use crate::{
+    Achieved, CpuPercent, FailureCounts, ResponsePhases, Status, StreamOutcome, TcpConnections,
+    TcpStreamOutcome, VmId, Workload,
+};
 
 /// The outcome of one trial for one VM, recomputable from the trial's events and series.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -47,6 +50,9 @@ pub struct Outcome {
     pub downtime_error_ms: DowntimeMs,
     /// Each outside observer's account, by its name.
     pub probes: BTreeMap<String, ProbeOutcome>,
+    /// What became of the TCP streams beside it, by the probe's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tcp_streams: BTreeMap<String, TcpStreamOutcome>,
     /// Bytes of the migration's own flows on the wire, Ethernet headers included.
     pub wire_bytes: Option<WireBytes>,
     /// The same as a managed switch counted them; absent where none was asked, or its word cannot be used.
@@ -172,7 +178,7 @@ pub struct DowntimeMs {
     pub icmp: Option<f64>,
     /// Longest outage of the UDP probe.
     pub udp: Option<f64>,
-    /// Longest outage of the TCP probe.
+    /// Longest outage of the TCP request/response probe between bench and guest.
     pub tcp: Option<f64>,
     /// Longest outage of the HTTP probe.
     pub http: Option<f64>,
@@ -189,7 +195,8 @@ pub struct ProbeOutcome {
     pub late: u64,
     /// Answers that came twice.
     pub duplicated: u64,
-    /// Time between two requests, in ms.
+    /// Time between two requests, in ms; of TCP request/response, which sends the next when the last was answered, the
+    /// median of what it was before the migration.
     pub interval_ms: f64,
     /// Error of an outage by this probe, in ms: one interval, the jitter of answers before the migration (99th
     /// percentile), and the clock mapping's.
@@ -212,6 +219,9 @@ pub struct ProbeOutcome {
     /// absent for a probe that does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failures: Option<FailureCounts>,
+    /// Of TCP request/response: its connections.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<TcpConnections>,
 }
 
 /// Which host's VM answered how many requests.

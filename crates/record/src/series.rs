@@ -48,6 +48,21 @@ pub mod shapes {
     /// `<vm>-probe-<probe>-failures`: a request that will have no good answer, when that was known, and why
     /// ([`RequestFailure::code`](crate::RequestFailure::code)).
     pub const PROBE_FAILURES: Shape = &[("seq", "1"), ("t_ns", "ns"), ("failure", "1")];
+    /// `<vm>-probe-<probe>-transactions`: request/response over TCP, one row a transaction in order, with the prober's own
+    /// stamps: when it handed the request to the kernel, and when it had the whole response (absent where none came).
+    /// `failure` ([`RequestFailure::code`](crate::RequestFailure::code)) is absent but where the connection broke.
+    pub const PROBE_TRANSACTIONS: Shape = &[("sent_ns", "ns"), ("arrived_ns", "ns"), ("failure", "1")];
+    /// `<vm>-probe-<probe>-samples`: a TCP stream as the kernel of the measuring end knows it (`TCP_INFO`), once each
+    /// millisecond. `connection`: from 1; what follows is of it alone. `bytes`: payload that the other end has acknowledged,
+    /// of a reverse stream that has arrived; `rtt_us`: smoothed; `window_segments`: of congestion.
+    pub const PROBE_SAMPLES: Shape = &[
+        ("t_ns", "ns"),
+        ("connection", "1"),
+        ("bytes", "bytes"),
+        ("retransmitted_segments", "segments"),
+        ("rtt_us", "us"),
+        ("window_segments", "segments"),
+    ];
     /// `<vm>-passages-<host>`: a probe's frame seen on the VM's tap on this host. `probe`: 0 ICMP, 1 UDP;
     /// `direction`: 0 request to the VM, 1 answer from it.
     pub const PASSAGES: Shape = &[("probe", "1"), ("seq", "1"), ("direction", "1"), ("t_ns", "ns")];

@@ -3,6 +3,7 @@
 
 mod echo;
 mod protocol;
+mod responder;
 mod serve;
 
 use std::collections::HashMap;
@@ -17,7 +18,8 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use dunlin_clock::Deadline;
-use dunlin_record::HostId;
+use dunlin_probe::TcpProbeSummary;
+use dunlin_record::{HostId, TcpProbe};
 use dunlin_wire::{CaptureSpec, CaptureSummary, RowSink, Summary};
 
 use crate::goodput::Arrived;
@@ -141,9 +143,33 @@ impl Helper {
     /// # Errors
     /// Where the helper cannot.
     pub fn echo_udp(&self, bind: SocketAddrV4) -> Result<(HelperTask, SocketAddrV4)> {
-        let pending = self.ask(Ask::UdpEcho { bind }, None)?;
-        match pending.next("an echo server", START_LIMIT)? {
-            Tell::Listening { at } => Ok((pending.keep(), at)),
+        self.listen(Ask::UdpEcho { bind }, "an echo server")
+    }
+
+    /// Responds to TCP probes on the host; says at which address. Port 0 takes a free one.
+    ///
+    /// # Errors
+    /// Where the helper cannot.
+    pub fn respond_tcp(&self, bind: SocketAddrV4) -> Result<(HelperTask, SocketAddrV4)> {
+        self.listen(Ask::TcpResponder { bind }, "a TCP responder")
+    }
+
+    /// Runs a TCP probe on the host, to a sink as in [`Self::watch_passages`]: see [`dunlin_probe::start_tcp`]. It ends by
+    /// [`Self::stop_tcp`].
+    ///
+    /// # Errors
+    /// Where the helper cannot.
+    pub fn probe_tcp(&self, peer: SocketAddrV4, probe: TcpProbe, sink: RowSink) -> Result<HelperTask> {
+        self.begin(Ask::ProbeTcp { peer, probe }, Some(sink))
+    }
+
+    /// Ends a TCP probe. When this returns, its sink has had its last row and is gone.
+    ///
+    /// # Errors
+    /// Where it does not end within `limit`.
+    pub fn stop_tcp(&self, task: HelperTask, limit: Duration) -> Result<TcpProbeSummary> {
+        match self.end(task, "the end of a TCP probe", limit)? {
+            Tell::ProbedTcp(summary) => Ok(summary),
             other => Err(self.unexpected(&other)),
         }
     }
@@ -184,6 +210,14 @@ impl Helper {
 
     fn record(&self, ask: Ask, sink: RowSink) -> Result<HelperTask> {
         self.begin(ask, Some(sink))
+    }
+
+    fn listen(&self, ask: Ask, what: &str) -> Result<(HelperTask, SocketAddrV4)> {
+        let pending = self.ask(ask, None)?;
+        match pending.next(what, START_LIMIT)? {
+            Tell::Listening { at } => Ok((pending.keep(), at)),
+            other => Err(self.unexpected(&other)),
+        }
     }
 
     fn begin(&self, ask: Ask, sink: Option<RowSink>) -> Result<HelperTask> {

@@ -134,7 +134,7 @@ impl Record {
     fn add_probe(&mut self, name: &str, rows: &Rows) {
         let started = EventKind::ProbeStarted {
             probe: name.to_owned(),
-            interval_ms: self.interval_ms,
+            interval_ms: Some(self.interval_ms),
             realtime_priority: false,
         };
         self.add(self.start_ns, started);

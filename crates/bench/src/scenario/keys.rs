@@ -1,6 +1,7 @@
 //! The keys of a scenario and what each takes. A test holds this list against the record's types.
 
 use dunlin_record::Percent;
+use dunlin_traffic::MESSAGE_BYTES_MAX;
 
 use super::node::{Leaf, Node, Value};
 
@@ -154,6 +155,10 @@ const PROBES: &[Key] = &[
     key("icmp", Takes::Switch(PROBE)),
     key("udp", Takes::Switch(PROBE)),
     key("http", Takes::Switch(HTTP_PROBE)),
+    key("tcp_rr", Takes::Switch(REQUEST_RESPONSE)),
+    key("tcp_stream", Takes::Switch(STREAM_PROBE)),
+    key("hosts_tcp_rr", Takes::Switch(REQUEST_RESPONSE)),
+    key("hosts_tcp_stream", Takes::Switch(STREAM_PROBE)),
 ];
 
 const PROBE: &[Key] = &[key("interval_ms", number("milliseconds", 0.1, 10_000.0))];
@@ -166,6 +171,24 @@ const CAPTURE: &[Key] = &[
 
 const HTTP_PROBE: &[Key] =
     &[key("interval_ms", number("milliseconds", 1.0, 10_000.0)), key("path", Takes::Text)];
+
+const REQUEST_RESPONSE: &[Key] = &[
+    key("request_bytes", MESSAGE),
+    key("response_bytes", MESSAGE),
+    key("send_buffer_bytes", SOCKET_BUFFER),
+    key("receive_buffer_bytes", SOCKET_BUFFER),
+];
+
+const STREAM_PROBE: &[Key] = &[
+    key("reverse", Takes::Flag),
+    key("message_bytes", MESSAGE),
+    key("send_buffer_bytes", SOCKET_BUFFER),
+    key("receive_buffer_bytes", SOCKET_BUFFER),
+];
+
+const MESSAGE: Takes = whole("bytes", 1, MESSAGE_BYTES_MAX as i64);
+/// From about what Linux keeps at least (socket(7)) to a GiB.
+const SOCKET_BUFFER: Takes = whole("bytes", 2_048, 1 << 30);
 
 const TRIALS: &[Key] = &[
     key("count", whole("trials", 1, TRIALS_MAX)),

@@ -89,7 +89,7 @@ impl Run<'_> {
     }
 
     /// Waits until every probe has been answered: a service that is not there cannot be seen to go.
-    fn await_service(&self, probing: &Probing, journal: &mut Journal) -> Result<()> {
+    fn await_service(&self, probing: &Probing<'_>, journal: &mut Journal) -> Result<()> {
         let deadline = Deadline::after(SERVICE_LIMIT);
         while let Some(probe) = probing.unanswered() {
             if deadline.passed() {

@@ -13,6 +13,7 @@ use dunlin_probe::{
 use dunlin_record::{EventKind, HttpProbe, Journal, Probe, shapes};
 use dunlin_traffic::{HTTP_PORT, LoadSpec};
 
+use super::tcp_probing::TcpProbing;
 use super::{Guest, Run, event};
 use crate::Result;
 use crate::recording::SeriesHandle;
@@ -23,8 +24,9 @@ const LATE_ANSWERS: Duration = Duration::from_millis(300);
 const LATE_PAGES: Duration = Duration::from_millis(1500);
 
 /// The probes of one guest's service.
-pub(super) struct Probing {
+pub(super) struct Probing<'a> {
     running: Vec<Running>,
+    tcp: TcpProbing<'a>,
 }
 
 struct Running {
@@ -39,11 +41,12 @@ enum Prober {
     Http(RunningHttpProbe),
 }
 
-impl Probing {
+impl<'a> Probing<'a> {
     /// Starts the probes that the case asks for.
-    pub(super) fn start(run: &Run<'_>, guest: &Guest, journal: &mut Journal) -> Result<Self> {
+    pub(super) fn start(run: &Run<'a>, guest: &Guest, journal: &mut Journal) -> Result<Self> {
         let probes = &run.trial.case.probes;
-        let mut probing = Self { running: Vec::new() };
+        let tcp = TcpProbing::start(run, guest, journal)?;
+        let mut probing = Self { running: Vec::new(), tcp };
         let kinds =
             [(ProbeKind::Icmp, &probes.icmp), (ProbeKind::Udp { port: DEFAULT_UDP_PORT }, &probes.udp)];
         for (kind, asked) in kinds {
@@ -100,6 +103,7 @@ impl Probing {
             }
         }))?;
         let realtime_priority = prober.realtime_priority().is_some();
+        let interval_ms = Some(interval_ms);
         let started = EventKind::ProbeStarted { probe: name.to_owned(), interval_ms, realtime_priority };
         journal.keep(&event(None, Some(&guest.id), started))?;
         self.running.push(Running { name: name.to_owned(), prober, series: handles, answered });
@@ -109,7 +113,7 @@ impl Probing {
     /// The first probe that has not been answered yet.
     pub(super) fn unanswered(&self) -> Option<&str> {
         let silent = self.running.iter().find(|running| !running.answered.load(Ordering::Relaxed));
-        silent.map(|running| running.name.as_str())
+        silent.map(|running| running.name.as_str()).or_else(|| self.tcp.unanswered())
     }
 
     /// Ends the probes and tells what they cost.
@@ -134,7 +138,7 @@ impl Probing {
             };
             journal.keep(&event(None, Some(&guest.id), ended))?;
         }
-        Ok(())
+        self.tcp.stop(guest, journal)
     }
 }
 

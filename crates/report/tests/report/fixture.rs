@@ -160,6 +160,7 @@ fn outcome(case: &Case, trial: u32, id: &TrialId, plan: &Plan) -> Outcome {
         answered_by: Some(AnsweredBy { source: 900, destination: 1040, unknown: 0 }),
         response_ms: Some(response_ms(plan)),
         failures: None,
+        connections: None,
         outages: icmp
             .map(|length_ms| Outage { start_ms: round(plan.stopped.unwrap_or(0.0)), length_ms })
             .into_iter()
@@ -198,6 +199,7 @@ fn outcome(case: &Case, trial: u32, id: &TrialId, plan: &Plan) -> Outcome {
             ..DowntimeMs::default()
         },
         probes: BTreeMap::from([("icmp".into(), probe.clone()), ("udp".into(), probe)]),
+        tcp_streams: BTreeMap::new(),
         wire_bytes: Some(WireBytes {
             source_tx: (plan.migration_end() * 112_000.0) as i64,
             source_rx: 1_200_000,

@@ -6,6 +6,8 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
 
+use dunlin_probe::TcpProbeSummary;
+use dunlin_record::TcpProbe;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +51,15 @@ pub(super) enum Ask {
     /// A task: answers datagrams until stopped.
     UdpEcho {
         bind: SocketAddrV4,
+    },
+    /// A task: responds to TCP probes until stopped.
+    TcpResponder {
+        bind: SocketAddrV4,
+    },
+    /// A task: rows until stopped.
+    ProbeTcp {
+        peer: SocketAddrV4,
+        probe: TcpProbe,
     },
     GoodputSink {
         bind: SocketAddrV4,
@@ -103,6 +114,8 @@ pub(super) enum Tell {
         clock_error_ns: i64,
         cut_short: Option<String>,
     },
+    /// A TCP probe has ended; all its rows were told before.
+    ProbedTcp(TcpProbeSummary),
     Failed {
         why: String,
     },
@@ -158,6 +171,7 @@ pub(super) fn read_frame<T: DeserializeOwned>(from: &mut impl Read) -> Result<Op
 
 #[cfg(test)]
 mod tests {
+    use dunlin_record::{ProbeConnection, RequestResponse, SocketBuffers, StreamProbe};
     use proptest::prelude::*;
 
     use super::*;
@@ -187,6 +201,38 @@ mod tests {
         for cut in 1..bytes.len() {
             assert!(matches!(read_all(&bytes[..cut]), Err(FrameError::Io(_))), "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn a_tcp_probe_is_asked_and_told_of_with_and_without_its_options() {
+        let asked = [
+            TcpProbe::RequestResponse(RequestResponse::default()),
+            TcpProbe::Stream(StreamProbe { send_buffer_bytes: Some(9), ..StreamProbe::default() }),
+        ];
+        for probe in asked {
+            let request =
+                Request { id: 1, ask: Ask::ProbeTcp { peer: "10.0.0.1:7".parse().unwrap(), probe } };
+            let mut bytes = Vec::new();
+            write_frame(&mut bytes, &request).unwrap();
+            assert_eq!(read_frame(&mut &bytes[..]).unwrap(), Some(request));
+        }
+        let buffers = SocketBuffers { send_bytes: 1, receive_bytes: 2 };
+        let connection = |broken| ProbeConnection {
+            connected_ns: 1,
+            ended_ns: 2,
+            broken,
+            local: buffers,
+            remote: buffers,
+            local_at_end: buffers,
+            congestion_control: "cubic".into(),
+            retransmitted_segments: None,
+        };
+        let connections = vec![connection(None), connection(Some("reset".into()))];
+        let report =
+            Report { id: 2, tell: Tell::ProbedTcp(TcpProbeSummary { cpu_ns: 1, wall_ns: 2, connections }) };
+        let mut bytes = Vec::new();
+        write_frame(&mut bytes, &report).unwrap();
+        assert_eq!(read_all(&bytes).unwrap(), [report]);
     }
 
     proptest! {

@@ -9,6 +9,7 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use dunlin_probe::{RunningTcpProbe, start_tcp};
 use dunlin_wire::{
     Capture, CaptureSpec, CaptureSummary, Recording, RowSink, Summary, capture, count_cpu, count_interface,
     count_process_cpu, watch_passages,
@@ -16,6 +17,7 @@ use dunlin_wire::{
 
 use super::echo::Echo;
 use super::protocol::{Ask, FrameError, Report, Request, Tell, read_frame, write_frame};
+use super::responder::Responder;
 use crate::goodput;
 
 /// What a helper asked for something returns.
@@ -64,6 +66,8 @@ enum Task {
     Recording(Recording),
     Capture(Capture),
     Echo(Echo),
+    Responder(Responder),
+    TcpProbe(RunningTcpProbe),
 }
 
 impl Server {
@@ -80,6 +84,13 @@ impl Server {
             Ask::UdpEcho { bind } => {
                 let (echo, at) = Echo::start(bind)?;
                 (Task::Echo(echo), Tell::Listening { at })
+            }
+            Ask::TcpResponder { bind } => {
+                let (responder, at) = Responder::start(bind)?;
+                (Task::Responder(responder), Tell::Listening { at })
+            }
+            Ask::ProbeTcp { peer, probe } => {
+                (Task::TcpProbe(start_tcp(peer, &probe, self.output.rows(id))?), Tell::Started)
             }
             Ask::WatchPassages { interface } => {
                 (Task::Recording(watch_passages(&interface, self.output.rows(id))?), Tell::Started)
@@ -104,8 +115,13 @@ impl Server {
         let summary = match self.tasks.remove(&task) {
             Some(Task::Recording(recording)) => recording.stop()?,
             Some(Task::Capture(capture)) => return Ok(captured(capture.stop()?)),
+            Some(Task::TcpProbe(probe)) => return Ok(Tell::ProbedTcp(probe.stop())),
             Some(Task::Echo(echo)) => {
                 drop(echo);
+                Summary::default()
+            }
+            Some(Task::Responder(responder)) => {
+                drop(responder);
                 Summary::default()
             }
             None => return Err(format!("there is no task {task} to stop").into()),

@@ -1,0 +1,155 @@
+//! The TCP probes of a trial: bench to guest on the service network, host to host on the migration network.
+
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use dunlin_probe::{RunningTcpProbe, TcpProbeSummary, start_tcp};
+use dunlin_record::{ABSENT, Event, EventKind, Journal, TcpPath, TcpProbe, shapes};
+use dunlin_testbed::{Helper, HelperTask, Network};
+use dunlin_traffic::TCP_TEST_PORT;
+
+use super::{Guest, Run, event};
+use crate::Result;
+use crate::recording::SeriesHandle;
+
+/// How long a helper may take to end a probe.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+/// The TCP probes of one guest's migration. Dropping them ends them.
+pub(super) struct TcpProbing<'a> {
+    running: Vec<Running<'a>>,
+}
+
+struct Running<'a> {
+    name: &'static str,
+    prober: Prober<'a>,
+    series: SeriesHandle,
+    answered: Arc<AtomicBool>,
+}
+
+/// Where the measuring end is.
+enum Prober<'a> {
+    Bench(RunningTcpProbe),
+    Hosts(BetweenHosts<'a>),
+}
+
+impl<'a> TcpProbing<'a> {
+    /// Starts those that the case asks for.
+    pub(super) fn start(run: &Run<'a>, guest: &Guest, journal: &mut Journal) -> Result<Self> {
+        let mut probing = Self { running: Vec::new() };
+        for (name, path, probe) in run.trial.case.probes.tcp() {
+            let (what, shape) = match probe {
+                TcpProbe::RequestResponse(_) => ("transactions", shapes::PROBE_TRANSACTIONS),
+                TcpProbe::Stream(_) => ("samples", shapes::PROBE_SAMPLES),
+            };
+            let series = run.recording.series(&format!("{}-probe-{name}-{what}", guest.id), shape)?;
+            let answered = Arc::new(AtomicBool::new(false));
+            let (seen, rows) = (Arc::clone(&answered), series.clone());
+            let sink = Box::new(move |values: &[i64]| {
+                // The second column of a transaction is its answer's time; a stream is sampled once it is connected.
+                if values.chunks_exact(shape.len()).any(|row| row[1] != ABSENT) {
+                    seen.store(true, Ordering::Relaxed);
+                }
+                rows.push(values);
+            });
+            let prober = match path {
+                TcpPath::Service => {
+                    let peer = SocketAddrV4::new(guest.address, TCP_TEST_PORT);
+                    Prober::Bench(start_tcp(peer, &probe, sink)?)
+                }
+                TcpPath::Hosts => {
+                    let at = run.world.hosts()?[1].address(Network::Migration);
+                    Prober::Hosts(BetweenHosts::start(run.world.helpers()?, at, probe, sink)?)
+                }
+            };
+            let started =
+                EventKind::ProbeStarted { probe: name.into(), interval_ms: None, realtime_priority: false };
+            journal.keep(&event(None, Some(&guest.id), started))?;
+            probing.running.push(Running { name, prober, series, answered });
+        }
+        Ok(probing)
+    }
+
+    /// The first that has not been answered yet.
+    pub(super) fn unanswered(&self) -> Option<&str> {
+        let silent = self.running.iter().find(|running| !running.answered.load(Ordering::Relaxed));
+        silent.map(|running| running.name)
+    }
+
+    /// Ends the probes and tells what they cost, and on which connections they ran.
+    pub(super) fn stop(self, guest: &Guest, journal: &mut Journal) -> Result<()> {
+        for running in &self.running {
+            if let Prober::Bench(probe) = &running.prober {
+                probe.end();
+            }
+        }
+        let mut first_error = None;
+        for Running { name, prober, series, .. } in self.running {
+            let summary = match prober {
+                Prober::Bench(probe) => Ok(probe.stop()),
+                Prober::Hosts(probe) => probe.stop(),
+            };
+            series.finish();
+            match summary {
+                Ok(summary) => tell(name, summary, guest, journal)?,
+                // The others are ended all the same.
+                Err(error) => first_error = first_error.or(Some(error)),
+            }
+        }
+        first_error.map_or(Ok(()), Err)
+    }
+}
+
+fn tell(name: &str, summary: TcpProbeSummary, guest: &Guest, journal: &mut Journal) -> Result<()> {
+    let TcpProbeSummary { cpu_ns, wall_ns, connections } = summary;
+    for connection in connections {
+        let t_ns = connection.connected_ns;
+        let kind = EventKind::ProbeConnection { probe: name.to_owned(), connection };
+        journal.keep(&Event { t_ns, host: None, vm: Some(guest.id.clone()), kind })?;
+    }
+    let ended = EventKind::ProbeEnded { probe: name.to_owned(), cpu_ns, wall_ns, send_errors: 0, drops: 0 };
+    Ok(journal.keep(&event(None, Some(&guest.id), ended))?)
+}
+
+/// A probe of the source host's helper, and what responds to it on the destination host. Dropping it ends both.
+struct BetweenHosts<'a> {
+    helpers: &'a [Helper; 2],
+    /// Absent once ended.
+    probe: Option<HelperTask>,
+    responder: Option<HelperTask>,
+}
+
+impl<'a> BetweenHosts<'a> {
+    fn start(
+        helpers: &'a [Helper; 2],
+        at: std::net::Ipv4Addr,
+        probe: TcpProbe,
+        sink: dunlin_wire::RowSink,
+    ) -> Result<Self> {
+        let (responder, peer) = helpers[1].respond_tcp(SocketAddrV4::new(at, 0))?;
+        let mut between = Self { helpers, probe: None, responder: Some(responder) };
+        between.probe = Some(helpers[0].probe_tcp(peer, probe, sink)?);
+        Ok(between)
+    }
+
+    fn stop(mut self) -> Result<TcpProbeSummary> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<TcpProbeSummary> {
+        let [source, destination] = self.helpers;
+        let summary = self.probe.take().map(|task| source.stop_tcp(task, STOP_LIMIT));
+        let responder = self.responder.take().map(|task| destination.stop(task, STOP_LIMIT));
+        responder.transpose()?;
+        Ok(summary.transpose()?.unwrap_or_default())
+    }
+}
+
+impl Drop for BetweenHosts<'_> {
+    fn drop(&mut self) {
+        // Of a trial that has failed already.
+        let _ = self.end();
+    }
+}
