@@ -117,6 +117,8 @@ fn last_byte(trial: &Trial, moments: &Moments) -> Option<i64> {
         Some(event) => (event.t_ns <= until).then_some(event.t_ns),
         // With post-copy the pages go on after the start, so the wire cannot tell.
         None if moments.post_copy => None,
+        // Beside other traffic it tells only to about a tick how much was whose.
+        None if trial.shares_wire() => None,
         None => last_payload(trial, from, until),
     }
 }

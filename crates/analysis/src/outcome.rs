@@ -181,7 +181,9 @@ fn guest_start_ms(trial: &Trial) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use dunlin_record::{Achieved, DiskHeld, Event, Flag, MemoryHeld, MemoryWrite, Rate, VmId, Workload};
+    use dunlin_record::{
+        Achieved, DiskHeld, Event, Flag, MemoryHeld, MemoryWrite, Rate, Series, VmId, Workload, shapes,
+    };
 
     use super::*;
     use crate::fixture::{Fixture, achieved, ended, ns};
@@ -286,6 +288,23 @@ mod tests {
         let bytes = WireBytes { source_tx: 90_000_000, source_rx: 1_800_000 };
         assert_eq!(Fixture::not_converged().outcome().wire_bytes, Some(bytes));
         assert_eq!(Fixture::pre_copy().without_series("wire-host-a-migration").outcome().wire_bytes, None);
+    }
+
+    #[test]
+    fn bytes_of_probes_between_the_hosts_are_not_the_migrations() {
+        // 1000 bytes sent and 10 received each millisecond, from 100 ms before the command on.
+        let of_probes: Vec<[i64; 5]> = (-10..100)
+            .map(|tick| [ns(f64::from(tick) * 10.0), tick_sum(tick, 10_000), tick_sum(tick, 100), 0, 0])
+            .collect();
+        let probed = Fixture::pre_copy()
+            .with_series("wire-host-a-migration-probes", Series::from_rows(shapes::WIRE, &of_probes));
+        // In the 550 ms between the readings that enclose the migration.
+        let bytes = WireBytes { source_tx: 53_000_132 - 550_000, source_rx: 1_060_000 - 5_500 };
+        assert_eq!(probed.outcome().wire_bytes, Some(bytes));
+    }
+
+    fn tick_sum(tick: i32, bytes: i64) -> i64 {
+        i64::from(tick + 10) * bytes
     }
 
     #[test]

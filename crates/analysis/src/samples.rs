@@ -32,11 +32,19 @@ impl Samples {
     }
 
     /// The counter and another together, at the times of this one; outside of its samples the other stands still.
-    pub(crate) fn plus(mut self, other: &Self) -> Self {
+    pub(crate) fn plus(self, other: &Self) -> Self {
+        self.joined(other, i64::saturating_add)
+    }
+
+    /// The counter less a part of it that was counted apart, likewise.
+    pub(crate) fn minus(self, part: &Self) -> Self {
+        self.joined(part, i64::saturating_sub)
+    }
+
+    fn joined(mut self, other: &Self, join: fn(i64, i64) -> i64) -> Self {
         let (Some(first), Some(last)) = (other.points.first(), other.points.last()) else { return self };
         for (t_ns, value) in &mut self.points {
-            let more = other.at((*t_ns).clamp(first.0, last.0)).unwrap_or(last.1);
-            *value = value.saturating_add(more);
+            *value = join(*value, other.at((*t_ns).clamp(first.0, last.0)).unwrap_or(last.1));
         }
         self
     }

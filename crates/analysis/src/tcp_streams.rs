@@ -207,6 +207,7 @@ mod tests {
         let connection = |broken: Option<&str>, local, local_at_end| EventKind::ProbeConnection {
             probe: "hosts_tcp_stream".into(),
             connection: ProbeConnection {
+                peer: "10.78.0.12:7008".into(),
                 connected_ns: 0,
                 ended_ns: 9,
                 broken: broken.map(Into::into),

@@ -78,10 +78,18 @@ impl<'a> Trial<'a> {
         self.record.series.get(&format!("wire-{}-migration", self.source))
     }
 
-    /// A counter of the source's links that a migration may use, all together.
+    /// Whether probes between the hosts used the migration network too.
+    pub(crate) fn shares_wire(&self) -> bool {
+        self.case.probes.between_hosts()
+    }
+
+    /// A counter of the source's links that a migration may use, all together, less what probes between the hosts had of
+    /// it.
     pub(crate) fn wire(&self, column: &str) -> Samples {
-        let second = self.record.series.get(&format!("wire-{}-migration-2", self.source));
-        Samples::of(self.migration_wire(), column).plus(&Samples::of(second, column))
+        let of = |which| {
+            Samples::of(self.record.series.get(&format!("wire-{}-migration{which}", self.source)), column)
+        };
+        of("").plus(&of("-2")).minus(&of("-probes"))
     }
 
     /// How the trial ended; `None` where the record breaks off before that. What is said of the VM goes before what

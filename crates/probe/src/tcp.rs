@@ -115,6 +115,7 @@ fn run(test: &TcpTest, stop: &AtomicBool, sink: TcpSink) -> TcpProbeSummary {
     test.run(stop, &mut |event| match event {
         TcpTestEvent::Connected { at_ns, local, remote, congestion_control } => {
             connections.push(ProbeConnection {
+                peer: test.peer.to_string(),
                 connected_ns: at_ns,
                 ended_ns: at_ns,
                 broken: None,

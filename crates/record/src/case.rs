@@ -225,6 +225,12 @@ pub enum TcpPath {
 }
 
 impl Probes {
+    /// Whether any of them uses the migration network.
+    #[must_use]
+    pub fn between_hosts(&self) -> bool {
+        self.hosts_tcp_rr.is_some() || self.hosts_tcp_stream.is_some()
+    }
+
     /// The TCP probes that are asked for, each with its name.
     #[must_use]
     pub fn tcp(&self) -> Vec<(&'static str, TcpPath, TcpProbe)> {

@@ -66,7 +66,8 @@ pub mod shapes {
     /// `<vm>-passages-<host>`: a probe's frame seen on the VM's tap on this host. `probe`: 0 ICMP, 1 UDP;
     /// `direction`: 0 request to the VM, 1 answer from it.
     pub const PASSAGES: Shape = &[("probe", "1"), ("seq", "1"), ("direction", "1"), ("t_ns", "ns")];
-    /// `wire-<host>-<network>`: an interface's counters, as seen from the host.
+    /// `wire-<host>-<network>`: an interface's counters, as seen from the host. `wire-<host>-migration-probes`: what TCP
+    /// probes between the hosts had of them.
     pub const WIRE: Shape = &[
         ("t_ns", "ns"),
         ("tx_bytes", "bytes"),

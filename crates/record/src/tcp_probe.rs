@@ -69,6 +69,8 @@ pub struct SocketBuffers {
 /// A connection of a TCP probe, once it has ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeConnection {
+    /// Where the other end listened, as in `10.78.0.12:7008`.
+    pub peer: String,
     /// When it was made, in ns of the bench's clock.
     pub connected_ns: i64,
     /// When it ended.

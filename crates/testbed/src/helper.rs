@@ -20,7 +20,7 @@ use std::time::Duration;
 use dunlin_clock::Deadline;
 use dunlin_probe::TcpProbeSummary;
 use dunlin_record::{HostId, TcpProbe};
-use dunlin_wire::{CaptureSpec, CaptureSummary, RowSink, Summary};
+use dunlin_wire::{CaptureSpec, CaptureSummary, Filter, RowSink, Summary};
 
 use crate::goodput::Arrived;
 use crate::{Result, TestbedError};
@@ -102,6 +102,16 @@ impl Helper {
     /// Where the helper cannot.
     pub fn count(&self, interface: &str, sink: RowSink) -> Result<HelperTask> {
         self.record(Ask::CountInterface { interface: interface.to_owned() }, sink)
+    }
+
+    /// Records what of an interface's counters fits a filter, as rows of `dunlin_record::shapes::WIRE`: see
+    /// [`dunlin_wire::count_flow`]. To a sink as in [`Self::watch_passages`].
+    ///
+    /// # Errors
+    /// Where the helper cannot.
+    pub fn count_flow(&self, interface: &str, filter: &Filter, sink: RowSink) -> Result<HelperTask> {
+        let (interface, filter) = (interface.to_owned(), filter.to_string());
+        self.record(Ask::CountFlow { interface, filter }, sink)
     }
 
     /// Records the CPU time of the host as rows of `dunlin_record::shapes::CPU`, to a sink as in

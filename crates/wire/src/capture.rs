@@ -7,6 +7,7 @@
 mod annotate;
 mod file;
 mod filter;
+mod flow;
 mod ring;
 
 use std::path::Path;
@@ -20,6 +21,7 @@ use crate::{Result, Task};
 pub use annotate::{CaptureMark, annotate};
 use file::CaptureFile;
 pub use filter::{Filter, FilterError};
+pub use flow::count_flow;
 use ring::{Frame, Ring};
 
 /// How much of each frame is usually kept: Ethernet, IP and TCP with all their options come to 134 bytes at most, of

@@ -30,7 +30,7 @@ mod ticks;
 pub use account::{AccountOptions, account};
 pub use capture::{
     CAPTURE_SNAP_BYTES, Capture, CaptureMark, CaptureSpec, CaptureSummary, Filter, FilterError, annotate,
-    capture,
+    capture, count_flow,
 };
 pub use counters::{InterfaceCounters, count_interface, read_interface};
 pub use cpu::{count_cpu, count_process_cpu};

@@ -1,7 +1,7 @@
 //! What a resolved case must obey as a whole: settings that only together are right or wrong.
 
 use dunlin_guest::disk_room_mib;
-use dunlin_record::{Case, Disk, HttpServer, Probes, Snmp, Strategy, VmSettings, Workload};
+use dunlin_record::{Case, Disk, HttpServer, Probes, Snmp, Strategy, TcpPath, VmSettings, Workload};
 use serde_json::{Value as Json, json};
 
 use super::error::{Findings, ProblemKind};
@@ -87,6 +87,13 @@ fn broken_by_settings(case: &Case) -> Vec<(String, ProblemKind)> {
         broken.push(("transport.compression", missing("channels beside it: only those compress")));
     }
     broken.extend(case.switch.snmp.iter().flat_map(broken_by_snmp));
+    if case.switch.snmp.is_some() && case.probes.between_hosts() {
+        let expected =
+            "no TCP probe between the hosts beside it: the switch's port counts its bytes too".into();
+        let names = case.probes.tcp().into_iter().filter(|(_, path, _)| *path == TcpPath::Hosts);
+        let found = names.map(|(name, ..)| format!("probes.{name}")).collect::<Vec<_>>().join(", ");
+        broken.push(("switch.snmp", ProblemKind::Impossible { expected, found }));
+    }
     match (&case.vm.kernel, &case.vm.modules) {
         (Some(_), None) => {
             broken.push(("vm.kernel", missing("vm.modules beside it: the kernel's lib/modules/VERSION")));

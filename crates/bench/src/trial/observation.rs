@@ -6,7 +6,8 @@ use dunlin_hypervisor::Vm;
 use dunlin_hypervisor::qemu::QemuVm;
 use dunlin_record::{EventKind, Journal, in_one_line, shapes};
 use dunlin_testbed::{HelperTask, Network};
-use dunlin_wire::{Recording, count_switch_port};
+use dunlin_traffic::TCP_TEST_PORT;
+use dunlin_wire::{Filter, Recording, Summary, count_switch_port};
 
 use super::{Guest, Run, event};
 use crate::Result;
@@ -34,6 +35,7 @@ pub(super) enum Side {
 enum Kind {
     Counters,
     Passages,
+    Flow,
 }
 
 impl Observation {
@@ -46,6 +48,13 @@ impl Observation {
             let series = run.recording.series(&format!("wire-{id}-migration"), shapes::WIRE)?;
             let task = helper.count(host.interface(Network::Migration), series.sink())?;
             observation.tasks.push((number, task, series, Kind::Counters));
+            if number == 0 && run.trial.case.probes.between_hosts() {
+                // What the probes had of the source's counters is none of the migration's.
+                let series = run.recording.series(&format!("wire-{id}-migration-probes"), shapes::WIRE)?;
+                let filter = Filter::tcp_port(TCP_TEST_PORT);
+                let task = helper.count_flow(host.interface(Network::Migration), &filter, series.sink())?;
+                observation.tasks.push((number, task, series, Kind::Flow));
+            }
             if let Some(device) = run.world.second_link()? {
                 let series = run.recording.series(&format!("wire-{id}-{device}"), shapes::WIRE)?;
                 let task = helper.count(device, series.sink())?;
@@ -107,6 +116,13 @@ impl Observation {
         for (number, task, series, kind) in self.tasks {
             match run.world.helpers()?[number].stop(task, STOP_LIMIT) {
                 Ok(summary) if kind == Kind::Passages => lost += summary.dropped.unwrap_or(0),
+                Ok(Summary { dropped: Some(frames @ 1..), .. }) if kind == Kind::Flow => {
+                    let text = format!(
+                        "{frames} frames of the TCP probes between the hosts were not counted, and so are taken for the \
+                         migration's"
+                    );
+                    journal.keep(&event(None, None, EventKind::Warning { text }))?;
+                }
                 Ok(_) => {}
                 // The others are ended all the same.
                 Err(error) => first_error = first_error.or(Some(error)),

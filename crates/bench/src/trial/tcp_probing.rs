@@ -128,7 +128,8 @@ impl<'a> BetweenHosts<'a> {
         probe: TcpProbe,
         sink: dunlin_wire::RowSink,
     ) -> Result<Self> {
-        let (responder, peer) = helpers[1].respond_tcp(SocketAddrV4::new(at, 0))?;
+        // By its port its frames are told from the migration's.
+        let (responder, peer) = helpers[1].respond_tcp(SocketAddrV4::new(at, TCP_TEST_PORT))?;
         let mut between = Self { helpers, probe: None, responder: Some(responder) };
         between.probe = Some(helpers[0].probe_tcp(peer, probe, sink)?);
         Ok(between)

@@ -34,6 +34,11 @@ pub(super) enum Ask {
         interface: String,
     },
     /// A task: rows until stopped.
+    CountFlow {
+        interface: String,
+        filter: String,
+    },
+    /// A task: rows until stopped.
     CountCpu,
     /// A task: rows until stopped.
     CountProcessCpu {
@@ -218,6 +223,7 @@ mod tests {
         }
         let buffers = SocketBuffers { send_bytes: 1, receive_bytes: 2 };
         let connection = |broken| ProbeConnection {
+            peer: "10.0.0.2:7".into(),
             connected_ns: 1,
             ended_ns: 2,
             broken,

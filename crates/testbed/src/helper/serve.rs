@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use dunlin_probe::{RunningTcpProbe, start_tcp};
 use dunlin_wire::{
-    Capture, CaptureSpec, CaptureSummary, Recording, RowSink, Summary, capture, count_cpu, count_interface,
-    count_process_cpu, watch_passages,
+    Capture, CaptureSpec, CaptureSummary, Recording, RowSink, Summary, capture, count_cpu, count_flow,
+    count_interface, count_process_cpu, watch_passages,
 };
 
 use super::echo::Echo;
@@ -97,6 +97,10 @@ impl Server {
             }
             Ask::CountInterface { interface } => {
                 (Task::Recording(count_interface(&interface, self.output.rows(id))?), Tell::Started)
+            }
+            Ask::CountFlow { interface, filter } => {
+                let recording = count_flow(&interface, &filter.parse()?, self.output.rows(id))?;
+                (Task::Recording(recording), Tell::Started)
             }
             Ask::CountCpu => (Task::Recording(count_cpu(self.output.rows(id))?), Tell::Started),
             Ask::CountProcessCpu { pid, vcpu_threads } => {

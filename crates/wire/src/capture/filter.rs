@@ -118,6 +118,12 @@ impl fmt::Display for Term {
 }
 
 impl Filter {
+    /// What TCP carries from or to a port.
+    #[must_use]
+    pub fn tcp_port(port: u16) -> Self {
+        Self { terms: vec![Term { protocol: Some(Protocol::Tcp), port: Some(port) }] }
+    }
+
     /// The program: keeps `snap_bytes` of what fits, whose IP header begins after `link_bytes`.
     pub(super) fn program(&self, link_bytes: u32, snap_bytes: u32) -> Vec<SockFilter> {
         let cases: Vec<Case> = self.terms.iter().flat_map(Term::cases).collect();

@@ -3,7 +3,9 @@
 use std::sync::mpsc::{Receiver, channel};
 
 use dunlin_clock::{MILLISECOND_NS, now_ns, sleep_until};
-use dunlin_wire::{PROBE_MAGIC, RowSink, UDP_PROBE_PORT, count_interface, read_interface, watch_passages};
+use dunlin_wire::{
+    PROBE_MAGIC, RowSink, UDP_PROBE_PORT, count_flow, count_interface, read_interface, watch_passages,
+};
 
 use crate::pair::{REQUESTS, Veth, ip, send_icmp, send_udp};
 
@@ -90,6 +92,25 @@ fn counters_agree_with_what_was_sent() {
     }
     // 300 ms at one row in 10 ms; a noisy machine may skip many of them.
     assert!(rows.len() > 5, "{} rows", rows.len());
+}
+
+#[test]
+fn of_a_flow_only_its_own_frames_are_counted_each_way() {
+    let Some(_veth) = Veth::new() else { return };
+    let (sink, rows) = collect();
+    let recording = count_flow("near", &format!("udp port {UDP_PROBE_PORT}").parse().unwrap(), sink).unwrap();
+    send_udp(UDP_PROBE_PORT, &PROBE_MAGIC);
+    send_udp(UDP_PROBE_PORT + 1, &PROBE_MAGIC);
+    send_icmp(&PROBE_MAGIC);
+    sleep_until(now_ns() + 300 * MILLISECOND_NS);
+    assert_eq!(recording.stop().unwrap().dropped, Some(0));
+    let rows = rows_of::<5>(&rows);
+    let packets = REQUESTS.cast_signed();
+    let bytes = packets * (14 + 20 + 8 + 16);
+    assert_eq!(rows.last().unwrap()[1..], [bytes, bytes, packets, packets]);
+    for pair in rows.windows(2) {
+        assert_eq!(pair[1][0] - pair[0][0], 10 * MILLISECOND_NS, "no tick is left out");
+    }
 }
 
 #[test]
