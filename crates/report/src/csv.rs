@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use dunlin_record::{Achieved, CpuPercent, CpuShares, Outcome, ProbeOutcome, Responses, StreamOutcome};
+use dunlin_record::{
+    Achieved, CpuPercent, CpuShares, Outcome, ProbeOutcome, Responses, StreamOutcome, TcpConnections,
+    TcpStreamOutcome,
+};
 
 use crate::Report;
 use crate::words::{Downtime, RESPONSE_PARTS, flag_words};
@@ -56,6 +59,7 @@ fn columns(outcomes: &[Outcome]) -> Vec<Column<'_>> {
     let mut columns = identity(outcomes);
     columns.extend(times());
     columns.extend(probes(outcomes));
+    columns.extend(tcp_streams(outcomes));
     columns.extend(amounts());
     columns.extend(workloads(outcomes));
     columns.extend(link());
@@ -168,6 +172,9 @@ fn probes(outcomes: &[Outcome]) -> Vec<Column<'_>> {
                     of(name, "timed_out", |probe| probe.failures.map(|failed| failed.timed_out)),
                 ]);
             }
+            if outcomes.iter().any(|outcome| transacted_on(outcome, name).is_some()) {
+                columns.extend(connections(name, transacted_on));
+            }
             for (part, times) in RESPONSE_PARTS {
                 let of = |what: &str, value: fn(&Responses) -> Option<f64>| {
                     of(name, &format!("{part}_{what}"), move |probe| {
@@ -185,6 +192,57 @@ fn probes(outcomes: &[Outcome]) -> Vec<Column<'_>> {
             columns
         })
         .collect()
+}
+
+fn transacted_on<'a>(outcome: &'a Outcome, name: &str) -> Option<&'a TcpConnections> {
+    outcome.probes.get(name)?.connections.as_ref()
+}
+
+/// What became of every TCP stream that any outcome names.
+fn tcp_streams(outcomes: &[Outcome]) -> Vec<Column<'_>> {
+    let names: BTreeSet<&String> = outcomes.iter().flat_map(|outcome| outcome.tcp_streams.keys()).collect();
+    names.into_iter().flat_map(|name| tcp_stream(name)).collect()
+}
+
+fn tcp_stream(name: &str) -> Vec<Column<'_>> {
+    fn of<'a, T: ToString>(
+        name: &'a str,
+        what: &str,
+        value: impl Fn(&TcpStreamOutcome) -> Option<T> + 'a,
+    ) -> Column<'a> {
+        column(format!("{name}_{what}"), move |outcome| value(outcome.tcp_streams.get(name)?))
+    }
+    let mut columns = vec![
+        of(name, "rate_before_mib_s", |stream| stream.rate_mib_s.before),
+        of(name, "rate_during_mib_s", |stream| stream.rate_mib_s.during),
+        of(name, "rate_after_mib_s", |stream| stream.rate_mib_s.after),
+        of(name, "rtt_before_ms", |stream| stream.rtt_ms.before),
+        of(name, "rtt_during_ms", |stream| stream.rtt_ms.during),
+        of(name, "rtt_after_ms", |stream| stream.rtt_ms.after),
+        of(name, "longest_stall_ms", |stream| stream.longest_stall.map(|stall| stall.length_ms)),
+        of(name, "retransmitted_segments", |stream| stream.retransmitted_segments),
+    ];
+    columns.extend(connections(name, |outcome, name| outcome.tcp_streams.get(name)?.connections.as_ref()));
+    columns
+}
+
+/// The connections of a TCP probe.
+fn connections(
+    probe: &str,
+    of: for<'a> fn(&'a Outcome, &str) -> Option<&'a TcpConnections>,
+) -> Vec<Column<'_>> {
+    type Value = fn(&TcpConnections) -> u64;
+    let columns: [(&str, Value); 6] = [
+        ("connections", |all| all.made),
+        ("connections_broken", |all| all.broken),
+        ("local_send_buffer_bytes", |all| all.local.send_bytes.into()),
+        ("local_receive_buffer_bytes", |all| all.local.receive_bytes.into()),
+        ("remote_send_buffer_bytes", |all| all.remote.send_bytes.into()),
+        ("remote_receive_buffer_bytes", |all| all.remote.receive_bytes.into()),
+    ];
+    columns
+        .map(|(what, value)| column(format!("{probe}_{what}"), move |outcome| of(outcome, probe).map(value)))
+        .into()
 }
 
 fn amounts<'a>() -> Vec<Column<'a>> {

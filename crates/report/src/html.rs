@@ -2,6 +2,7 @@
 
 mod cpu;
 mod figures;
+mod performance;
 mod responses;
 mod setup;
 mod stories;
@@ -43,6 +44,7 @@ pub fn html(report: &Report) -> String {
                     (sweeps::sections(report, &rows))
                     (figures::figures(report, &rows))
                     (responses::responses(&rows))
+                    (performance::performance(&rows))
                     (wire::wire(report))
                     (sweeps::rates(&rows))
                     (summary::meanings(report))

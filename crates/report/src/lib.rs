@@ -7,6 +7,7 @@ mod format;
 mod html;
 mod json;
 mod outliers;
+mod performance;
 mod sweep;
 mod table;
 mod timeline_data;

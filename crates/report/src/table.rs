@@ -6,9 +6,9 @@ use dunlin_record::{Outcome, Status};
 use crate::Report;
 use crate::cases::{CaseRow, Spread, case_rows};
 use crate::format::{ABSENT, megabytes, number};
-use crate::outliers;
 use crate::words::{Downtime, failure_line, flag_words, flags_met, not_completed, one_line, share};
 use crate::workload::corruption;
+use crate::{outliers, performance};
 
 /// The terminal table: median over completed trials and, below it, the spread. Wraps at `width` columns; without one
 /// it is as wide as it needs to be.
@@ -19,6 +19,7 @@ pub fn table(report: &Report, width: Option<u16>) -> String {
         corruption(report.outcomes).map_or_else(String::new, |line| wrapped(&line, width, "  ") + "\n");
     text.push_str(&grid(report, &downtimes, width));
     text.push_str("\n\n");
+    text.push_str(&performance(report, width));
     let legend = "Figures are medians over the completed trials; below them least–greatest where trials differ, then \
                   ± the error of an estimate. – was not measured.";
     text.push_str(&wrapped(legend, width, ""));
@@ -58,18 +59,39 @@ pub fn table(report: &Report, width: Option<u16>) -> String {
     text
 }
 
+/// TCP beside the migrations; nothing where no TCP probe ran.
+fn performance(report: &Report, width: Option<u16>) -> String {
+    let grids = performance::grids(&case_rows(report));
+    let mut text = String::new();
+    for performance::Grid { title, header, rows } in grids {
+        let header = header.iter().map(|&name| name.to_owned()).collect();
+        text.push_str(&format!("{title}:\n{}\n\n", in_columns(header, rows.into_iter(), width)));
+    }
+    if !text.is_empty() {
+        text.push_str(&wrapped(performance::BUFFERS, width, ""));
+    }
+    text
+}
+
 /// Below this many columns the figures cannot stand whole; they then wrap as well as they can.
 const LEAST_WIDTH: u16 = 90;
 
 fn grid(report: &Report, downtimes: &[Downtime], width: Option<u16>) -> String {
+    let rows = case_rows(report);
+    let rows = rows.iter().map(|row| cells(row, downtimes));
+    in_columns(header(downtimes), rows, width)
+}
+
+/// A table without lines between columns: the first two are words, the others figures.
+fn in_columns(header: Vec<String>, rows: impl Iterator<Item = Vec<String>>, width: Option<u16>) -> String {
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY);
     if let Some(width) = width {
         table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
     }
-    table.set_header(header(downtimes).into_iter().map(Cell::new_owned));
-    for row in case_rows(report) {
-        table.add_row(cells(&row, downtimes).into_iter().map(Cell::new_owned));
+    table.set_header(header.into_iter().map(Cell::new_owned));
+    for row in rows {
+        table.add_row(row.into_iter().map(Cell::new_owned));
     }
     for (index, column) in table.column_iter_mut().enumerate() {
         // The style has a blank between columns already: eleven of them have to fit into 100.
