@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dunlin_record::{
-    AroundMigration, EventKind, ProbeConnection, Series, TcpConnections, TcpProbe, TcpStreamOutcome,
-};
+use dunlin_record::{AroundMigration, EventKind, Series, TcpConnections, TcpProbe, TcpStreamOutcome};
 
 use crate::moments::Moments;
 use crate::samples::Samples;
@@ -41,18 +39,7 @@ pub(crate) fn connections(trial: &Trial, name: &str) -> Option<TcpConnections> {
         EventKind::ProbeConnection { probe, connection } if probe == name => Some(connection),
         _ => None,
     });
-    let all: Vec<&ProbeConnection> = told.collect();
-    let (first, last) = (all.first()?, all.last()?);
-    let retransmitted = all.iter().map(|one| one.retransmitted_segments);
-    Some(TcpConnections {
-        made: all.len() as u64,
-        broken: all.iter().filter(|one| one.broken.is_some()).count() as u64,
-        local: first.local,
-        remote: first.remote,
-        local_at_end: last.local_at_end,
-        congestion_control: first.congestion_control.clone(),
-        retransmitted_segments: retransmitted.sum(),
-    })
+    TcpConnections::of(&told.collect::<Vec<_>>())
 }
 
 fn around(moments: &Moments, of: impl Fn(i64, i64) -> Option<f64>) -> AroundMigration {
@@ -124,7 +111,7 @@ impl Taken {
 
 #[cfg(test)]
 mod tests {
-    use dunlin_record::{Outage, SocketBuffers, StreamProbe, shapes};
+    use dunlin_record::{Outage, ProbeConnection, SocketBuffers, StreamProbe, shapes};
 
     use super::*;
     use crate::fixture::{Fixture, ns};

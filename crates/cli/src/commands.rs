@@ -12,6 +12,7 @@ pub(crate) mod lab;
 pub(crate) mod report;
 pub(crate) mod scenario;
 pub(crate) mod scenarios;
+pub(crate) mod tcp;
 pub(crate) mod wire;
 
 use std::time::Duration;

@@ -12,7 +12,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    bench, calibrate, capture, compare, doctor, guest, helper, http, lab, report, scenario, scenarios, wire,
+    bench, calibrate, capture, compare, doctor, guest, helper, http, lab, report, scenario, scenarios, tcp,
+    wire,
 };
 
 /// Measures, explains and improves the live migration of virtual machines.
@@ -71,6 +72,9 @@ enum Command {
     /// Serve and load the guests' web pages without a guest: what remains of a figure where there is no VM.
     #[command(subcommand)]
     Http(http::Action),
+    /// Request/response and streams over TCP between two machines: the probes beside a migration, without one.
+    #[command(subcommand)]
+    Tcp(tcp::Action),
     /// Say what this machine can do, and what mends what it cannot.
     Doctor(doctor::Args),
     /// Own a long-lived lab with its VMs, or join one.
@@ -97,6 +101,7 @@ pub fn run() -> ExitCode {
         Command::Capture(args) => capture::run(args),
         Command::Wire(args) => wire::run(&args),
         Command::Http(action) => http::run(action),
+        Command::Tcp(action) => tcp::run(action),
         Command::Doctor(args) => doctor::run(&args),
         Command::Lab(action) => lab::run(action),
         Command::Guest(action) => guest::run(action),

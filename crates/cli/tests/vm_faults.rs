@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use harness::lab::HeldLab;
 use harness::{Run, foreign_namespaces, outcomes, pids};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -264,37 +265,17 @@ fn strays() -> Vec<String> {
 #[test]
 fn vm_a_lab_lives_until_it_is_ended_and_can_be_joined() {
     need_vms!();
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("lab.toml");
-    fs::write(&file, format!("name = \"test-lab\"\n{IDLE}[[case]]\nname = \"idle\"\n")).unwrap();
-    let said = dir.path().join("said");
-    let mut lab = harness::dunlin()
-        .args(["lab", "up"])
-        .arg(&file)
-        .stderr(fs::File::create(&said).unwrap())
-        .spawn()
-        .unwrap();
-    let began = harness::now();
-    while !fs::read_to_string(&said).unwrap().contains("vm0 runs on host-a at 10.77.0.100") {
-        assert!(lab.try_wait().unwrap().is_none(), "{}", fs::read_to_string(&said).unwrap());
-        assert!(began.elapsed() < harness::LIMIT);
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    let shell = |host: &str, script: &str| {
-        let output = harness::dunlin()
-            .args(["lab", "shell", "--lab", "test-lab", host, "--", "sh", "-c", script])
-            .output();
-        let output = output.unwrap();
+    let mut lab = HeldLab::up("test-lab", &format!("{IDLE}[[case]]\nname = \"idle\"\n"));
+    let shell = |lab: &HeldLab, host: &str, script: &str| {
+        let output = lab.run(host, &["sh", "-c", script]);
         (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
     };
     // The VM answers the bench; each host has its own devices.
-    assert_eq!(shell("bench", "ping -c 1 -W 5 10.77.0.100 >/dev/null; echo $?").1, "0\n");
-    assert!(shell("host-a", "cat /proc/net/dev").1.contains("tap-vm0"));
-    assert_eq!(shell("host-a", "exit 7").0, Some(7));
-    assert_eq!(shell("host-z", "true").0, Some(4));
+    assert_eq!(shell(&lab, "bench", "ping -c 1 -W 5 10.77.0.100 >/dev/null; echo $?").1, "0\n");
+    assert!(shell(&lab, "host-a", "cat /proc/net/dev").1.contains("tap-vm0"));
+    assert_eq!(shell(&lab, "host-a", "exit 7").0, Some(7));
+    assert_eq!(shell(&lab, "host-z", "true").0, Some(4));
     // A shell's end is not the lab's.
-    assert!(lab.try_wait().unwrap().is_none());
-    harness::send(lab.id(), Signal::SIGINT);
-    let status = lab.wait().unwrap();
-    assert_eq!(status.code(), Some(0), "{}", fs::read_to_string(&said).unwrap());
+    assert!(lab.is_up());
+    assert_eq!(lab.end(), Some(0));
 }

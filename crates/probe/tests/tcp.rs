@@ -1,4 +1,5 @@
 //! The TCP probes against a real responder over the loopback interface.
+#![expect(clippy::unwrap_used, reason = "helpers of tests should panic")]
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::mpsc::{self, Receiver};

@@ -108,6 +108,23 @@ pub struct TcpConnections {
     pub retransmitted_segments: Option<u64>,
 }
 
+impl TcpConnections {
+    /// Connections in order, taken together; absent for none.
+    #[must_use]
+    pub fn of(all: &[&ProbeConnection]) -> Option<Self> {
+        let (first, last) = (all.first()?, all.last()?);
+        Some(Self {
+            made: all.len() as u64,
+            broken: all.iter().filter(|one| one.broken.is_some()).count() as u64,
+            local: first.local,
+            remote: first.remote,
+            local_at_end: last.local_at_end,
+            congestion_control: first.congestion_control.clone(),
+            retransmitted_segments: all.iter().map(|one| one.retransmitted_segments).sum(),
+        })
+    }
+}
+
 /// A figure in the baseline before the migrate command, from the command to the migration's end, and from there to the end
 /// of settling.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use dunlin_record::{
     ChannelCompression, Cpu, DiskFile, HttpProbe, HttpServer, MemoryRead, MemoryWrite, Pattern, Probe,
-    Probes, Rate, Snmp, Strategy, Switch, TcpStream, Transport, TransportKind, UdpStream, Workload,
+    Probes, Rate, RequestResponse, Snmp, Strategy, StreamProbe, Switch, TcpStream, Transport, TransportKind,
+    UdpStream, Workload,
 };
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};

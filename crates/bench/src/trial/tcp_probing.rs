@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use dunlin_probe::{RunningTcpProbe, TcpProbeSummary, start_tcp};
 use dunlin_record::{ABSENT, Event, EventKind, Journal, TcpPath, TcpProbe, shapes};
-use dunlin_testbed::{Helper, HelperTask, Network};
+use dunlin_testbed::{Helper, HelperTask, Network, TestbedError};
 use dunlin_traffic::TCP_TEST_PORT;
 
 use super::{Guest, Run, event};
@@ -20,6 +20,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// The TCP probes of one guest's migration. Dropping them ends them.
 pub(super) struct TcpProbing<'a> {
     running: Vec<Running<'a>>,
+    /// What responds to those between the hosts; ends after them.
+    responder: Option<HostTask<'a>>,
 }
 
 struct Running<'a> {
@@ -32,13 +34,13 @@ struct Running<'a> {
 /// Where the measuring end is.
 enum Prober<'a> {
     Bench(RunningTcpProbe),
-    Hosts(BetweenHosts<'a>),
+    Host(HostTask<'a>),
 }
 
 impl<'a> TcpProbing<'a> {
     /// Starts those that the case asks for.
     pub(super) fn start(run: &Run<'a>, guest: &Guest, journal: &mut Journal) -> Result<Self> {
-        let mut probing = Self { running: Vec::new() };
+        let mut probing = Self { running: Vec::new(), responder: None };
         for (name, path, probe) in run.trial.case.probes.tcp() {
             let (what, shape) = match probe {
                 TcpProbe::RequestResponse(_) => ("transactions", shapes::PROBE_TRANSACTIONS),
@@ -60,8 +62,9 @@ impl<'a> TcpProbing<'a> {
                     Prober::Bench(start_tcp(peer, &probe, sink)?)
                 }
                 TcpPath::Hosts => {
-                    let at = run.world.hosts()?[1].address(Network::Migration);
-                    Prober::Hosts(BetweenHosts::start(run.world.helpers()?, at, probe, sink)?)
+                    let [source, _] = run.world.helpers()?;
+                    let peer = probing.respond(run)?;
+                    Prober::Host(HostTask::new(source, source.probe_tcp(peer, probe, sink)?))
                 }
             };
             let started =
@@ -70,6 +73,17 @@ impl<'a> TcpProbing<'a> {
             probing.running.push(Running { name, prober, series, answered });
         }
         Ok(probing)
+    }
+
+    /// Where the destination host responds, from now on at the latest. By its port the probes' frames are told from the
+    /// migration's.
+    fn respond(&mut self, run: &Run<'a>) -> Result<SocketAddrV4> {
+        let at = SocketAddrV4::new(run.world.hosts()?[1].address(Network::Migration), TCP_TEST_PORT);
+        if self.responder.is_none() {
+            let [_, destination] = run.world.helpers()?;
+            self.responder = Some(HostTask::new(destination, destination.respond_tcp(at)?.0));
+        }
+        Ok(at)
     }
 
     /// The first that has not been answered yet.
@@ -89,7 +103,7 @@ impl<'a> TcpProbing<'a> {
         for Running { name, prober, series, .. } in self.running {
             let summary = match prober {
                 Prober::Bench(probe) => Ok(probe.stop()),
-                Prober::Hosts(probe) => probe.stop(),
+                Prober::Host(task) => task.stop(|helper, task| helper.stop_tcp(task, STOP_LIMIT)),
             };
             series.finish();
             match summary {
@@ -98,7 +112,10 @@ impl<'a> TcpProbing<'a> {
                 Err(error) => first_error = first_error.or(Some(error)),
             }
         }
-        first_error.map_or(Ok(()), Err)
+        if let Some(responder) = self.responder {
+            responder.stop(|helper, task| helper.stop(task, STOP_LIMIT))?;
+        }
+        first_error.map_or(Ok(()), |error| Err(error.into()))
     }
 }
 
@@ -113,44 +130,31 @@ fn tell(name: &str, summary: TcpProbeSummary, guest: &Guest, journal: &mut Journ
     Ok(journal.keep(&event(None, Some(&guest.id), ended))?)
 }
 
-/// A probe of the source host's helper, and what responds to it on the destination host. Dropping it ends both.
-struct BetweenHosts<'a> {
-    helpers: &'a [Helper; 2],
+/// Something that a host's helper does. Dropping it ends it.
+struct HostTask<'a> {
+    helper: &'a Helper,
     /// Absent once ended.
-    probe: Option<HelperTask>,
-    responder: Option<HelperTask>,
+    task: Option<HelperTask>,
 }
 
-impl<'a> BetweenHosts<'a> {
-    fn start(
-        helpers: &'a [Helper; 2],
-        at: std::net::Ipv4Addr,
-        probe: TcpProbe,
-        sink: dunlin_wire::RowSink,
-    ) -> Result<Self> {
-        // By its port its frames are told from the migration's.
-        let (responder, peer) = helpers[1].respond_tcp(SocketAddrV4::new(at, TCP_TEST_PORT))?;
-        let mut between = Self { helpers, probe: None, responder: Some(responder) };
-        between.probe = Some(helpers[0].probe_tcp(peer, probe, sink)?);
-        Ok(between)
+impl<'a> HostTask<'a> {
+    fn new(helper: &'a Helper, task: HelperTask) -> Self {
+        Self { helper, task: Some(task) }
     }
 
-    fn stop(mut self) -> Result<TcpProbeSummary> {
-        self.end()
-    }
-
-    fn end(&mut self) -> Result<TcpProbeSummary> {
-        let [source, destination] = self.helpers;
-        let summary = self.probe.take().map(|task| source.stop_tcp(task, STOP_LIMIT));
-        let responder = self.responder.take().map(|task| destination.stop(task, STOP_LIMIT));
-        responder.transpose()?;
-        Ok(summary.transpose()?.unwrap_or_default())
+    fn stop<T: Default>(
+        mut self,
+        stop: impl FnOnce(&Helper, HelperTask) -> Result<T, TestbedError>,
+    ) -> Result<T, TestbedError> {
+        self.task.take().map_or_else(|| Ok(T::default()), |task| stop(self.helper, task))
     }
 }
 
-impl Drop for BetweenHosts<'_> {
+impl Drop for HostTask<'_> {
     fn drop(&mut self) {
-        // Of a trial that has failed already.
-        let _ = self.end();
+        if let Some(task) = self.task.take() {
+            // Of a trial that has failed already, so what it comes to is of no interest.
+            let _ = self.helper.stop(task, STOP_LIMIT);
+        }
     }
 }

@@ -102,6 +102,8 @@ fn every_series_and_its_columns_are_described() {
         ("<vm>-probe-<probe>-sent", shapes::PROBE_SENT),
         ("<vm>-probe-<probe>-answers", shapes::PROBE_ANSWERS),
         ("<vm>-probe-<probe>-failures", shapes::PROBE_FAILURES),
+        ("<vm>-probe-<probe>-transactions", shapes::PROBE_TRANSACTIONS),
+        ("<vm>-probe-<probe>-samples", shapes::PROBE_SAMPLES),
         ("<vm>-passages-<host>", shapes::PASSAGES),
         ("wire-<host>-<network>", shapes::WIRE),
         ("switch-<host>-migration", shapes::SWITCH),

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 #![expect(clippy::unwrap_used, reason = "only tests use it, which should panic")]
 
+pub(crate) mod lab;
 pub(crate) mod sockets;
 
 use std::collections::BTreeSet;

@@ -57,7 +57,7 @@ fn an_unknown_key_is_told_with_the_one_that_was_meant() {
     s.toml:3: vm.memroy_mib: unknown key, did you mean "memory_mib"?
     s.toml:2: vms: unknown key, did you mean "vm"?
     s.toml:2: probes.icmp.interval: unknown key, expected one of: interval_ms
-    s.toml:2: probes.tcp: unknown key, expected one of: icmp, udp, http
+    s.toml:2: probes.tcp: unknown key, expected one of: icmp, udp, http, tcp_rr, tcp_stream, hosts_tcp_rr, hosts_tcp_stream
     s.toml:3: qemu."bin ary": unknown key, did you mean "binary"?
     s.toml:2: colour: unknown key, expected one of: name, title, run, case, vm, qemu, link, switch, probes, workload, strategy, capture, transport, trials
     "#);
@@ -286,6 +286,33 @@ fn a_file_that_is_not_there_is_an_error_that_names_it() {
     assert!(
         matches!(error, ScenarioError::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
     );
+}
+
+#[test]
+fn tcp_probes_are_sized_within_what_can_be() {
+    let scenario = parse(&one_case(
+        "[probes]\ntcp_rr = true\nhosts_tcp_stream = { reverse = true, send_buffer_bytes = 16384 }\n",
+        "probes.tcp_rr.response_bytes = [1, 1000]",
+    ));
+    let [first, second] = &scenario.cases[..] else { panic!("two cases") };
+    assert_eq!(first.probes.tcp_rr, Some(RequestResponse::default()));
+    assert_eq!(second.probes.tcp_rr.map(|asked| asked.response_bytes), Some(1000));
+    let asked = StreamProbe { reverse: true, send_buffer_bytes: Some(16_384), ..StreamProbe::default() };
+    assert_eq!(second.probes.hosts_tcp_stream, Some(asked));
+    assert!(second.probes.between_hosts());
+    insta::assert_snapshot!(errors_at_top(&[
+        "probes.tcp_rr.request_bytes = 0",
+        "probes.hosts_tcp_rr.response_bytes = 2000000",
+        "probes.tcp_stream.receive_buffer_bytes = \"big\"",
+        "probes.tcp_stream.direction = \"out\"",
+        "probes.hosts_tcp_rr = true\nswitch.snmp = true",
+    ]), @r#"
+    s.toml:2: probes.tcp_rr.request_bytes: expected 1 to 1048576 bytes, found 0
+    s.toml:2: probes.hosts_tcp_rr.response_bytes: expected 1 to 1048576 bytes, found 2000000
+    s.toml:2: probes.tcp_stream.receive_buffer_bytes: expected a whole number of bytes, found "big"
+    s.toml:2: probes.tcp_stream.direction: unknown key, expected one of: reverse, message_bytes, send_buffer_bytes, receive_buffer_bytes
+    s.toml:3: switch.snmp: expected no TCP probe between the hosts beside it: the switch's port counts its bytes too, found probes.hosts_tcp_rr
+    "#);
 }
 
 #[test]

@@ -6,6 +6,8 @@ use super::*;
 fn the_keys_are_those_of_the_records_types() {
     // What is absent would not be written.
     let absent = "vm.disk.size_mib = 32\nvm.swap_mib = 1\ncapture.migration = true\nprobes.http = true\n\
+                  probes.tcp_rr = true\nprobes.tcp_stream = true\n\
+                  probes.hosts_tcp_rr = true\nprobes.hosts_tcp_stream = true\n\
                   workload = { kind = \"http-server\" }";
     let case = &parse(&one_case("", absent)).cases[0];
     let whole = serde_json::to_value(case).unwrap();
