@@ -124,8 +124,8 @@ mod tests {
         let mut rows = Vec::new();
         for at in -1000..1600 {
             bytes += match at {
+                1..=500 => MIB / 16,
                 501..=550 => 0,
-                1..=543 => MIB / 16,
                 _ => MIB / 8,
             };
             let (connection, counted) = if at < 600 { (1, bytes) } else { (2, bytes - 7 * MIB) };
