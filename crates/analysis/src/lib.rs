@@ -48,5 +48,5 @@ pub use statistics::{
 };
 pub use stories::{Fate, ProbeStory, StoryRun};
 pub use time_shares::{TimeShares, time_shares};
-pub use timeline::{Answerer, Mark, ProbeTrack, Request, Span, Timeline, WireTick, timeline};
+pub use timeline::{Answerer, Mark, ProbeTrack, RateTrack, Request, Span, Timeline, WireTick, timeline};
 pub use wire::MigrationOnWire;

@@ -51,8 +51,9 @@ fn around(moments: &Moments, of: impl Fn(i64, i64) -> Option<f64>) -> AroundMigr
 }
 
 /// A stream's samples, its connections laid end to end.
-struct Taken {
-    bytes: Samples,
+pub(crate) struct Taken {
+    /// Payload that had come by each sample.
+    pub(crate) bytes: Samples,
     retransmitted: Samples,
     /// Time and smoothed round-trip time of each.
     rtts: Vec<(i64, i64)>,
@@ -61,7 +62,7 @@ struct Taken {
 }
 
 impl Taken {
-    fn of(series: &Series) -> Self {
+    pub(crate) fn of(series: &Series) -> Self {
         let mut rows: Vec<[i64; 6]> = series.rows_of().collect();
         rows.sort_unstable();
         let (mut bytes, mut retransmitted) = (Vec::new(), Vec::new());

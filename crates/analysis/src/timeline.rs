@@ -19,6 +19,8 @@ pub struct Timeline {
     pub end_ms: f64,
     /// Each probe's requests.
     pub probes: Vec<ProbeTrack>,
+    /// What each TCP probe carried.
+    pub rates: Vec<RateTrack>,
     /// How each probe's requests fared around the switch of hosts, where the taps were watched.
     pub stories: Vec<ProbeStory>,
     /// Phases and passes, in order of their begin.
@@ -27,6 +29,19 @@ pub struct Timeline {
     pub marks: Vec<Mark>,
     /// Bytes on the migration link per 10 ms, as the source sent and received them.
     pub wire: Vec<WireTick>,
+}
+
+/// What a TCP probe carried over time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RateTrack {
+    /// As in `hosts_tcp_stream`.
+    pub name: String,
+    /// `MiB/s` or `transactions/s`.
+    pub unit: &'static str,
+    /// The length of a tick, in ms.
+    pub tick_ms: f64,
+    /// Of each tick its begin and the rate in it; ticks in which nothing was measured are left out.
+    pub ticks: Vec<(f64, f64)>,
 }
 
 /// One probe's requests, in order of their sequence numbers.

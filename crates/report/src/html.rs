@@ -44,7 +44,7 @@ pub fn html(report: &Report) -> String {
                     (sweeps::sections(report, &rows))
                     (figures::figures(report, &rows))
                     (responses::responses(&rows))
-                    (performance::performance(&rows))
+                    (performance::performance(report, &rows))
                     (wire::wire(report))
                     (sweeps::rates(&rows))
                     (summary::meanings(report))

@@ -91,7 +91,7 @@ fn transactions(rows: &[CaseRow]) -> Grid {
             "before\n/s",
             "during\n/s",
             "after\n/s",
-            "during, ms\np50, p99",
+            "during, µs\np50, p99",
         ],
         rows: rows.iter().flat_map(of_case).collect(),
     }
@@ -106,7 +106,7 @@ fn exchange(row: &CaseRow, name: &str) -> Vec<String> {
     };
     let during = |share: fn(&Responses) -> Option<f64>| {
         let of = |outcome: &Outcome| share(&outcome.probes.get(name)?.response_ms.as_ref()?.during);
-        row.spread(of).map_or_else(|| ABSENT.into(), |spread| number(spread.median))
+        row.spread(of).map_or_else(|| ABSENT.into(), |spread| number(spread.median * 1e3))
     };
     let connections = row.completed().find_map(|outcome| outcome.probes.get(name)?.connections.as_ref());
     let both = |buffer: Buffer| {

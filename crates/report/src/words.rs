@@ -74,7 +74,10 @@ impl Downtime {
                 "the longest outage seen by the UDP probe, whose requests a program inside the guest answers, so \
                  that the guest's own work must go on too."
             }
-            Self::Tcp => "the longest outage seen by the TCP probe.",
+            Self::Tcp => {
+                "the longest wait for a response on the connection of the TCP request/response probe, less what one usually \
+                 takes. TCP's own waiting before it sends again is part of it, as for any service."
+            }
             Self::Http => {
                 "the longest outage seen by the HTTP probe, which asks a server in the guest for a page, each time on a \
                  connection of its own."

@@ -1,17 +1,22 @@
 //! Builds a trial's time line from its record.
 
-use dunlin_record::{Event, EventKind, TrialRecord};
+use dunlin_record::{ABSENT, Event, EventKind, Series, TcpProbe, TrialRecord};
 
 use crate::answers::Passages;
 use crate::moments::Moments;
 use crate::phases::Phases;
 use crate::probe_log::ProbeLog;
+use crate::samples::Samples;
 use crate::stories::stories;
-use crate::timeline::{Answerer, Mark, ProbeTrack, Request, Timeline, WireTick};
+use crate::tcp_streams::Taken;
+use crate::timeline::{Answerer, Mark, ProbeTrack, RateTrack, Request, Timeline, WireTick};
 use crate::trial::Trial;
-use crate::units::ms_between;
+use crate::units::{MIB_BYTES, ms_between, ns_in_ms};
 
 const TICK_NS: i64 = 10_000_000;
+const RATE_TICK_NS: i64 = 20_000_000;
+/// A minute and a half: nobody looks at more of it.
+const MOST_RATE_TICKS: i64 = 4_500;
 /// Counters are read about once a tick. Stamps that would make this many ticks of one reading are not believed.
 const MOST_TICKS_A_SAMPLE: usize = 100;
 
@@ -31,6 +36,7 @@ pub fn timeline(record: &TrialRecord) -> Option<Timeline> {
         marks: marks(&trial, &moments, start_ms),
         wire: wire(&trial, &moments),
         stories: stories(&trial, &moments),
+        rates: rates(&trial, &moments),
         probes,
         spans,
     })
@@ -52,6 +58,35 @@ fn probes(trial: &Trial, moments: &Moments) -> Vec<ProbeTrack> {
         ProbeTrack { requests: requests.collect(), interval_ms: log.interval_ms, name: log.name }
     };
     ProbeLog::of_vm(trial).into_iter().map(track).collect()
+}
+
+/// What the TCP probes carried from the baseline's begin to the end of settling.
+fn rates(trial: &Trial, moments: &Moments) -> Vec<RateTrack> {
+    let of_probe = |(name, _, probe): (&'static str, _, TcpProbe)| {
+        let series = |what: &str| trial.vm_series(&format!("probe-{name}-{what}"));
+        let (unit, scale, counter) = match probe {
+            TcpProbe::Stream(_) => ("MiB/s", MIB_BYTES, Taken::of(series("samples")?).bytes),
+            TcpProbe::RequestResponse(_) => ("transactions/s", 1.0, answers(series("transactions")?)),
+        };
+        let tick = |index: i64| {
+            let from_ns = moments.baseline_start.saturating_add(index.saturating_mul(RATE_TICK_NS));
+            let grown = counter.growth(from_ns, from_ns.saturating_add(RATE_TICK_NS))?;
+            let per_s = grown as f64 / scale / (RATE_TICK_NS as f64 / 1e9);
+            Some((ms_between(moments.command, from_ns), per_s))
+        };
+        let length_ns = moments.window_end.saturating_sub(moments.baseline_start);
+        let ticks = (0..(length_ns / RATE_TICK_NS).min(MOST_RATE_TICKS)).filter_map(tick).collect();
+        Some(RateTrack { name: name.to_owned(), unit, tick_ms: ns_in_ms(RATE_TICK_NS), ticks })
+    };
+    trial.case.probes.tcp().into_iter().filter_map(of_probe).collect()
+}
+
+/// How many transactions had been answered by each answer.
+fn answers(series: &Series) -> Samples {
+    let mut arrivals_ns: Vec<i64> =
+        series.rows_of().map(|row: [i64; 3]| row[1]).filter(|t_ns| *t_ns != ABSENT).collect();
+    arrivals_ns.sort_unstable();
+    Samples::from_points(arrivals_ns.into_iter().zip(1..).collect())
 }
 
 fn marks(trial: &Trial, moments: &Moments, start_ms: f64) -> Vec<Mark> {
@@ -114,6 +149,32 @@ mod tests {
     fn it_begins_with_the_first_sign_and_ends_with_the_settling() {
         let line = Fixture::pre_copy().timeline();
         assert_eq!((line.start_ms, line.end_ms), (-1500.0, 1543.0));
+    }
+
+    #[test]
+    fn a_tcp_probes_rate_is_told_in_ticks_around_the_migration() {
+        let rows: Vec<[i64; 3]> = (-1100..1600)
+            .map(|at| [ns(f64::from(at)), ns(f64::from(at) + 0.5), dunlin_record::ABSENT])
+            .filter(|row| !(ns(500.0)..ns(540.0)).contains(&row[0]))
+            .collect();
+        let line = Fixture::pre_copy()
+            .with_case(|case| case.probes.hosts_tcp_rr = Some(dunlin_record::RequestResponse::default()))
+            .with_series(
+                "vm0-probe-hosts_tcp_rr-transactions",
+                Series::from_rows(shapes::PROBE_TRANSACTIONS, &rows),
+            )
+            .timeline();
+        let [track] = &line.rates[..] else { panic!("{:?}", line.rates) };
+        assert_eq!(
+            (track.name.as_str(), track.unit, track.tick_ms),
+            ("hosts_tcp_rr", "transactions/s", 20.0)
+        );
+        assert_eq!(track.ticks[0], (-1000.0, 1000.0));
+        assert_eq!(track.ticks.iter().map(|(at_ms, _)| *at_ms).next_back(), Some(1520.0));
+        // One answer before and one after 40 ms without any.
+        let stalled: f64 =
+            track.ticks.iter().filter(|tick| tick.0 == 500.0 || tick.0 == 520.0).map(|tick| tick.1).sum();
+        assert!(stalled <= 100.0, "{stalled}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use dunlin_record::{Case, Flag, HostFingerprint, Link, Probe, Trials, VmSettings};
+use dunlin_record::{Case, Flag, HostFingerprint, Link, Probes, Trials, VmSettings};
 use maud::{Markup, html};
 
 use crate::Report;
@@ -105,11 +105,15 @@ fn machine(host: &HostFingerprint) -> Markup {
 }
 
 fn asked(case: &Case) -> Markup {
-    let probe = |name: &str, probe: &Option<Probe>| {
-        probe.as_ref().map(|probe| format!("{name} every {} ms", probe.interval_ms))
-    };
-    let probes: Vec<String> =
-        [probe("icmp", &case.probes.icmp), probe("udp", &case.probes.udp)].into_iter().flatten().collect();
+    let Probes { icmp, udp, http, .. } = &case.probes;
+    let timed = [
+        ("icmp", icmp.as_ref().map(|probe| probe.interval_ms)),
+        ("udp", udp.as_ref().map(|probe| probe.interval_ms)),
+        ("http", http.as_ref().map(|probe| probe.interval_ms)),
+    ];
+    let timed = timed.into_iter().filter_map(|(name, ms)| Some(format!("{name} every {} ms", ms?)));
+    let tcp = case.probes.tcp().into_iter().map(|(name, ..)| name.to_owned());
+    let probes: Vec<String> = timed.chain(tcp).collect();
     html! {
         tr {
             th scope="row" { (case.title()) }

@@ -1,6 +1,8 @@
-//! What a migration did to the streams between the guest and the bench.
+//! What a migration did to the streams between the guest and the bench, and to the TCP streams beside it.
 
-use dunlin_record::StreamOutcome;
+use std::collections::BTreeMap;
+
+use dunlin_record::{StreamOutcome, TcpStreamOutcome};
 use maud::{Markup, html};
 
 use crate::format::{ABSENT, number, number_or_absent};
@@ -25,6 +27,45 @@ pub(super) fn streams(streams: &[StreamOutcome]) -> Markup {
                 }
             }
             @for stream in streams { (happened(stream)) }
+        }
+    }
+}
+
+/// A line a TCP stream probe; nothing where there is none.
+pub(super) fn tcp_streams(streams: &BTreeMap<String, TcpStreamOutcome>) -> Markup {
+    let columns = [
+        "Before, MiB/s",
+        "During",
+        "After",
+        "Round trip before, ms",
+        "During",
+        "After",
+        "Longest stall, ms",
+        "Its begin, ms",
+        "Sent again",
+    ];
+    html! {
+        @if !streams.is_empty() {
+            div class="scroll" {
+                table {
+                    thead { tr { th scope="col" { "TCP stream" } @for name in columns { th scope="col" class="n" { (name) } } } }
+                    tbody {
+                        @for (name, stream) in streams {
+                            @let TcpStreamOutcome { rate_mib_s: rate, rtt_ms: rtt, longest_stall: stall, .. } = stream;
+                            tr {
+                                th scope="row" { (name) }
+                                @for value in [
+                                    rate.before, rate.during, rate.after, rtt.before, rtt.during, rtt.after,
+                                    stall.map(|stall| stall.length_ms), stall.map(|stall| stall.start_ms),
+                                ] { td class="n" { (number_or_absent(value)) } }
+                                td class="n" {
+                                    (stream.retransmitted_segments.map_or_else(|| ABSENT.into(), |segments| segments.to_string()))
+                                }
+                            }
+                        }
+                    }
+                }
+            }
         }
     }
 }

@@ -1,10 +1,10 @@
 //! Each trial by itself: why it ended as it did, its time line, and its figures.
 
 use dunlin_analysis::Timeline;
-use dunlin_record::{Iteration, Outcome, PhasesMs, Status, SwitchBytes, VmId};
+use dunlin_record::{Iteration, Outcome, PhasesMs, ProbeOutcome, Status, SwitchBytes, VmId};
 use maud::{Markup, PreEscaped, html};
 
-use super::streams::streams;
+use super::streams::{streams, tcp_streams};
 use super::{cpu, stories};
 use crate::Report;
 use crate::cases::CaseRow;
@@ -127,6 +127,7 @@ fn details(outcome: &Outcome) -> Markup {
         @if let Some(cpu) = &outcome.cpu_percent { (cpu::shares(cpu)) }
         (probes(outcome))
         (streams(&outcome.streams))
+        (tcp_streams(&outcome.tcp_streams))
         @if !outcome.iterations.is_empty() { (passes(&outcome.iterations)) }
     }
 }
@@ -265,7 +266,7 @@ fn probes(outcome: &Outcome) -> Markup {
                         @for (name, probe) in &outcome.probes {
                             @let by = probe.answered_by;
                             tr {
-                                th scope="row" { (name) ", every " (probe.interval_ms) " ms" }
+                                th scope="row" { (name) (pace(probe)) }
                                 @for amount in [probe.sent, probe.lost, probe.late, probe.duplicated] { td class="n" { (amount) } }
                                 @for amount in [by.map(|by| by.source), by.map(|by| by.destination)] {
                                     td class="n" { (amount.map_or_else(|| ABSENT.into(), |amount| amount.to_string())) }
@@ -280,6 +281,12 @@ fn probes(outcome: &Outcome) -> Markup {
             }
         }
     }
+}
+
+/// How often a probe asks: TCP request/response does as soon as it can.
+fn pace(probe: &ProbeOutcome) -> String {
+    let usual = if probe.connections.is_some() { "usually" } else { "every" };
+    format!(", {usual} {} ms", number(probe.interval_ms))
 }
 
 fn passes(iterations: &[Iteration]) -> Markup {

@@ -326,6 +326,7 @@ fn timeline(id: &TrialId, plan: &Plan, noise: &mut Noise) -> Timeline {
         end_ms: plan.end,
         probes: vec![probe("icmp", noise), probe("udp", noise)],
         stories: Vec::new(),
+        rates: Vec::new(),
         spans: spans(plan),
         marks: marks(plan),
         wire: wire(plan, noise),

@@ -1,5 +1,6 @@
 //! TCP beside the migrations.
 
+use dunlin_analysis::RateTrack;
 use dunlin_record::{AroundMigration, Outage, SocketBuffers, StreamProbe, TcpConnections, TcpStreamOutcome};
 use dunlin_report::{csv, html, table};
 
@@ -52,14 +53,19 @@ fn run() -> Run {
 
 #[test]
 fn streams_and_transactions_have_their_tables_below_the_summary() {
-    let run = run();
+    let mut run = run();
     let text = table(&report(&run), Some(100));
     let from = text.find("TCP streams").unwrap();
     let until = text.find("Figures are medians").unwrap();
     let section = &text[from..until];
     assert!(section.lines().all(|line| line.chars().count() <= 100), "{section}");
     insta::assert_snapshot!(section);
+    let idle = run.outcomes[0].id.clone();
+    let timeline = run.timelines.iter_mut().find(|timeline| timeline.trial == idle).unwrap();
+    let ticks = (0..100).map(|tick| (-1000.0 + 20.0 * f64::from(tick), 114.0)).collect();
+    timeline.rates = vec![RateTrack { name: "hosts_tcp_stream".into(), unit: "MiB/s", tick_ms: 20.0, ticks }];
     let page = html(&report(&run));
+    assert!(page.contains("hosts_tcp_stream over time, idle"));
     assert!(page.contains("TCP beside the migration") && page.contains("source → destination"));
     let without = fixture::run();
     assert!(!html(&report(&without)).contains("TCP beside the migration"));
