@@ -1,6 +1,6 @@
 //! The migration as a capture of its network shows it.
 
-use dunlin_record::{Conversation, Flow, Overhead, WireAccount};
+use dunlin_record::{Conversation, Flow, Overhead, Retransmissions, RttMs, WireAccount};
 
 /// The conversations that carried a migration, taken together.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,14 +20,21 @@ impl<'a> MigrationOnWire<'a> {
     /// where there is no conversation.
     #[must_use]
     pub fn find(account: &'a WireAccount) -> Option<Self> {
+        Self::find_among(account, |_| true)
+    }
+
+    /// The same among those conversations that `may_be`.
+    pub(crate) fn find_among(
+        account: &'a WireAccount,
+        may_be: impl Fn(&Conversation) -> bool,
+    ) -> Option<Self> {
+        let all: Vec<&Conversation> = account.conversations.iter().filter(|one| may_be(one)).collect();
         let sent_to = |end: &str| -> u64 {
-            let of_end = account.conversations.iter().filter(|one| one.b == end);
+            let of_end = all.iter().filter(|one| one.b == end);
             of_end.map(|one| one.from_a.total.wire_bytes).sum()
         };
-        let listener =
-            account.conversations.iter().map(|one| one.b.as_str()).max_by_key(|end| sent_to(end))?;
-        let conversations: Vec<&Conversation> =
-            account.conversations.iter().filter(|one| one.b == listener).collect();
+        let listener = all.iter().map(|one| one.b.as_str()).max_by_key(|end| sent_to(end))?;
+        let conversations: Vec<&Conversation> = all.iter().copied().filter(|one| one.b == listener).collect();
         let mut overhead = Overhead::default();
         conversations.iter().for_each(|one| overhead += one.overhead);
         Some(Self {
@@ -42,6 +49,37 @@ impl<'a> MigrationOnWire<'a> {
     #[must_use]
     pub fn length_ms(&self) -> f64 {
         self.last_ms - self.first_ms
+    }
+
+    /// Payload sent for the first time over that time, in Mbit/s; `None` of a single packet.
+    #[must_use]
+    pub fn goodput_mbit_s(&self) -> Option<f64> {
+        let length_ms = self.length_ms();
+        (length_ms > 0.0).then(|| self.overhead.goodput_bytes as f64 * 8.0 / 1000.0 / length_ms)
+    }
+
+    /// What was sent again.
+    #[must_use]
+    pub fn retransmissions(&self) -> Retransmissions {
+        let mut all = Retransmissions::default();
+        for one in &self.conversations {
+            all += one.from_a.retransmissions;
+            all += one.from_b.retransmissions;
+        }
+        all
+    }
+
+    /// Round trips of what was sent to the listener: of several conversations, of each figure the greatest.
+    #[must_use]
+    pub fn rtt_ms(&self) -> Option<RttMs> {
+        let each = self.conversations.iter().filter_map(|one| one.from_a.rtt_ms);
+        each.reduce(|one, other| RttMs {
+            samples: one.samples + other.samples,
+            p50: one.p50.max(other.p50),
+            p90: one.p90.max(other.p90),
+            p99: one.p99.max(other.p99),
+            max: one.max.max(other.max),
+        })
     }
 
     /// Adds up a count over both directions of all conversations.

@@ -1,10 +1,10 @@
 //! What the page shows of captures.
 
 use dunlin_record::{
-    Amount, BrokenOff, Conversation, ConversationGraph, Flow, Overhead, Retransmissions, RttMs, WireAccount,
-    WireGraph, WireMark,
+    Amount, BrokenOff, Conversation, ConversationGraph, Flow, Overhead, Retransmissions, RttMs, TrialCapture,
+    WireAccount, WireGraph, WireMark,
 };
-use dunlin_report::{TrialCapture, html};
+use dunlin_report::html;
 
 use super::fixture::{self, HOSTILE};
 use super::report;
