@@ -10,6 +10,8 @@ use std::process::Command;
 use dunlin_record::{RunFolder, Series};
 use harness::Run;
 
+const SCHEMA: &str = include_str!("../../../docs/trials.schema.json");
+
 const SCENARIO: &str = r#"
 [vm]
 memory_mib = 128
@@ -110,6 +112,12 @@ fn the_outcome_tells_the_same(finished: &harness::Finished, account: &serde_json
         "{}",
         finished.stdout
     );
+
+    let schema: serde_json::Value = serde_json::from_str(SCHEMA).unwrap();
+    let validator = jsonschema::draft202012::new(&schema).unwrap();
+    let errors: Vec<String> =
+        validator.iter_errors(&finished.outcomes()[0]).map(|error| error.to_string()).collect();
+    assert!(errors.is_empty(), "{errors:?}");
 
     let lines = finished.folder.join("trials.jsonl");
     let before = std::fs::read_to_string(&lines).unwrap();
