@@ -148,7 +148,10 @@ fn tshark(file: &Path, arguments: &[&str]) -> Vec<String> {
     let output = Command::new("tshark").args(["-n", "-r"]).arg(file).args(arguments).output();
     let output = output.expect("tshark is installed");
     let complaints = String::from_utf8(output.stderr).unwrap();
-    let complaints = complaints.lines().filter(|line| !line.starts_with("Running as user \"root\""));
+    // It guesses at protocols in the guest's memory, and some of its dissectors trip over that.
+    let complaints = complaints
+        .lines()
+        .filter(|line| !line.starts_with("Running as user \"root\"") && !line.contains("Dissector bug"));
     assert_eq!(complaints.collect::<Vec<_>>(), [""; 0], "{}", file.display());
     String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
 }
