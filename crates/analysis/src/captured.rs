@@ -20,14 +20,15 @@ struct Ending {
 
 /// The figures; absent without a capture, or if it holds no conversation of this VM's migration.
 pub(crate) fn captured(trial: &Trial, moments: &Moments) -> Option<CaptureOutcome> {
-    let TrialCapture { file, account, .. } = trial.record.capture.as_ref()?;
+    let capture = trial.record.capture.as_ref()?;
+    let TrialCapture { file, account, .. } = capture;
     let ending = ending(trial, file);
     // VMs move one after the other through the same capture. Of one that moves alone all is its own, whatever the clocks
     // say.
     let may_be = |one: &Conversation| {
         trial.case.vm.count <= 1 || begins_within(one, account.start_epoch_ns, ending.as_ref(), moments)
     };
-    let migration = MigrationOnWire::find_among(account, may_be)?;
+    let migration = MigrationOnWire::find_among(capture, may_be)?;
     let overhead = migration.overhead;
     let is_whole = ending.is_some_and(|ending| ending.is_whole);
     Some(CaptureOutcome {
@@ -159,7 +160,7 @@ mod tests {
     fn with(fixture: Fixture, account: WireAccount) -> Fixture {
         let mut fixture = fixture.with(1590.0, "", capture_ended(100, 100));
         let trial = fixture.record.id.clone();
-        fixture.record.capture = Some(TrialCapture { trial, file: FILE.into(), account });
+        fixture.record.capture = Some(TrialCapture { trial, file: FILE.into(), probed: Vec::new(), account });
         fixture
     }
 

@@ -1,6 +1,6 @@
 //! The migration as a capture of its network shows it.
 
-use dunlin_record::{Conversation, Flow, Overhead, Retransmissions, RttMs, WireAccount};
+use dunlin_record::{Conversation, Flow, Overhead, Retransmissions, RttMs, TrialCapture};
 
 /// The conversations that carried a migration, taken together.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,19 +16,21 @@ pub struct MigrationOnWire<'a> {
 }
 
 impl<'a> MigrationOnWire<'a> {
-    /// The TCP conversations with the end to which most was sent: the migration's listener at the destination. `None`
-    /// where there is no conversation.
+    /// The TCP conversations with the end to which most was sent, probes' apart: the migration's listener at the
+    /// destination. `None` where there is no conversation.
     #[must_use]
-    pub fn find(account: &'a WireAccount) -> Option<Self> {
-        Self::find_among(account, |_| true)
+    pub fn find(capture: &'a TrialCapture) -> Option<Self> {
+        Self::find_among(capture, |_| true)
     }
 
     /// The same among those conversations that `may_be`.
     pub(crate) fn find_among(
-        account: &'a WireAccount,
+        capture: &'a TrialCapture,
         may_be: impl Fn(&Conversation) -> bool,
     ) -> Option<Self> {
-        let all: Vec<&Conversation> = account.conversations.iter().filter(|one| may_be(one)).collect();
+        let is_probes = |one: &Conversation| [&one.a, &one.b].iter().any(|end| capture.probed.contains(end));
+        let all = capture.account.conversations.iter();
+        let all: Vec<&Conversation> = all.filter(|one| !is_probes(one) && may_be(one)).collect();
         let sent_to = |end: &str| -> u64 {
             let of_end = all.iter().filter(|one| one.b == end);
             of_end.map(|one| one.from_a.total.wire_bytes).sum()
@@ -90,7 +92,7 @@ impl<'a> MigrationOnWire<'a> {
 
 #[cfg(test)]
 mod tests {
-    use dunlin_record::{Amount, ConversationGraph};
+    use dunlin_record::{Amount, ConversationGraph, TrialId, WireAccount};
 
     use super::*;
 
@@ -111,6 +113,25 @@ mod tests {
         }
     }
 
+    fn capture(conversations: Vec<Conversation>) -> TrialCapture {
+        TrialCapture {
+            trial: TrialId::new("01-idle-1"),
+            file: "host-a-migration.pcapng".into(),
+            probed: vec!["10.78.0.12:7008".into()],
+            account: WireAccount { conversations, ..WireAccount::default() },
+        }
+    }
+
+    #[test]
+    fn what_probes_sent_between_the_hosts_is_not_the_migrations() {
+        let capture = capture(vec![
+            conversation("10.78.0.12:7008", 0.0, 2_000.0, 9_000, 9_000_000),
+            conversation("10.78.0.12:4444", 20.0, 900.0, 400, 1_000),
+        ]);
+        let migration = MigrationOnWire::find(&capture).unwrap();
+        assert_eq!((migration.conversations.len(), migration.overhead.total.packets), (1, 400));
+    }
+
     #[test]
     fn channels_to_one_listener_are_one_migration() {
         let conversations = vec![
@@ -118,8 +139,8 @@ mod tests {
             conversation("10.78.0.12:4444", 20.0, 900.0, 400, 1_000),
             conversation("10.78.0.12:4444", 30.0, 950.0, 500, 1_000),
         ];
-        let account = WireAccount { conversations, ..WireAccount::default() };
-        let migration = MigrationOnWire::find(&account).unwrap();
+        let capture = capture(conversations);
+        let migration = MigrationOnWire::find(&capture).unwrap();
         assert_eq!(
             (migration.conversations.len(), migration.first_ms, migration.length_ms()),
             (2, 20.0, 930.0)
@@ -130,6 +151,6 @@ mod tests {
 
     #[test]
     fn without_tcp_there_is_none() {
-        assert_eq!(MigrationOnWire::find(&WireAccount::default()), None);
+        assert_eq!(MigrationOnWire::find(&capture(Vec::new())), None);
     }
 }

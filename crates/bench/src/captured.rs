@@ -25,7 +25,22 @@ pub fn read_migration_capture(folder: &RunFolder, record: &TrialRecord) -> Resul
     }
     let mut reader = PacketReader::open(&path).map_err(|source| BenchError::ReadCapture { path, source })?;
     let account = account(&mut reader, AccountOptions { tick_ns: TICK_NS });
-    Ok(Some(TrialCapture { trial: record.id.clone(), file, account }))
+    Ok(Some(TrialCapture { trial: record.id.clone(), file, probed: probed(record), account }))
+}
+
+/// Where probes had their other ends.
+fn probed(record: &TrialRecord) -> Vec<String> {
+    let mut all: Vec<String> = record
+        .events
+        .iter()
+        .filter_map(|event| match &event.kind {
+            EventKind::ProbeConnection { connection, .. } => Some(connection.peer.clone()),
+            _ => None,
+        })
+        .collect();
+    all.sort();
+    all.dedup();
+    all
 }
 
 /// All that a trial's outcome is computed from. A capture that cannot be read costs its own figures only.

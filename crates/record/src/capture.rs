@@ -12,6 +12,9 @@ pub struct TrialCapture {
     pub trial: TrialId,
     /// The file's name in the trial's folder of captures, as in `host-a-migration.pcapng`.
     pub file: String,
+    /// Where probes between the hosts had their other ends, as in `10.78.0.12:7008`: conversations with them are not the
+    /// migration's.
+    pub probed: Vec<String>,
     /// What it held.
     pub account: WireAccount,
 }

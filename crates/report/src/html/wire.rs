@@ -38,7 +38,7 @@ fn one(report: &Report, capture: &TrialCapture, open: bool) -> Markup {
             @if let Some(dropped) = account.dropped.filter(|dropped| *dropped > 0) {
                 p class="warn" { "The capture missed " (dropped) " packets: the figures are too small." }
             }
-            @match MigrationOnWire::find(account) {
+            @match MigrationOnWire::find(capture) {
                 Some(migration) => {
                     figure { (graph(account)) }
                     div class="columns" { (times(&migration, outcome)) (troubles(&migration)) }

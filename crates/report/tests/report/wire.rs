@@ -59,7 +59,12 @@ fn account() -> WireAccount {
 }
 
 fn capture(run: &fixture::Run, account: WireAccount) -> TrialCapture {
-    TrialCapture { trial: run.outcomes[0].id.clone(), file: "host-a-migration.pcapng".into(), account }
+    TrialCapture {
+        trial: run.outcomes[0].id.clone(),
+        file: "host-a-migration.pcapng".into(),
+        probed: Vec::new(),
+        account,
+    }
 }
 
 /// The page's section on captures.
