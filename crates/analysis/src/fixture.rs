@@ -71,6 +71,7 @@ impl Fixture {
             id: TrialId::new("01-idle-1"),
             events: Vec::new(),
             series: BTreeMap::new(),
+            capture: None,
             truncated: false,
         };
         let identity = |version: &str| {

@@ -2,6 +2,7 @@
 
 mod answers;
 mod boundaries;
+mod captured;
 mod compare;
 mod cpu_percent;
 mod error;

@@ -7,6 +7,7 @@ use dunlin_record::{
 };
 
 use crate::AnalysisError;
+use crate::captured::captured;
 use crate::cpu_percent::cpu_percent;
 use crate::flags::flags;
 use crate::floors::{MeasuredLink, downtime_floor_ms, total_floor_ms};
@@ -74,6 +75,7 @@ fn outcome(trial: &Trial) -> Outcome {
         tcp_streams: moments.map(|moments| tcp_streams(trial, moments)).unwrap_or_default(),
         wire_bytes: moments.and_then(|moments| wire_bytes(trial, moments)),
         wire_bytes_snmp,
+        capture: moments.and_then(|moments| captured(trial, moments)),
         ram_bytes: report.and_then(|report| report.ram_bytes),
         iterations: moments.map_or_else(Vec::new, |moments| iterations(trial, moments)),
         phases_ms: moments.map(|moments| Phases::of(trial, moments).lengths()).unwrap_or_default(),

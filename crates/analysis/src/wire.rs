@@ -1,6 +1,6 @@
 //! The migration as a capture of its network shows it.
 
-use dunlin_record::{Conversation, Flow, Overhead, WireAccount};
+use dunlin_record::{Conversation, Flow, Overhead, Retransmissions, RttMs, TrialCapture};
 
 /// The conversations that carried a migration, taken together.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,18 +16,27 @@ pub struct MigrationOnWire<'a> {
 }
 
 impl<'a> MigrationOnWire<'a> {
-    /// The TCP conversations with the end to which most was sent: the migration's listener at the destination. `None`
-    /// where there is no conversation.
+    /// The TCP conversations with the end to which most was sent, probes' apart: the migration's listener at the
+    /// destination. `None` where there is no conversation.
     #[must_use]
-    pub fn find(account: &'a WireAccount) -> Option<Self> {
+    pub fn find(capture: &'a TrialCapture) -> Option<Self> {
+        Self::find_among(capture, |_| true)
+    }
+
+    /// The same among those conversations that `may_be`.
+    pub(crate) fn find_among(
+        capture: &'a TrialCapture,
+        may_be: impl Fn(&Conversation) -> bool,
+    ) -> Option<Self> {
+        let is_probes = |one: &Conversation| [&one.a, &one.b].iter().any(|end| capture.probed.contains(end));
+        let all = capture.account.conversations.iter();
+        let all: Vec<&Conversation> = all.filter(|one| !is_probes(one) && may_be(one)).collect();
         let sent_to = |end: &str| -> u64 {
-            let of_end = account.conversations.iter().filter(|one| one.b == end);
+            let of_end = all.iter().filter(|one| one.b == end);
             of_end.map(|one| one.from_a.total.wire_bytes).sum()
         };
-        let listener =
-            account.conversations.iter().map(|one| one.b.as_str()).max_by_key(|end| sent_to(end))?;
-        let conversations: Vec<&Conversation> =
-            account.conversations.iter().filter(|one| one.b == listener).collect();
+        let listener = all.iter().map(|one| one.b.as_str()).max_by_key(|end| sent_to(end))?;
+        let conversations: Vec<&Conversation> = all.iter().copied().filter(|one| one.b == listener).collect();
         let mut overhead = Overhead::default();
         conversations.iter().for_each(|one| overhead += one.overhead);
         Some(Self {
@@ -44,6 +53,37 @@ impl<'a> MigrationOnWire<'a> {
         self.last_ms - self.first_ms
     }
 
+    /// Payload sent for the first time over that time, in Mbit/s; `None` of a single packet.
+    #[must_use]
+    pub fn goodput_mbit_s(&self) -> Option<f64> {
+        let length_ms = self.length_ms();
+        (length_ms > 0.0).then(|| self.overhead.goodput_bytes as f64 * 8.0 / 1000.0 / length_ms)
+    }
+
+    /// What was sent again.
+    #[must_use]
+    pub fn retransmissions(&self) -> Retransmissions {
+        let mut all = Retransmissions::default();
+        for one in &self.conversations {
+            all += one.from_a.retransmissions;
+            all += one.from_b.retransmissions;
+        }
+        all
+    }
+
+    /// Round trips of what was sent to the listener: of several conversations, of each figure the greatest.
+    #[must_use]
+    pub fn rtt_ms(&self) -> Option<RttMs> {
+        let each = self.conversations.iter().filter_map(|one| one.from_a.rtt_ms);
+        each.reduce(|one, other| RttMs {
+            samples: one.samples + other.samples,
+            p50: one.p50.max(other.p50),
+            p90: one.p90.max(other.p90),
+            p99: one.p99.max(other.p99),
+            max: one.max.max(other.max),
+        })
+    }
+
     /// Adds up a count over both directions of all conversations.
     pub fn count(&self, pick: impl Fn(&Flow) -> u64) -> u64 {
         self.conversations.iter().map(|one| pick(&one.from_a) + pick(&one.from_b)).sum()
@@ -52,7 +92,7 @@ impl<'a> MigrationOnWire<'a> {
 
 #[cfg(test)]
 mod tests {
-    use dunlin_record::{Amount, ConversationGraph};
+    use dunlin_record::{Amount, ConversationGraph, TrialId, WireAccount};
 
     use super::*;
 
@@ -73,6 +113,25 @@ mod tests {
         }
     }
 
+    fn capture(conversations: Vec<Conversation>) -> TrialCapture {
+        TrialCapture {
+            trial: TrialId::new("01-idle-1"),
+            file: "host-a-migration.pcapng".into(),
+            probed: vec!["10.78.0.12:7008".into()],
+            account: WireAccount { conversations, ..WireAccount::default() },
+        }
+    }
+
+    #[test]
+    fn what_probes_sent_between_the_hosts_is_not_the_migrations() {
+        let capture = capture(vec![
+            conversation("10.78.0.12:7008", 0.0, 2_000.0, 9_000, 9_000_000),
+            conversation("10.78.0.12:4444", 20.0, 900.0, 400, 1_000),
+        ]);
+        let migration = MigrationOnWire::find(&capture).unwrap();
+        assert_eq!((migration.conversations.len(), migration.overhead.total.packets), (1, 400));
+    }
+
     #[test]
     fn channels_to_one_listener_are_one_migration() {
         let conversations = vec![
@@ -80,8 +139,8 @@ mod tests {
             conversation("10.78.0.12:4444", 20.0, 900.0, 400, 1_000),
             conversation("10.78.0.12:4444", 30.0, 950.0, 500, 1_000),
         ];
-        let account = WireAccount { conversations, ..WireAccount::default() };
-        let migration = MigrationOnWire::find(&account).unwrap();
+        let capture = capture(conversations);
+        let migration = MigrationOnWire::find(&capture).unwrap();
         assert_eq!(
             (migration.conversations.len(), migration.first_ms, migration.length_ms()),
             (2, 20.0, 930.0)
@@ -92,6 +151,6 @@ mod tests {
 
     #[test]
     fn without_tcp_there_is_none() {
-        assert_eq!(MigrationOnWire::find(&WireAccount::default()), None);
+        assert_eq!(MigrationOnWire::find(&capture(Vec::new())), None);
     }
 }

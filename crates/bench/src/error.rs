@@ -42,6 +42,14 @@ pub enum BenchError {
     /// The bench's own interface could not be captured.
     #[error(transparent)]
     Capture(#[from] dunlin_wire::WireError),
+    /// A capture of a trial cannot be read back.
+    #[error("cannot read {}", path.display())]
+    ReadCapture {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: dunlin_wire::ReadError,
+    },
     /// A trial's record makes no sense.
     #[error(transparent)]
     Analysis(#[from] dunlin_analysis::AnalysisError),

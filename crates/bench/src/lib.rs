@@ -1,6 +1,7 @@
 //! Scenario to cases to trials: what is asked, resolved; runs made of it; the certificate of the probes.
 
 mod calibrate;
+mod captured;
 mod error;
 mod examine;
 mod hold;
@@ -19,6 +20,7 @@ pub use calibrate::{
     Calibration, CalibrationOrder, CalibrationProgress, Cell, Excluded, PingAccount, PingReading, ProbeCost,
     ProbeReading, Verdict, calibrate,
 };
+pub use captured::read_migration_capture;
 pub use error::{BenchError, Result};
 pub use examine::{Examination, examine};
 pub use hold::{HeldVm, hold};

@@ -8,6 +8,7 @@ use dunlin_guest::default_cache_dir;
 use dunlin_record::{Case, FORMAT, Outcome, RunFolder, RunInfo, SkippedCase, Status, TransportKind};
 use dunlin_testbed::Inside;
 
+use crate::captured::{add_capture, read_whole};
 use crate::ledger::Ledger;
 use crate::marks::mark_captures;
 use crate::order;
@@ -72,7 +73,7 @@ pub fn run(order: &Order<'_>, inside: Inside, observer: &mut dyn Observer) -> Re
         hosts: vec![world.fingerprint()?],
     };
     let folder = open_folder(order, &info)?;
-    let done = if order.resume { tidy_up(&folder)? } else { Vec::new() };
+    let done = if order.resume { tidy_up(&folder, observer)? } else { Vec::new() };
     let ledger = Ledger::new(cases, plans.iter().map(Option::is_some), done);
     observer.run_started(&order.scenario.title, ledger.trials_left(), ledger.expected(), folder.path());
 
@@ -155,8 +156,9 @@ impl Run<'_> {
             cancel: self.order.cancel,
         };
         let status = trial::run(&trial, &self.world, self.observer)?;
-        let record = self.folder.read_trial(&id)?;
+        let mut record = self.folder.read_trial(&id)?;
         mark_captures(&self.folder, &record, self.observer);
+        add_capture(&self.folder, &mut record, self.observer);
         let outcomes = dunlin_analysis::outcomes(&record)?;
         self.finished.time += dunlin_analysis::time_shares(&record);
         self.observer.trial_ended(&outcomes);
@@ -209,10 +211,10 @@ fn open_folder(order: &Order<'_>, info: &RunInfo) -> Result<RunFolder> {
 
 /// The outcomes of a run's trials that need not be made again. Those that broke off or were ended by the user are made
 /// again, so their outcomes are taken out; those whose outcome was not written are given one.
-fn tidy_up(folder: &RunFolder) -> Result<Vec<Outcome>> {
+fn tidy_up(folder: &RunFolder, observer: &mut dyn Observer) -> Result<Vec<Outcome>> {
     let mut kept: Vec<Outcome> = Vec::new();
     for id in folder.trials()? {
-        let record = folder.read_trial(&id)?;
+        let record = read_whole(folder, &id, observer)?;
         let Ok(outcomes) = dunlin_analysis::outcomes(&record) else { continue };
         if !record.truncated && outcomes.iter().all(|outcome| outcome.status != Status::Cancelled) {
             kept.extend(outcomes);

@@ -39,6 +39,7 @@ qemu.parameters.downtime-limit = 20
 [[case]]
 name = "two"
 vm.count = 2
+capture.migration = true
 "#;
 
 fn number(outcome: &Value, pointer: &str) -> f64 {
@@ -126,6 +127,12 @@ fn vm_every_strategy_moves_the_guest_and_is_measured() {
     let suspend = find(&outcomes, "suspend");
     assert!(number(suspend, "/downtime_ms/paused") > 0.5 * number(suspend, "/total_time_ms"), "{suspend:#}");
     assert!(number(suspend, "/workload/achieved/rate_mib_s") > 0.0);
+    // One capture holds both moves; each VM is told its own.
+    for outcome in outcomes.iter().filter(|outcome| outcome["case"]["name"] == "two") {
+        let counted = number(outcome, "/wire_bytes/source_tx") + number(outcome, "/wire_bytes/source_rx");
+        let share = number(outcome, "/capture/overhead/total/wire_bytes") / counted;
+        assert!((0.95..1.05).contains(&share), "{share} of {outcome:#}");
+    }
     let later = find(&outcomes, "suspend-later");
     assert!(!later["phases_ms"]["pre_copy"].as_array().unwrap().is_empty(), "{later:#}");
     let decisions = finished.events(later["id"].as_str().unwrap());

@@ -1,9 +1,11 @@
 //! What was asked, what happened, what came out: Dunlin's vocabulary as types, and the run folder that keeps it.
 //!
 //! Everything left of the record touches the world and writes [`Event`]s and series; everything right of it is pure
-//! and reads them. An [`Outcome`] can be computed again from events and series alone.
+//! and reads them. An [`Outcome`] can be computed again from events, series and captures
+//! alone.
 
 mod achieved;
+mod capture;
 mod case;
 mod cpu_percent;
 mod error;
@@ -23,6 +25,7 @@ mod wire;
 mod workload;
 
 pub use achieved::{Achieved, ClockSeen, HttpServed};
+pub use capture::{CaptureOutcome, TrialCapture};
 pub use case::{
     Accelerator, Captures, Case, Disk, HttpProbe, HypervisorSettings, Link, Links, Percent, Probe, Probes,
     Strategy, TcpPath, Trials, VmSettings,

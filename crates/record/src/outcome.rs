@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Achieved, CpuPercent, FailureCounts, ResponsePhases, Status, StreamOutcome, TcpConnections,
-    TcpStreamOutcome, VmId, Workload,
+    Achieved, CaptureOutcome, CpuPercent, FailureCounts, ResponsePhases, Status, StreamOutcome,
+    TcpConnections, TcpStreamOutcome, VmId, Workload,
 };
 
 /// The outcome of one trial for one VM, recomputable from the trial's events and series.
@@ -58,6 +58,10 @@ pub struct Outcome {
     /// The same as a managed switch counted them; absent where none was asked, or its word cannot be used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wire_bytes_snmp: Option<SwitchBytes>,
+    /// What a capture says of the migration's TCP conversations; absent where none was made, it cannot be read, or it
+    /// holds none of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capture: Option<CaptureOutcome>,
     /// Bytes of memory the hypervisor says it sent.
     pub ram_bytes: Option<i64>,
     /// One entry a pass over the memory.

@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Case, Event, FORMAT, Outcome, RecordError, Result, Series, TrialId, read_events, read_series};
+use crate::{
+    Case, Event, FORMAT, Outcome, RecordError, Result, Series, TrialCapture, TrialId, read_events,
+    read_series,
+};
 
 /// `run.json`: what a run is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -82,6 +85,9 @@ pub struct TrialRecord {
     pub events: Vec<Event>,
     /// Its series by name, as in `vm0-probe-icmp-sent`.
     pub series: BTreeMap<String, Series>,
+    /// What the source's interface to the migration network carried, where that was captured. [`RunFolder::read_trial`]
+    /// leaves it out: who reads captures puts it in.
+    pub capture: Option<TrialCapture>,
     /// Whether any of it breaks off.
     pub truncated: bool,
 }
@@ -212,7 +218,7 @@ impl RunFolder {
                 }
             }
         }
-        Ok(TrialRecord { id: trial.clone(), events, series, truncated })
+        Ok(TrialRecord { id: trial.clone(), events, series, capture: None, truncated })
     }
 
     /// Reads `trials.jsonl`; empty if it is not there.

@@ -6,7 +6,8 @@
 
 use std::ops::AddAssign;
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// What a capture file held.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
@@ -49,7 +50,7 @@ pub struct WireAccount {
 }
 
 /// Packets and their bytes on the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Amount {
     /// How many packets.
     pub packets: u64,
@@ -152,7 +153,7 @@ pub struct Flow {
 }
 
 /// What was sent again, by what made it so.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Retransmissions {
     /// At once after two or more duplicate acknowledgements of the same byte.
     pub fast: u64,
@@ -173,7 +174,7 @@ impl Retransmissions {
 }
 
 /// Round-trip times, in ms.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RttMs {
     /// How many.
     pub samples: u64,
@@ -189,7 +190,7 @@ pub struct RttMs {
 
 /// Where TCP's bytes on the wire went (Prakash et al., section V, "Overhead"): each packet is in one class, so that
 /// goodput, headers and the classes add up to the total.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Overhead {
     /// All packets.
     pub total: Amount,
@@ -274,6 +275,22 @@ impl AddAssign for Amount {
     }
 }
 
+impl Overhead {
+    /// All bytes but the payload that was sent for the first time, in percent of all; `None` of nothing.
+    #[must_use]
+    pub fn percent(&self) -> Option<f64> {
+        let all = self.total.wire_bytes;
+        let other = all.saturating_sub(self.goodput_bytes);
+        (all > 0).then(|| 100.0 * other as f64 / all as f64)
+    }
+
+    /// Headers of the packets that carried that payload, link headers and padding included, in bytes.
+    #[must_use]
+    pub fn header_bytes(&self) -> u64 {
+        self.link_header_bytes + self.ip_header_bytes + self.tcp_header_bytes
+    }
+}
+
 impl AddAssign for Overhead {
     fn add_assign(&mut self, other: Self) {
         self.total += other.total;
@@ -285,5 +302,14 @@ impl AddAssign for Overhead {
         self.pure_acks += other.pure_acks;
         self.handshakes += other.handshakes;
         self.retransmissions += other.retransmissions;
+    }
+}
+
+impl AddAssign for Retransmissions {
+    fn add_assign(&mut self, other: Self) {
+        self.fast += other.fast;
+        self.recovery += other.recovery;
+        self.timeout += other.timeout;
+        self.spurious += other.spurious;
     }
 }

@@ -48,7 +48,7 @@ impl<'a> CaseRow<'a> {
 }
 
 /// A figure over repetitions.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub(crate) struct Spread {
     pub(crate) median: f64,
     pub(crate) min: f64,

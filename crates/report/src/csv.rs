@@ -8,6 +8,7 @@ use dunlin_record::{
 };
 
 use crate::Report;
+use crate::overhead::FIGURES;
 use crate::words::{Downtime, RESPONSE_PARTS, flag_words};
 
 /// One flat line a trial below a header with units; lines end in CR LF.
@@ -61,6 +62,7 @@ fn columns(outcomes: &[Outcome]) -> Vec<Column<'_>> {
     columns.extend(probes(outcomes));
     columns.extend(tcp_streams(outcomes));
     columns.extend(amounts());
+    columns.extend(captures(outcomes));
     columns.extend(workloads(outcomes));
     columns.extend(link());
     columns.extend(cpu());
@@ -269,6 +271,18 @@ fn amounts<'a>() -> Vec<Column<'a>> {
         column("disk_after_allocated_mib", |outcome| outcome.disk_after_mib?.allocated),
         column("disk_after_used_mib", |outcome| outcome.disk_after_mib?.used),
     ]
+}
+
+/// What captures say of the migration's conversations, where any trial has one.
+fn captures<'a>(outcomes: &[Outcome]) -> Vec<Column<'a>> {
+    if outcomes.iter().all(|outcome| outcome.capture.is_none()) {
+        return Vec::new();
+    }
+    let complete = column("capture_complete", |outcome| Some(outcome.capture.as_ref()?.complete));
+    let figures = FIGURES.iter().map(|figure| {
+        column(format!("capture_{}", figure.name), |outcome| (figure.of)(outcome.capture.as_ref()?))
+    });
+    [complete].into_iter().chain(figures).collect()
 }
 
 /// What the workloads did, of the case that has most of them.

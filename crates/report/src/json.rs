@@ -1,12 +1,15 @@
 //! The run as JSON: a summary and every outcome as it stands in `trials.jsonl`.
 
+use std::collections::BTreeMap;
+
 use dunlin_record::{HostFingerprint, Outcome, SkippedCase};
 use serde::Serialize;
 
 use crate::Report;
-use crate::cases::case_rows;
+use crate::cases::{CaseRow, Spread, case_rows};
 use crate::format::utc;
 use crate::outliers::{self, Outlier};
+use crate::overhead::{FIGURES, Figure};
 
 /// The run as pretty JSON: `{ "run": …, "trials": [Outcome…] }`.
 ///
@@ -28,6 +31,7 @@ pub fn json(report: &Report) -> String {
                 .map(|row| RunCase {
                     precision_percent: row.reached(),
                     outliers: outliers::of_case(&row),
+                    capture: capture_spreads(&row),
                     strategy: row.strategy.clone(),
                     trials: row.outcomes.len(),
                     completed: row.completed().count(),
@@ -75,4 +79,12 @@ struct RunCase {
     precision_percent: Option<f64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     outliers: Vec<Outlier>,
+    /// What captures say of the migration's conversations, over the completed trials; only where there are any.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    capture: BTreeMap<&'static str, Spread>,
+}
+
+fn capture_spreads(row: &CaseRow) -> BTreeMap<&'static str, Spread> {
+    let spread = |figure: &Figure| Some((figure.name, figure.spread(row)?));
+    FIGURES.iter().filter_map(spread).collect()
 }

@@ -6,7 +6,9 @@ mod csv;
 mod format;
 mod html;
 mod json;
+mod layout;
 mod outliers;
+mod overhead;
 mod performance;
 mod sweep;
 mod table;
@@ -15,7 +17,7 @@ mod words;
 mod workload;
 
 use dunlin_analysis::Timeline;
-use dunlin_record::{Outcome, RunInfo, TrialId, WireAccount};
+use dunlin_record::{Outcome, RunInfo, TrialCapture};
 
 pub use csv::csv;
 pub use format::{number, utc};
@@ -34,15 +36,4 @@ pub struct Report<'a> {
     pub timelines: &'a [Timeline],
     /// What captures of the migration network held, in the order of the trials. Only [`html`] reads them.
     pub captures: &'a [TrialCapture],
-}
-
-/// What a capture of a trial held.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TrialCapture {
-    /// Of which trial.
-    pub trial: TrialId,
-    /// The file's name in the trial's folder of captures.
-    pub file: String,
-    /// What it held.
-    pub account: WireAccount,
 }

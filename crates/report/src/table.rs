@@ -1,11 +1,12 @@
 //! The run as a table for the terminal: a row a case, what the flags mean, and why trials did not complete.
 
-use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use dunlin_record::{Outcome, Status};
 
 use crate::Report;
 use crate::cases::{CaseRow, Spread, case_rows};
 use crate::format::{ABSENT, megabytes, number};
+use crate::layout::{grid, wrapped};
+use crate::overhead::overhead;
 use crate::words::{Downtime, failure_line, flag_words, flags_met, not_completed, one_line, share};
 use crate::workload::corruption;
 use crate::{outliers, performance};
@@ -17,7 +18,7 @@ pub fn table(report: &Report, width: Option<u16>) -> String {
     let downtimes = Downtime::shown(report.outcomes);
     let mut text =
         corruption(report.outcomes).map_or_else(String::new, |line| wrapped(&line, width, "  ") + "\n");
-    text.push_str(&grid(report, &downtimes, width));
+    text.push_str(&summary(report, &downtimes, width));
     text.push_str("\n\n");
     text.push_str(&performance(report, width));
     let legend = "Figures are medians over the completed trials; below them least–greatest where trials differ, then \
@@ -37,6 +38,7 @@ pub fn table(report: &Report, width: Option<u16>) -> String {
             "  ",
         ));
     }
+    text.push_str(&overhead(report, width));
     let outliers: Vec<_> = case_rows(report).iter().flat_map(outliers::of_case).collect();
     for (index, outlier) in outliers.iter().enumerate() {
         if index == 0 {
@@ -59,51 +61,23 @@ pub fn table(report: &Report, width: Option<u16>) -> String {
     text
 }
 
+fn summary(report: &Report, downtimes: &[Downtime], width: Option<u16>) -> String {
+    let rows = case_rows(report);
+    grid(header(downtimes), rows.iter().map(|row| cells(row, downtimes)), FIRST_FIGURE, width)
+}
+
 /// TCP beside the migrations; nothing where no TCP probe ran.
 fn performance(report: &Report, width: Option<u16>) -> String {
     let grids = performance::grids(&case_rows(report));
     let mut text = String::new();
     for performance::Grid { title, header, rows } in grids {
         let header = header.iter().map(|&name| name.to_owned()).collect();
-        text.push_str(&format!("{title}:\n{}\n\n", in_columns(header, rows.into_iter(), width)));
+        text.push_str(&format!("{title}:\n{}\n\n", grid(header, rows.into_iter(), FIRST_FIGURE, width)));
     }
     if !text.is_empty() {
         text.push_str(&wrapped(performance::BUFFERS, width, ""));
     }
     text
-}
-
-/// Below this many columns the figures cannot stand whole; they then wrap as well as they can.
-const LEAST_WIDTH: u16 = 90;
-
-fn grid(report: &Report, downtimes: &[Downtime], width: Option<u16>) -> String {
-    let rows = case_rows(report);
-    let rows = rows.iter().map(|row| cells(row, downtimes));
-    in_columns(header(downtimes), rows, width)
-}
-
-/// A table without lines between columns: the first two are words, the others figures.
-fn in_columns(header: Vec<String>, rows: impl Iterator<Item = Vec<String>>, width: Option<u16>) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
-    if let Some(width) = width {
-        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
-    }
-    table.set_header(header.into_iter().map(Cell::new_owned));
-    for row in rows {
-        table.add_row(row.into_iter().map(Cell::new_owned));
-    }
-    for (index, column) in table.column_iter_mut().enumerate() {
-        // The style has a blank between columns already: eleven of them have to fit into 100.
-        column.set_padding((0, 0));
-        if index >= FIRST_FIGURE {
-            column.set_cell_alignment(CellAlignment::Right);
-            if width.is_none_or(|width| width >= LEAST_WIDTH) {
-                column.set_constraint(ColumnConstraint::ContentWidth);
-            }
-        }
-    }
-    table.trim_fmt()
 }
 
 /// The first column that holds figures.
@@ -166,34 +140,4 @@ fn flags(outcomes: &[&Outcome]) -> String {
     flags.sort();
     flags.dedup();
     flags.into_iter().map(|flag| flag_words(flag).letter).collect()
-}
-
-/// The text in lines of at most `width` columns, all but the first indented.
-fn wrapped(text: &str, width: Option<u16>, indent: &str) -> String {
-    let width = width.map_or(usize::MAX, usize::from);
-    let mut lines = vec![String::new()];
-    for word in text.split(' ') {
-        let line = lines.last_mut().map_or(0, |line| line.chars().count());
-        if line > 0 && line + 1 + word.chars().count() > width {
-            lines.push(indent.to_owned());
-        }
-        let Some(line) = lines.last_mut() else { continue };
-        if !line.trim().is_empty() {
-            line.push(' ');
-        }
-        line.push_str(word);
-    }
-    lines.join("\n") + "\n"
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn text_wraps_between_words_and_indents_what_follows() {
-        assert_eq!(wrapped("one two three", Some(8), "  "), "one two\n  three\n");
-        assert_eq!(wrapped("one two three", None, "  "), "one two three\n");
-        assert_eq!(wrapped("verylongword x", Some(4), ""), "verylongword\nx\n");
-    }
 }

@@ -11,7 +11,7 @@ use crate::ReadResult;
 use crate::decode::{Protocol, Stopped, decode};
 use crate::packets::{Packet, PacketReader};
 use crate::tcp::Conversations;
-use crate::ticks::Ticks;
+use crate::ticks::{Columns, Ticks};
 
 /// At most so many ticks of a file are kept.
 const MOST_TICKS: usize = 1 << 16;
@@ -141,6 +141,7 @@ impl Pass {
         malformed.sort_by_key(|one| one.first_packet);
         let not_followed = self.conversations.not_followed();
         let conversations = self.conversations.finish();
+        let Columns { tick_ms, tick, values: [packets, wire_bytes] } = self.ticks.finish();
         WireAccount {
             start_epoch_ns: self.start_ns,
             duration_ms: self.start_ns.map(|_| self.latest_ns.saturating_sub(self.earliest_ns) as f64 / 1e6),
@@ -153,12 +154,7 @@ impl Pass {
             overhead: overhead(&conversations),
             conversations,
             not_followed,
-            graph: WireGraph {
-                tick_ms: self.ticks.tick_ms(),
-                tick: self.ticks.numbers(),
-                packets: self.ticks.column(0),
-                wire_bytes: self.ticks.column(1),
-            },
+            graph: WireGraph { tick_ms, tick, packets, wire_bytes },
             marks: self.marks,
             ..WireAccount::default()
         }

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use dunlin_record::{Amount, Conversation, ConversationGraph, Overhead};
 
 use crate::decode::Segment;
-use crate::ticks::Ticks;
+use crate::ticks::{Columns, Ticks};
 use side::{Side, Sight};
 
 /// So many conversations are followed, which bounds the memory; packets of others are counted only.
@@ -149,6 +149,8 @@ impl Talk {
 
     fn finish(self, number: u64) -> Conversation {
         let (from_a, from_b) = (self.from_a.finish(), self.from_b.finish());
+        let Columns { tick_ms, tick, values } = self.ticks.finish();
+        let [a_packets, a_wire_bytes, b_packets, b_wire_bytes] = values;
         let mut overhead = Overhead::default();
         overhead += from_a.overhead;
         overhead += from_b.overhead;
@@ -162,14 +164,7 @@ impl Talk {
             from_a,
             from_b,
             overhead,
-            graph: ConversationGraph {
-                tick_ms: self.ticks.tick_ms(),
-                tick: self.ticks.numbers(),
-                a_packets: self.ticks.column(0),
-                a_wire_bytes: self.ticks.column(1),
-                b_packets: self.ticks.column(2),
-                b_wire_bytes: self.ticks.column(3),
-            },
+            graph: ConversationGraph { tick_ms, tick, a_packets, a_wire_bytes, b_packets, b_wire_bytes },
         }
     }
 }

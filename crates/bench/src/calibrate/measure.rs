@@ -145,7 +145,8 @@ impl Record {
 
     fn outcome(self) -> Result<Outcome> {
         let id = TrialId::new("calibrate");
-        let record = TrialRecord { id, events: self.events, series: self.series, truncated: false };
+        let record =
+            TrialRecord { id, events: self.events, series: self.series, capture: None, truncated: false };
         let not_started = || dunlin_analysis::AnalysisError::NotStarted { trial: record.id.clone() };
         // The record names one VM, so it has one outcome.
         Ok(outcomes(&record)?.pop().ok_or_else(not_started)?)

@@ -3,17 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use dunlin_analysis::timeline;
-use dunlin_record::{Case, EventKind, Outcome, RecordError, RunFolder, RunInfo, TrialId, TrialRecord};
-use dunlin_report::{Report, TrialCapture};
-use dunlin_wire::{AccountOptions, PacketReader, account};
+use dunlin_bench::read_migration_capture;
+use dunlin_record::{Case, Outcome, RecordError, RunFolder, RunInfo, TrialId, TrialRecord};
+use dunlin_report::Report;
 
 use super::record_failure;
 use crate::failure::{Exit, Failure, Result};
 use crate::terminal;
 use dunlin_record::in_one_line;
-
-/// The length of a tick of the page's graphs of captures.
-const CAPTURE_TICK_NS: i64 = 10_000_000;
 
 /// Show what a run measured, computed from its events and series.
 #[derive(clap::Args)]
@@ -116,27 +113,14 @@ impl Loaded {
         Ok(())
     }
 
-    /// A trial's raw record. One that cannot be read is told and absent: the others are shown all the same.
+    /// A trial's raw record, with what was captured of its migration. One that cannot be read is told and absent: the
+    /// others are shown all the same.
     fn read_trial(&self, id: &TrialId) -> Option<TrialRecord> {
         let warned = |error| warn(&format!("trial {id} cannot be read: {}", in_one_line(&error)));
-        self.folder.read_trial(id).map_err(warned).ok()
-    }
-
-    /// What the source's interface to the migration network carried, if that was captured.
-    fn read_capture(&self, record: &TrialRecord) -> Option<TrialCapture> {
-        let source = record.events.iter().find_map(|event| match &event.kind {
-            EventKind::TrialStarted { source, .. } => Some(source),
-            _ => None,
-        })?;
-        let file = format!("{source}-migration.pcapng");
-        let path = self.folder.captures_path(&record.id).join(&file);
-        if !path.exists() {
-            return None;
-        }
-        let warned = |error| warn(&format!("{} {}", path.display(), in_one_line(&error)));
-        let mut reader = PacketReader::open(&path).map_err(warned).ok()?;
-        let account = account(&mut reader, AccountOptions { tick_ns: CAPTURE_TICK_NS });
-        Some(TrialCapture { trial: record.id.clone(), file, account })
+        let mut record = self.folder.read_trial(id).map_err(warned).ok()?;
+        let warned = |error| warn(&in_one_line(&error));
+        record.capture = read_migration_capture(&self.folder, &record).map_err(warned).ok().flatten();
+        Some(record)
     }
 
     fn report(&self) -> Report<'_> {
@@ -150,7 +134,7 @@ impl Loaded {
         let (mut timelines, mut captures) = (Vec::new(), Vec::new());
         for record in ids.into_iter().filter_map(|id| self.read_trial(id)) {
             timelines.extend(timeline(&record));
-            captures.extend(self.read_capture(&record));
+            captures.extend(record.capture);
         }
         let page =
             dunlin_report::html(&Report { timelines: &timelines, captures: &captures, ..self.report() });

@@ -1,12 +1,12 @@
 //! What captures of the migration network show: the migration's conversations over time, and what they cost.
 
 use dunlin_analysis::MigrationOnWire;
-use dunlin_record::{Amount, Outcome, RttMs, WireAccount};
+use dunlin_record::{Amount, Outcome, RttMs, TrialCapture, WireAccount};
 use maud::{Markup, html};
 
+use crate::Report;
 use crate::chart::{Area, area};
 use crate::format::{number, number_or_absent};
-use crate::{Report, TrialCapture};
 
 /// More columns than that nobody tells apart.
 const MOST_COLUMNS: u64 = 240;
@@ -38,7 +38,7 @@ fn one(report: &Report, capture: &TrialCapture, open: bool) -> Markup {
             @if let Some(dropped) = account.dropped.filter(|dropped| *dropped > 0) {
                 p class="warn" { "The capture missed " (dropped) " packets: the figures are too small." }
             }
-            @match MigrationOnWire::find(account) {
+            @match MigrationOnWire::find(capture) {
                 Some(migration) => {
                     figure { (graph(account)) }
                     div class="columns" { (times(&migration, outcome)) (troubles(&migration)) }
@@ -52,27 +52,23 @@ fn one(report: &Report, capture: &TrialCapture, open: bool) -> Markup {
 
 fn times(migration: &MigrationOnWire, outcome: Option<&Outcome>) -> Markup {
     let total_time_ms = outcome.and_then(|outcome| outcome.total_time_ms);
-    let goodput_mbit_s = migration.overhead.goodput_bytes as f64 * 8.0 / 1000.0 / migration.length_ms();
     pairs(
         "Time",
         &[
             ("total time by events, ms", number_or_absent(total_time_ms)),
             ("first to last packet, ms", number(migration.length_ms())),
-            ("goodput, Mbit/s", number(goodput_mbit_s)),
+            ("goodput, Mbit/s", number_or_absent(migration.goodput_mbit_s())),
             ("TCP conversations", migration.conversations.len().to_string()),
         ],
     )
 }
 
 fn troubles(migration: &MigrationOnWire) -> Markup {
-    let rtt = |pick: fn(&RttMs) -> f64| {
-        let slowest = migration.conversations.iter().filter_map(|one| one.from_a.rtt_ms.as_ref()).map(pick);
-        number_or_absent(slowest.max_by(f64::total_cmp))
-    };
+    let rtt = |pick: fn(RttMs) -> f64| number_or_absent(migration.rtt_ms().map(pick));
     pairs(
         "TCP",
         &[
-            ("sent again", migration.count(|flow| flow.retransmissions.total()).to_string()),
+            ("sent again", migration.retransmissions().total().to_string()),
             ("out of order", migration.count(|flow| flow.out_of_order).to_string()),
             ("duplicate acknowledgements", migration.count(|flow| flow.duplicate_acks).to_string()),
             ("zero windows", migration.count(|flow| flow.zero_windows).to_string()),

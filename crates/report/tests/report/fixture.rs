@@ -6,10 +6,9 @@ use dunlin_analysis::{Answerer, Mark, ProbeTrack, Request, Span, Timeline, WireT
 use dunlin_record::{
     Achieved, AnsweredBy, Case, CaseLabel, CpuPercent, CpuShares, DowntimeMs, Flag, HostFingerprint,
     HypervisorLabel, Iteration, LinkOutcome, MemoryMib, MemoryWrite, Outage, Outcome, PhasesMs, ProbeOutcome,
-    ResponsePhases, Responses, RunInfo, Status, SwitchBytes, TrialId, VmId, WireBytes, Workload,
-    WorkloadOutcome,
+    ResponsePhases, Responses, RunInfo, Status, SwitchBytes, TrialCapture, TrialId, VmId, WireBytes,
+    Workload, WorkloadOutcome,
 };
-use dunlin_report::TrialCapture;
 
 /// A text that breaks a page which does not escape it.
 pub(crate) const HOSTILE: &str = "</script><script>alert(\"1\")</script> & <b>'";
@@ -204,6 +203,7 @@ fn outcome(case: &Case, trial: u32, id: &TrialId, plan: &Plan) -> Outcome {
             source_tx: (plan.migration_end() * 112_000.0) as i64,
             source_rx: 1_200_000,
         }),
+        capture: None,
         wire_bytes_snmp: plan.completed.map(|end| SwitchBytes {
             source_tx: (end * 112_300.0) as i64,
             source_rx: 1_260_000,

@@ -1,10 +1,10 @@
 //! What the page shows of captures.
 
 use dunlin_record::{
-    Amount, BrokenOff, Conversation, ConversationGraph, Flow, Overhead, Retransmissions, RttMs, WireAccount,
-    WireGraph, WireMark,
+    Amount, BrokenOff, Conversation, ConversationGraph, Flow, Overhead, Retransmissions, RttMs, TrialCapture,
+    WireAccount, WireGraph, WireMark,
 };
-use dunlin_report::{TrialCapture, html};
+use dunlin_report::html;
 
 use super::fixture::{self, HOSTILE};
 use super::report;
@@ -59,7 +59,12 @@ fn account() -> WireAccount {
 }
 
 fn capture(run: &fixture::Run, account: WireAccount) -> TrialCapture {
-    TrialCapture { trial: run.outcomes[0].id.clone(), file: "host-a-migration.pcapng".into(), account }
+    TrialCapture {
+        trial: run.outcomes[0].id.clone(),
+        file: "host-a-migration.pcapng".into(),
+        probed: Vec::new(),
+        account,
+    }
 }
 
 /// The page's section on captures.

@@ -202,7 +202,7 @@ impl Side {
         if !window_probe && self.next.is_none_or(|(next, _)| is_after(end, next)) {
             self.next = Some((end, at_ns));
             if end != segment.seq {
-                self.in_flight.send(end, at_ns);
+                self.in_flight.send(segment.seq, end, at_ns);
             }
         } else if again.is_some() {
             self.in_flight.send_below(segment.seq, end, at_ns);
