@@ -303,7 +303,7 @@ mod tests {
         let rows = [0, second, ABSENT, second, 3 * second, ABSENT, 3 * second, ABSENT, 1];
         let seen = Transactions::of(&measured(&rows));
         assert_eq!((seen.answered, seen.failed, seen.transactions_per_s), (2, 1, Some(2.0 / 3.0)));
-        assert_eq!((seen.p50_ms, seen.max_ms), (Some(1000.0), Some(2000.0)));
+        assert_eq!((seen.p50_ms, seen.max_ms), (Some(1500.0), Some(2000.0)));
         let nothing = Transactions::of(&measured(&[]));
         assert_eq!((nothing.transactions_per_s, nothing.p50_ms), (None, None));
         assert!(nothing.text().contains("– a second"), "{}", nothing.text());
