@@ -1,6 +1,7 @@
-//! A run's progress: a bar with the time left on a terminal, plain lines elsewhere.
+//! Progress: a bar with the time left on a terminal, plain lines elsewhere.
 
 mod estimate;
+mod wait;
 
 use std::fmt::{Display, Write};
 use std::ops::RangeInclusive;
@@ -15,6 +16,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::terminal;
 use estimate::Estimate;
+pub(crate) use wait::wait;
 
 /// Tells a person how a run goes.
 pub(crate) struct RunProgress {

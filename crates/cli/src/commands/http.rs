@@ -4,12 +4,13 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use dunlin_analysis::quantile;
-use dunlin_clock::{Cancel, Deadline, MachineCpu, now_ns};
+use dunlin_clock::{Cancel, MachineCpu, now_ns};
 use dunlin_traffic::{HTTP_PORT, HttpServer, Load, LoadEvent, LoadSpec, ServerSettings};
 use serde::Serialize;
 
 use super::cancel_on_signals;
 use crate::failure::{Exit, Failure, Result};
+use crate::progress::wait;
 use crate::terminal;
 use crate::time::time;
 
@@ -121,10 +122,7 @@ fn load(spec: &LoadSpec, duration: Duration, cancel: &Cancel) -> Result<Loaded> 
     });
     let thread =
         thread.map_err(|error| Failure::says(Exit::Failed, format!("cannot start a load: {error}")))?;
-    let deadline = Deadline::after(duration);
-    while !cancel.is_cancelled() && !deadline.passed() {
-        std::thread::sleep(deadline.step(LOOK_UP));
-    }
+    wait("sending requests", duration, cancel);
     // Each request has a limit of its own, after which the load ends by itself.
     if cancel.is_cancelled() {
         end.end_at(now_ns());

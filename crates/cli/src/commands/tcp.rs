@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dunlin_analysis::quantile;
-use dunlin_clock::{Cancel, Deadline};
+use dunlin_clock::Cancel;
 use dunlin_probe::start_tcp;
 use dunlin_record::{
     ABSENT, ProbeConnection, RequestResponse, SocketBuffers, StreamProbe, TcpConnections, TcpProbe,
@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::cancel_on_signals;
 use crate::failure::{Exit, Failure, Result};
+use crate::progress::wait;
 use crate::terminal;
 use crate::time::time;
 
@@ -126,10 +127,7 @@ fn measure(common: &Common, probe: &TcpProbe, cancel: &Cancel) -> Result<Measure
     });
     let running =
         start_tcp(common.server, probe, sink).map_err(|error| Failure::new(Exit::Failed, &error))?;
-    let deadline = Deadline::after(common.duration);
-    while !cancel.is_cancelled() && !deadline.passed() {
-        std::thread::sleep(deadline.step(LOOK_UP));
-    }
+    wait("measuring", common.duration, cancel);
     let connections = running.stop().connections;
     if connections.is_empty() {
         let nobody = Failure::says(Exit::Failed, format!("nobody answered at {}", common.server));

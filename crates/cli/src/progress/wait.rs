@@ -1,0 +1,32 @@
+//! A time that passes while something is measured.
+
+use std::time::Duration;
+
+use dunlin_clock::{Cancel, Deadline};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::{TEMPLATE_BEFORE, in_words};
+use crate::terminal;
+
+/// How often it is seen whether to end, and how much is left is shown.
+const LOOK_UP: Duration = Duration::from_millis(20);
+/// Of a shorter wait nobody needs to know how much is left.
+const SHORT: Duration = Duration::from_secs(2);
+
+/// Lets a time pass and shows a person how much of it is left; ends early when it is cancelled.
+pub(crate) fn wait(what: &str, time: Duration, cancel: &Cancel) {
+    let is_shown = terminal::is_watched() && time > SHORT;
+    let target = if is_shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let bar = ProgressBar::with_draw_target(None, target);
+    // A constant that a test checks.
+    if let Ok(style) = ProgressStyle::with_template(TEMPLATE_BEFORE) {
+        bar.set_style(style);
+    }
+    let deadline = Deadline::after(time);
+    while !cancel.is_cancelled() && !deadline.passed() {
+        bar.set_message(format!("{what}, {} left", in_words(deadline.left())));
+        bar.tick();
+        std::thread::sleep(deadline.step(LOOK_UP));
+    }
+    bar.finish_and_clear();
+}
