@@ -2,10 +2,15 @@
 
 use dunlin_record::{Outcome, ProbeOutcome, Responses, SocketBuffers, TcpConnections, TcpStreamOutcome};
 
-use crate::cases::{CaseRow, Spread};
+use crate::Report;
+use crate::cases::{CaseRow, Spread, case_rows};
 use crate::format::{ABSENT, number};
+use crate::layout::{grid, wrapped};
 
-/// A table for the terminal or the page: the first two columns are words, the others figures.
+/// How many columns are words; the others are figures.
+pub(crate) const WORDS: usize = 2;
+
+/// A table for the terminal or the page.
 pub(crate) struct Grid {
     /// Its title.
     pub(crate) title: &'static str,
@@ -18,6 +23,20 @@ pub(crate) struct Grid {
 /// What the buffers of both tables are.
 pub(crate) const BUFFERS: &str = "Buffers are the kernels' figures when the sockets were made, as netperf tells them; \
                                   → what an end's kernel had made of its own by the end.";
+
+/// The tables as text, with what their buffers are; nothing where no TCP probe ran. Wraps at `width` columns.
+pub(crate) fn performance(report: &Report, width: Option<u16>) -> String {
+    let mut text = String::new();
+    for Grid { title, header, rows } in grids(&case_rows(report)) {
+        let header = header.iter().map(|&name| name.to_owned()).collect();
+        text.push_str(&format!("\n{title}:\n{}\n", grid(header, rows.into_iter(), WORDS, width)));
+    }
+    if !text.is_empty() {
+        text.push('\n');
+        text.push_str(&wrapped(BUFFERS, width, ""));
+    }
+    text
+}
 
 /// The tables of a run; those without rows are left out.
 pub(crate) fn grids(rows: &[CaseRow]) -> Vec<Grid> {

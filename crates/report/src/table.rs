@@ -6,10 +6,11 @@ use crate::Report;
 use crate::cases::{CaseRow, Spread, case_rows};
 use crate::format::{ABSENT, megabytes, number};
 use crate::layout::{grid, wrapped};
+use crate::outliers;
 use crate::overhead::overhead;
+use crate::performance::performance;
 use crate::words::{Downtime, failure_line, flag_words, flags_met, not_completed, one_line, share};
 use crate::workload::corruption;
-use crate::{outliers, performance};
 
 /// The terminal table: median over completed trials and, below it, the spread. Wraps at `width` columns; without one
 /// it is as wide as it needs to be.
@@ -20,7 +21,6 @@ pub fn table(report: &Report, width: Option<u16>) -> String {
         corruption(report.outcomes).map_or_else(String::new, |line| wrapped(&line, width, "  ") + "\n");
     text.push_str(&summary(report, &downtimes, width));
     text.push_str("\n\n");
-    text.push_str(&performance(report, width));
     let legend = "Figures are medians over the completed trials; below them least–greatest where trials differ, then \
                   ± the error of an estimate. – was not measured.";
     text.push_str(&wrapped(legend, width, ""));
@@ -38,6 +38,7 @@ pub fn table(report: &Report, width: Option<u16>) -> String {
             "  ",
         ));
     }
+    text.push_str(&performance(report, width));
     text.push_str(&overhead(report, width));
     let outliers: Vec<_> = case_rows(report).iter().flat_map(outliers::of_case).collect();
     for (index, outlier) in outliers.iter().enumerate() {
@@ -64,20 +65,6 @@ pub fn table(report: &Report, width: Option<u16>) -> String {
 fn summary(report: &Report, downtimes: &[Downtime], width: Option<u16>) -> String {
     let rows = case_rows(report);
     grid(header(downtimes), rows.iter().map(|row| cells(row, downtimes)), FIRST_FIGURE, width)
-}
-
-/// TCP beside the migrations; nothing where no TCP probe ran.
-fn performance(report: &Report, width: Option<u16>) -> String {
-    let grids = performance::grids(&case_rows(report));
-    let mut text = String::new();
-    for performance::Grid { title, header, rows } in grids {
-        let header = header.iter().map(|&name| name.to_owned()).collect();
-        text.push_str(&format!("{title}:\n{}\n\n", grid(header, rows.into_iter(), FIRST_FIGURE, width)));
-    }
-    if !text.is_empty() {
-        text.push_str(&wrapped(performance::BUFFERS, width, ""));
-    }
-    text
 }
 
 /// The first column that holds figures.

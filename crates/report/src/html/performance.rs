@@ -8,7 +8,7 @@ use crate::Report;
 use crate::cases::CaseRow;
 use crate::chart::{Area, area};
 use crate::format::number;
-use crate::performance::{BUFFERS, Grid, ends, grids};
+use crate::performance::{BUFFERS, Grid, WORDS, ends, grids};
 
 /// The events that are marked in a chart, by their labels in the time line.
 const MARKED: [&str; 4] = ["migrate-command", "vcpus-stopped", "vcpus-running", "migration-completed"];
@@ -77,7 +77,7 @@ fn table(grid: &Grid) -> Markup {
         div class="scroll" {
             table {
                 thead { tr { @for (index, name) in grid.header.iter().enumerate() {
-                    th scope="col" class=[(index >= 2).then_some("n")] { (name.replace('\n', " ")) }
+                    th scope="col" class=[(index >= WORDS).then_some("n")] { (name.replace('\n', " ")) }
                 } } }
                 tbody {
                     @for row in &grid.rows {
@@ -85,7 +85,7 @@ fn table(grid: &Grid) -> Markup {
                             @for (index, cell) in row.iter().enumerate() {
                                 @let (first, rest) = cell.split_once('\n').unwrap_or((cell, ""));
                                 @if index == 0 { th scope="row" { (first) } } @else {
-                                    td class=[(index >= 2).then_some("n")] {
+                                    td class=[(index >= WORDS).then_some("n")] {
                                         (first)
                                         @if !rest.is_empty() { small { (rest) } }
                                     }

@@ -56,7 +56,7 @@ fn streams_and_transactions_have_their_tables_below_the_summary() {
     let mut run = run();
     let text = table(&report(&run), Some(100));
     let from = text.find("TCP streams").unwrap();
-    let until = text.find("Figures are medians").unwrap();
+    let until = text.find("Not completed").unwrap();
     let section = &text[from..until];
     assert!(section.lines().all(|line| line.chars().count() <= 100), "{section}");
     insta::assert_snapshot!(section);
