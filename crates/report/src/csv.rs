@@ -57,6 +57,7 @@ fn columns(outcomes: &[Outcome]) -> Vec<Column<'_>> {
     columns.extend(times());
     columns.extend(probes(outcomes));
     columns.extend(amounts());
+    columns.extend(storage(outcomes));
     columns.extend(workloads(outcomes));
     columns.extend(link());
     columns.extend(cpu());
@@ -210,6 +211,19 @@ fn amounts<'a>() -> Vec<Column<'a>> {
         column("disk_used_mib", |outcome| outcome.disk_mib?.used),
         column("disk_after_allocated_mib", |outcome| outcome.disk_after_mib?.allocated),
         column("disk_after_used_mib", |outcome| outcome.disk_after_mib?.used),
+    ]
+}
+
+/// The copy of disks, where any outcome names one.
+fn storage<'a>(outcomes: &[Outcome]) -> Vec<Column<'a>> {
+    if outcomes.iter().all(|outcome| outcome.storage_bytes.is_none()) {
+        return Vec::new();
+    }
+    vec![
+        column("phase_storage_ms", |outcome| outcome.phases_ms.storage),
+        column("storage_data_bytes", |outcome| outcome.storage_bytes?.data),
+        column("storage_copied_bytes", |outcome| outcome.storage_bytes?.copied),
+        column("storage_wire_bytes", |outcome| outcome.storage_bytes?.wire),
     ]
 }
 
