@@ -34,12 +34,22 @@ impl MeasuredLink {
     }
 }
 
-/// Least total time: non-zero guest pages x 4 KiB over the link's goodput, in ms.
+/// Least total time: non-zero guest pages x 4 KiB, and what disks that move hold, over the link's goodput, in ms.
 pub(crate) fn total_floor_ms(trial: &Trial, moments: &Moments, link: &MeasuredLink) -> Option<f64> {
     if !all_pass_the_link(trial) {
         return None;
     }
-    link.time_ms(non_zero_bytes(trial, moments)?).and_then(figure)
+    let disks = if trial.case.vm.moves_disks() { storage_data_bytes(trial)? } else { 0 };
+    link.time_ms(non_zero_bytes(trial, moments)?.saturating_add(disks)).and_then(figure)
+}
+
+/// What the disks that move held before the command, holes left out.
+pub(crate) fn storage_data_bytes(trial: &Trial) -> Option<i64> {
+    let held = trial.pick(|kind| match kind {
+        EventKind::StorageHeld(held) => Some(held.data_bytes),
+        _ => None,
+    });
+    held.last().flatten().filter(|bytes| *bytes >= 0)
 }
 
 /// Least downtime: what was left to send at the stop over the link's goodput, and one round trip, in ms. What was left
@@ -108,6 +118,18 @@ mod tests {
     fn the_floors_are_what_had_to_be_sent_over_what_the_link_carries() {
         // 8000 pages of content when the second pass began; 1 000 000 bytes left at the stop; 100 000 bytes a ms.
         assert_eq!(floors(&Fixture::pre_copy().outcome()), (Some(327.68), Some(10.2)));
+    }
+
+    #[test]
+    fn disks_that_move_have_to_be_sent_too() {
+        let moved = Fixture::pre_copy().with_case(|case| {
+            case.vm.shared_storage = false;
+            case.vm.swap_mib = Some(8);
+        });
+        assert_eq!(floors(&moved.outcome()), (None, Some(10.2)), "nobody told what they hold");
+        let held = dunlin_record::StorageHeld { data_bytes: Some(1_000_000), ..Default::default() };
+        let told = moved.with(-1.0, "host-a", EventKind::StorageHeld(held));
+        assert_eq!(floors(&told.outcome()), (Some(337.68), Some(10.2)));
     }
 
     #[test]

@@ -92,8 +92,12 @@ fn is_past_setup(status: &str) -> bool {
 
 /// When a migration that did not complete was over.
 fn given_up(trial: &Trial, command: i64) -> Option<i64> {
+    let after = || trial.events_on(trial.source).filter(|event| event.t_ns >= command);
     let is_over = |event: &&Event| is_status(event, |status| matches!(status, "cancelled" | "failed"));
-    trial.events_on(trial.source).filter(|event| event.t_ns >= command).rfind(is_over).map(|event| event.t_ns)
+    // One that was given up before the memory moved has no status of its own.
+    let is_back = |event: &&Event| matches!(event.kind, EventKind::SourceChecked { .. });
+    let over = after().rfind(is_over).or_else(|| after().rfind(is_back));
+    over.map(|event| event.t_ns)
 }
 
 /// When the vCPUs stopped at the source for the move: the last time before they ran at the destination. Only a
@@ -172,7 +176,9 @@ mod tests {
         assert_eq!((cancelled.completed, cancelled.end, cancelled.window_end), (None, ns(900.0), ns(1600.0)));
         assert_eq!((cancelled.stopped, cancelled.running, cancelled.last_byte), (None, None, None));
         let without_word = Fixture::not_converged().without(|kind| *kind == status("cancelled"));
-        assert_eq!(moments(&without_word).end, ns(1600.0));
+        assert_eq!(moments(&without_word).end, ns(950.0));
+        let unchecked = without_word.without(|kind| matches!(kind, EventKind::SourceChecked { .. }));
+        assert_eq!(moments(&unchecked).end, ns(1600.0));
         let failed_after = Fixture::pre_copy()
             .without(|kind| matches!(kind, EventKind::TrialEnded { .. }))
             .with(1700.0, "", ended(Status::Failed, Some("the guest does not answer")));

@@ -2,19 +2,19 @@
 
 use dunlin_record::{
     CaseLabel, CpuPercent, DiskMib, DowntimeMs, EventKind, FORMAT, HostId, HypervisorIdentity,
-    HypervisorLabel, HypervisorReport, LinkOutcome, MemoryMib, Moment, Outcome, Status, TrialRecord,
-    WireBytes, WorkloadOutcome,
+    HypervisorLabel, HypervisorReport, LinkOutcome, MemoryMib, Moment, Outcome, Status, StorageBytes,
+    TrialRecord, WireBytes, WorkloadOutcome,
 };
 
 use crate::AnalysisError;
 use crate::captured::captured;
 use crate::cpu_percent::cpu_percent;
 use crate::flags::flags;
-use crate::floors::{MeasuredLink, downtime_floor_ms, total_floor_ms};
+use crate::floors::{MeasuredLink, downtime_floor_ms, storage_data_bytes, total_floor_ms};
 use crate::iterations::iterations;
 use crate::moments::Moments;
 use crate::observers::{Observations, observe};
-use crate::phases::Phases;
+use crate::phases::{Phases, storage};
 use crate::streams::streams;
 use crate::switch::switch_bytes;
 use crate::tcp_streams::tcp_streams;
@@ -77,6 +77,7 @@ fn outcome(trial: &Trial) -> Outcome {
         wire_bytes_snmp,
         capture: moments.and_then(|moments| captured(trial, moments)),
         ram_bytes: report.and_then(|report| report.ram_bytes),
+        storage_bytes: moments.and_then(|moments| storage_bytes(trial, moments)),
         iterations: moments.map_or_else(Vec::new, |moments| iterations(trial, moments)),
         phases_ms: moments.map(|moments| Phases::of(trial, moments).lengths()).unwrap_or_default(),
         cpu_percent: moments
@@ -106,6 +107,22 @@ fn paused_ms(moments: &Moments) -> Option<f64> {
 fn wire_bytes(trial: &Trial, moments: &Moments) -> Option<WireBytes> {
     let grown = |column| trial.wire(column).growth_over(moments.command, moments.end);
     Some(WireBytes { source_tx: grown("tx_bytes")?, source_rx: grown("rx_bytes")? })
+}
+
+/// What was copied of disks that moved; absent where none were to.
+fn storage_bytes(trial: &Trial, moments: &Moments) -> Option<StorageBytes> {
+    if !trial.case.vm.moves_disks() {
+        return None;
+    }
+    let copied = trial.pick(|kind| match kind {
+        EventKind::StorageMirrored { copied_bytes } | EventKind::StorageHandedOver { copied_bytes } => {
+            Some(*copied_bytes)
+        }
+        _ => None,
+    });
+    let wire = storage(trial, moments)
+        .and_then(|stretch| trial.wire("tx_bytes").growth(stretch.start_ns, stretch.end_ns));
+    Some(StorageBytes { data: storage_data_bytes(trial), copied: copied.last(), wire })
 }
 
 fn report<'a>(trial: &Trial<'a>) -> Option<&'a HypervisorReport> {
@@ -184,7 +201,8 @@ fn guest_start_ms(trial: &Trial) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use dunlin_record::{
-        Achieved, DiskHeld, Event, Flag, MemoryHeld, MemoryWrite, Rate, Series, VmId, Workload, shapes,
+        Achieved, DiskHeld, Event, Flag, MemoryHeld, MemoryWrite, Rate, Series, StorageHeld, VmId, Workload,
+        shapes,
     };
 
     use super::*;
@@ -307,6 +325,28 @@ mod tests {
 
     fn tick_sum(tick: i32, bytes: i64) -> i64 {
         i64::from(tick + 10) * bytes
+    }
+
+    #[test]
+    fn disks_that_moved_are_told_with_what_was_copied_of_them() {
+        let held = StorageHeld { data_bytes: Some(4000), ..StorageHeld::default() };
+        let fixture = Fixture::pre_copy()
+            .with(-1.0, "host-a", EventKind::StorageHeld(held))
+            .with(0.0, "host-a", EventKind::StorageMirrorStarted)
+            .with(100.0, "host-a", EventKind::StorageMirrored { copied_bytes: 9000 })
+            .with(510.0, "host-a", EventKind::StorageHandedOver { copied_bytes: 9500 });
+        assert_eq!(fixture.outcome().storage_bytes, None, "they lay on shared storage");
+        let moved = fixture.with_case(|case| {
+            case.vm.shared_storage = false;
+            case.vm.swap_mib = Some(1);
+        });
+        let bytes = StorageBytes { data: Some(4000), copied: Some(9500), wire: Some(10_000_000) };
+        assert_eq!(moved.outcome().storage_bytes, Some(bytes));
+        let given_up = moved.without(|kind| {
+            matches!(kind, EventKind::StorageMirrored { .. } | EventKind::StorageHandedOver { .. })
+        });
+        let bytes = StorageBytes { copied: None, wire: None, ..bytes };
+        assert_eq!(given_up.outcome().storage_bytes, Some(bytes));
     }
 
     #[test]

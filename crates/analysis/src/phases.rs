@@ -12,12 +12,13 @@ use crate::units::ms_between;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stretch {
     pub(crate) start_ns: i64,
-    end_ns: i64,
+    pub(crate) end_ns: i64,
 }
 
 /// The phases of one migration; absent = a bound was not seen, or they contradict each other.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Phases {
+    storage: Option<Stretch>,
     initialize: Option<Stretch>,
     reserve: Option<Stretch>,
     /// By the number of the pass.
@@ -35,8 +36,13 @@ impl Phases {
         let stop_and_copy_from =
             moments.stopped.map(|stopped| stopped.max(moments.set_up.unwrap_or(stopped)));
         let (commit, activate) = hand_over(moments);
+        let storage = storage(trial, moments);
         Self {
-            initialize: stretch(Some(moments.command), moments.set_up),
+            storage,
+            initialize: stretch(
+                Some(storage.map_or(moments.command, |storage| storage.end_ns)),
+                moments.set_up,
+            ),
             reserve: reserve(trial),
             pre_copy: pre_copy(trial, moments),
             stop_and_copy: stretch(stop_and_copy_from, moments.last_byte),
@@ -50,6 +56,7 @@ impl Phases {
     pub(crate) fn lengths(&self) -> PhasesMs {
         let length = |stretch: Stretch| ms_between(stretch.start_ns, stretch.end_ns);
         PhasesMs {
+            storage: self.storage.map(length),
             initialize: self.initialize.map(length),
             reserve: self.reserve.map(length),
             pre_copy: self.pre_copy.iter().map(|(_, stretch)| length(*stretch)).collect(),
@@ -63,6 +70,7 @@ impl Phases {
     /// Each with its name, in the order of their begin.
     pub(crate) fn named(&self) -> Vec<(String, Stretch)> {
         let whole = [
+            ("storage", self.storage),
             ("initialize", self.initialize),
             ("reserve", self.reserve),
             ("stop-and-copy", self.stop_and_copy),
@@ -92,6 +100,18 @@ impl Phases {
 fn stretch(from: Option<i64>, to: Option<i64>) -> Option<Stretch> {
     let (start_ns, end_ns) = (from?, to?);
     (end_ns >= start_ns).then_some(Stretch { start_ns, end_ns })
+}
+
+/// From the begin of the disks' copy to both hosts' being even. What is copied after that shares the memory's phases.
+pub(crate) fn storage(trial: &Trial, moments: &Moments) -> Option<Stretch> {
+    let first = |wanted: fn(&EventKind) -> bool| {
+        let mut events = trial.events_on(trial.source).filter(|event| event.t_ns >= moments.command);
+        events.find(|event| wanted(&event.kind)).map(|event| event.t_ns)
+    };
+    stretch(
+        first(|kind| *kind == EventKind::StorageMirrorStarted),
+        first(|kind| matches!(kind, EventKind::StorageMirrored { .. })),
+    )
 }
 
 fn reserve(trial: &Trial) -> Option<Stretch> {
@@ -138,6 +158,7 @@ mod tests {
     #[test]
     fn pre_copy_runs_the_vm_and_then_acknowledges() {
         let phases = PhasesMs {
+            storage: None,
             initialize: Some(2.0),
             reserve: Some(100.0),
             pre_copy: vec![398.0, 100.0],
@@ -150,6 +171,23 @@ mod tests {
     }
 
     #[test]
+    fn disks_that_move_are_copied_before_the_setup_begins() {
+        let copied = |ended: bool| {
+            let fixture = Fixture::pre_copy()
+                .without(|kind| *kind == EventKind::MigrateCommand)
+                .with(-300.5, "host-a", EventKind::MigrateCommand)
+                .with(-300.0, "host-a", EventKind::StorageMirrorStarted);
+            let mirrored = EventKind::StorageMirrored { copied_bytes: 7 };
+            if ended { fixture.with(-10.0, "host-a", mirrored) } else { fixture }
+        };
+        let phases = copied(true).outcome().phases_ms;
+        assert_eq!((phases.storage, phases.initialize), (Some(290.0), Some(12.0)));
+        assert_eq!(phases.pre_copy, vec![398.0, 100.0]);
+        assert_eq!(copied(false).outcome().phases_ms.storage, None);
+        assert_eq!(Fixture::pre_copy().outcome().phases_ms.storage, None);
+    }
+
+    #[test]
     fn an_acknowledgement_before_the_start_puts_commit_before_activate() {
         let early = Fixture::pre_copy().with(533.0, "host-a", status("completed"));
         let phases = early.outcome().phases_ms;
@@ -159,6 +197,7 @@ mod tests {
     #[test]
     fn hybrid_has_a_post_copy_and_no_commit() {
         let phases = PhasesMs {
+            storage: None,
             initialize: Some(2.0),
             reserve: Some(100.0),
             pre_copy: vec![398.0, 100.0],
@@ -179,6 +218,7 @@ mod tests {
     #[test]
     fn suspend_copies_all_while_stopped() {
         let phases = PhasesMs {
+            storage: None,
             initialize: Some(2.0),
             reserve: Some(100.0),
             pre_copy: Vec::new(),

@@ -68,6 +68,7 @@ proptest! {
                 outcome.downtime_floor_ms,
                 outcome.downtime_ms.paused,
                 outcome.downtime_ms.icmp,
+                phases.storage,
                 phases.initialize,
                 phases.reserve,
                 phases.stop_and_copy,

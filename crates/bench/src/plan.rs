@@ -90,6 +90,9 @@ impl Planner {
         let destination = self.side(destination, other)?;
         for side in [&source, &destination] {
             side.features.check(&case.qemu, &case.strategy, &case.transport)?;
+            if case.vm.moves_disks() {
+                side.features.check_moving_disks(&case.qemu)?;
+            }
         }
         if case.vm.disk.is_some() {
             find_mkfs()?;

@@ -62,6 +62,58 @@ pub trait Vm: Send {
     /// Where it refuses or cannot.
     fn break_connections(&mut self) -> Result<()>;
 
+    /// Lets another host's hypervisor write this VM's disks, over the migration network; says the address it must be told.
+    /// For a destination that has disks of its own.
+    ///
+    /// # Errors
+    /// Where it cannot.
+    fn export_disks(&mut self) -> Result<String>;
+
+    /// Takes that back: from now on nobody writes to its disks but the VM.
+    ///
+    /// # Errors
+    /// Where it refuses.
+    fn withdraw_disks(&mut self) -> Result<()>;
+
+    /// Begins to copy this VM's disks to those behind an address that [`Vm::export_disks`] gave, and with them what the
+    /// VM writes meanwhile. Returns when the other side is connected.
+    ///
+    /// # Errors
+    /// Where the other side cannot be reached, or the hypervisor refuses.
+    fn start_mirrors(&mut self, address: &str) -> Result<()>;
+
+    /// How far the copies are.
+    ///
+    /// # Errors
+    /// Where one has failed, or the hypervisor does not answer.
+    fn mirrors(&mut self) -> Result<MirrorProgress>;
+
+    /// From now on a write of the VM is done only when it is on both hosts, so that no more is left to be copied however
+    /// much it writes. Says whether this hypervisor can.
+    ///
+    /// # Errors
+    /// Where it refuses.
+    fn mirror_in_step(&mut self) -> Result<bool>;
+
+    /// Asks copies that are [`MirrorStage::Even`] to copy the last and end.
+    ///
+    /// # Errors
+    /// Where it refuses.
+    fn finish_mirrors(&mut self) -> Result<()>;
+
+    /// Lets go of the other host's disks when all copies have ended well.
+    ///
+    /// # Errors
+    /// Where it refuses.
+    fn release_mirrors(&mut self) -> Result<()>;
+
+    /// Ends all copies by force, wherever they are, and lets go of the other host's disks, which are then worth nothing.
+    /// The VM goes on with its own. Well where there are none.
+    ///
+    /// # Errors
+    /// Where they have not ended within the limit.
+    fn abandon_mirrors(&mut self, limit: Duration) -> Result<()>;
+
     /// Stops the vCPUs.
     ///
     /// # Errors
@@ -118,6 +170,8 @@ pub struct MigrationNeeds {
     pub post_copy: Option<bool>,
     /// How the bytes travel.
     pub transport: Transport,
+    /// Whether the VM's disks move with it: then its switch-over must wait for them.
+    pub moves_disks: bool,
     /// By what the ends know each other, where the transport is TLS.
     pub certificates: Option<Certificates>,
     /// The user's own settings; they win.
@@ -163,6 +217,28 @@ pub struct Progress {
     pub throttle_percent: Option<i64>,
     /// Pages the destination asked for.
     pub postcopy_requests: Option<i64>,
+}
+
+/// How far the copies of a VM's disks are, all together, by the hypervisor's own counters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MirrorProgress {
+    /// Where the one that is least far is.
+    pub stage: MirrorStage,
+    /// Copied so far, holes included.
+    pub copied_bytes: i64,
+    /// To be copied in all, as far as is known.
+    pub total_bytes: i64,
+}
+
+/// Where the copy of a disk is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MirrorStage {
+    /// Some of it was never copied yet.
+    Copying,
+    /// All of it has been; each write of the VM is copied as well.
+    Even,
+    /// It has ended, and well: the disks are equal.
+    Ended,
 }
 
 /// What a VM is doing on a host.

@@ -76,6 +76,18 @@ pub enum HypervisorError {
         /// What it could not do and why, as in "write disk: No space left on device".
         failure: String,
     },
+    /// The copy of one of the VM's disks to another host ended before its time.
+    #[error("{host} could not copy {disk} of {vm} to the other host: {why}")]
+    Mirror {
+        /// Of which VM.
+        vm: VmId,
+        /// From which host.
+        host: HostId,
+        /// Which disk.
+        disk: String,
+        /// Its words.
+        why: String,
+    },
     /// It did not answer or get there in time.
     #[error("{host}: gave up after {after_s} s waiting for {waiting_for}")]
     Timeout {

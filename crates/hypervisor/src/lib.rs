@@ -9,5 +9,7 @@ mod error;
 pub mod qemu;
 
 pub use certificates::Certificates;
-pub use driver::{MigrationNeeds, MigrationSettings, Progress, Role, RunState, Vm};
+pub use driver::{
+    MigrationNeeds, MigrationSettings, MirrorProgress, MirrorStage, Progress, Role, RunState, Vm,
+};
 pub use error::{HypervisorError, Result};

@@ -5,6 +5,7 @@ mod checkpoints;
 mod events;
 mod features;
 mod launch;
+mod mirror;
 mod progress;
 mod qmp;
 mod template;

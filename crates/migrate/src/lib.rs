@@ -4,7 +4,8 @@
 mod error;
 mod rescue;
 mod sequence;
+mod storage;
 mod watch;
 
 pub use error::{MigrateError, Result};
-pub use sequence::{Ended, Job, Place, migrate, reserve};
+pub use sequence::{Ended, Job, Place, Reserved, migrate, reserve};

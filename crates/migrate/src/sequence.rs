@@ -4,17 +4,18 @@ use std::time::Duration;
 
 use dunlin_clock::{Cancel, Deadline, MILLISECOND_NS, now_ns};
 use dunlin_hypervisor::{
-    Certificates, HypervisorError, MigrationNeeds, MigrationSettings, Progress, Role, Vm,
+    Certificates, HypervisorError, MigrationNeeds, MigrationSettings, MirrorProgress, Progress, Role, Vm,
 };
 use dunlin_policy::{Action, Limits, decide};
 use dunlin_record::{Event, EventKind, Journal, Status, Strategy, Transport, TransportKind, in_one_line};
 
 use crate::rescue::{cancel, keep, note, secure};
+use crate::storage::{self, Disks};
 use crate::watch::Watch;
 use crate::{MigrateError, Result};
 
 /// How often the source's counters are read.
-const PROGRESS_EVERY_NS: i64 = 50 * MILLISECOND_NS;
+pub(crate) const PROGRESS_EVERY_NS: i64 = 50 * MILLISECOND_NS;
 /// How long the other end may take to complete after the first has.
 const OTHER_END_LIMIT: Duration = Duration::from_secs(10);
 
@@ -25,7 +26,7 @@ pub struct Job<'a> {
     /// Where it shall run: launched, waiting.
     pub destination: &'a mut dyn Vm,
     /// Where the destination listens, as [`reserve`] said.
-    pub address: &'a str,
+    pub reserved: &'a Reserved,
     /// How.
     pub strategy: &'a Strategy,
     /// How long it may take.
@@ -34,6 +35,17 @@ pub struct Job<'a> {
     pub cancel: &'a Cancel,
     /// Takes the source's counters each time they are read.
     pub on_progress: &'a mut dyn FnMut(i64, &Progress) -> dunlin_record::Result<()>,
+    /// Takes the counters of the disks' copies each time they are read.
+    pub on_mirrors: &'a mut dyn FnMut(i64, &MirrorProgress) -> dunlin_record::Result<()>,
+}
+
+/// What a destination has ready for a VM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reserved {
+    /// Where it listens for the memory.
+    pub address: String,
+    /// Where it takes the disks, if they move.
+    pub disks_address: Option<String>,
 }
 
 /// How long a process may take from closing its sockets to its end.
@@ -60,12 +72,12 @@ pub struct Ended {
 }
 
 /// Why the loop was left.
-enum Outcome {
+pub(crate) enum Outcome {
     Completed,
     GaveUp(Status, String),
 }
 
-/// Prepares both sides and lets the destination listen; says where.
+/// Prepares both sides and lets the destination listen, for the disks too if they move; says where.
 ///
 /// # Errors
 /// Where a hypervisor cannot do what the strategy needs, refuses a setting, or cannot listen.
@@ -74,22 +86,25 @@ pub fn reserve(
     destination: &mut dyn Vm,
     strategy: &Strategy,
     transport: &Transport,
+    moves_disks: bool,
     own: &MigrationSettings,
     journal: &mut Journal,
-) -> Result<String> {
+) -> Result<Reserved> {
     let with_tls = transport.kind == TransportKind::Tls;
     let needs = MigrationNeeds {
         role: Role::Destination,
         post_copy: strategy.post_copy(),
         transport: *transport,
+        moves_disks,
         certificates: with_tls.then(Certificates::make).transpose()?,
         own: own.clone(),
     };
     destination.prepare(&needs)?;
     source.prepare(&MigrationNeeds { role: Role::Source, ..needs })?;
+    let disks_address = moves_disks.then(|| destination.export_disks()).transpose()?;
     let address = destination.listen()?;
     keep(journal, destination, EventKind::DestinationListening)?;
-    Ok(address)
+    Ok(Reserved { address, disks_address })
 }
 
 /// Does one migration. Whatever happens, exactly one copy of the VM runs afterwards, or the error says that none does.
@@ -100,24 +115,36 @@ pub fn migrate(mut job: Job<'_>, journal: &mut Journal) -> Result<Ended> {
     // What came before, as from restoring the VM, says nothing about this migration.
     journal.drain()?;
     let mut watch = Watch::new(job.source.id().clone(), job.source.host().clone(), now_ns());
-    let outcome = match run(&mut job, &mut watch, journal) {
+    let mut disks = job.reserved.disks_address.clone().map(Disks::new);
+    let outcome = match run(&mut job, &mut disks, &mut watch, journal) {
         Ok(outcome) => outcome,
         // A dead hypervisor or a full disk ends the migration, not the VM.
         Err(error) => Outcome::GaveUp(Status::Failed, in_one_line(&error)),
     };
     match outcome {
         Outcome::Completed => completed(&mut job, &watch, journal),
-        Outcome::GaveUp(status, reason) => give_up(&mut job, &mut watch, journal, status, reason),
+        Outcome::GaveUp(status, reason) => give_up(&mut job, disks, &mut watch, journal, status, reason),
     }
 }
 
-fn run(job: &mut Job<'_>, watch: &mut Watch, journal: &mut Journal) -> Result<Outcome> {
+fn run(
+    job: &mut Job<'_>,
+    disks: &mut Option<Disks>,
+    watch: &mut Watch,
+    journal: &mut Journal,
+) -> Result<Outcome> {
     keep(journal, &*job.source, EventKind::MigrateCommand)?;
+    // While the VM runs, whatever the strategy: it is stopped for its memory, not for its disks.
+    if let Some(disks) = disks
+        && let Some(outcome) = storage::copy(job, disks, watch, journal)?
+    {
+        return Ok(outcome);
+    }
     if *job.strategy == (Strategy::Suspend { after_passes: None }) {
         watch.stop_asked = true;
         job.source.stop()?;
     }
-    job.source.start(job.address)?;
+    job.source.start(&job.reserved.address)?;
     let mut progress_due_ns = now_ns();
     loop {
         let step = Duration::from_nanos(u64::try_from(progress_due_ns - now_ns()).unwrap_or(0));
@@ -137,22 +164,37 @@ fn run(job: &mut Job<'_>, watch: &mut Watch, journal: &mut Journal) -> Result<Ou
             let read_ns = now_ns();
             watch.count(&progress, read_ns);
             (job.on_progress)(read_ns, &progress)?;
+            if disks.as_ref().is_some_and(|disks| disks.under_way)
+                && let Err(error) = storage::count(job, watch)
+            {
+                return Ok(storage::failed(job, &error));
+            }
             progress_due_ns = read_ns + PROGRESS_EVERY_NS;
         }
-        if let Some(outcome) = act(job, watch, journal)? {
+        if let Some(outcome) = act(job, disks.as_mut(), watch, journal)? {
             return Ok(outcome);
         }
     }
 }
 
 /// Does what has to be done next; an outcome if the migration is to be given up.
-fn act(job: &mut Job<'_>, watch: &mut Watch, journal: &mut Journal) -> Result<Option<Outcome>> {
+fn act(
+    job: &mut Job<'_>,
+    disks: Option<&mut Disks>,
+    watch: &mut Watch,
+    journal: &mut Journal,
+) -> Result<Option<Outcome>> {
     // Once the VM may run at the destination, its way back is cut: the move is seen through.
     if job.cancel.is_cancelled() && !watch.switch_asked {
         return Ok(Some(Outcome::GaveUp(Status::Cancelled, "ended by the user".into())));
     }
     if watch.waits_for_switchover {
         watch.waits_for_switchover = false;
+        if let Some(disks) = disks
+            && let Some(outcome) = storage::hand_over(job, disks, watch, journal)?
+        {
+            return Ok(Some(outcome));
+        }
         job.source.continue_switchover()?;
     }
     match decide(job.strategy, job.limits, &watch.telemetry(now_ns())) {
@@ -217,6 +259,7 @@ fn completed(job: &mut Job<'_>, watch: &Watch, journal: &mut Journal) -> Result<
 
 fn give_up(
     job: &mut Job<'_>,
+    disks: Option<Disks>,
     watch: &mut Watch,
     journal: &mut Journal,
     status: Status,
@@ -226,6 +269,10 @@ fn give_up(
     let _ = note(journal, &*job.source, "cancel", &reason);
     if let Err(error) = job.source.check_alive() {
         return source_died(job, error);
+    }
+    // First, as the source may be waiting for them; they cannot be under way once the VM may run there.
+    if let Some(mut disks) = disks {
+        storage::abandon(job, &mut disks, journal);
     }
     // A post-copy cannot be cancelled: half of the memory is on each side.
     if !watch.post_copy_began {
@@ -256,7 +303,7 @@ fn source_died(job: &mut Job<'_>, error: HypervisorError) -> Result<Ended> {
 }
 
 /// The failure in the hypervisors' own words, where they have some.
-fn failure_text(job: &mut Job<'_>, why: &str) -> String {
+pub(crate) fn failure_text(job: &mut Job<'_>, why: &str) -> String {
     if let Err(error) = lives_on(job.destination) {
         return in_one_line(&MigrateError::from(error));
     }

@@ -22,7 +22,8 @@ pub(crate) struct Watch {
     pub(crate) failure: Option<String>,
     pub(crate) cancelled: bool,
     pub(crate) post_copy_began: bool,
-    moved_bytes: i64,
+    memory_bytes: i64,
+    storage_bytes: i64,
     moved_ns: i64,
 }
 
@@ -42,7 +43,8 @@ impl Watch {
             failure: None,
             cancelled: false,
             post_copy_began: false,
-            moved_bytes: 0,
+            memory_bytes: 0,
+            storage_bytes: 0,
             moved_ns: now_ns,
         }
     }
@@ -64,15 +66,33 @@ impl Watch {
     /// Takes note of the source's counters.
     pub(crate) fn count(&mut self, progress: &Progress, now_ns: i64) {
         let moved = progress.transferred_bytes.unwrap_or(0);
-        if moved != self.moved_bytes {
-            self.moved_bytes = moved;
+        if moved != self.memory_bytes {
+            self.memory_bytes = moved;
             self.moved_ns = now_ns;
         }
     }
 
+    /// Takes note of how much of the disks has been copied: that is progress too.
+    pub(crate) fn count_storage(&mut self, copied_bytes: i64, now_ns: i64) {
+        if copied_bytes != self.storage_bytes {
+            self.storage_bytes = copied_bytes;
+            self.moved_ns = now_ns;
+        }
+    }
+
+    pub(crate) fn storage_bytes(&self) -> i64 {
+        self.storage_bytes
+    }
+
+    /// Takes note of a stage that no event of the hypervisor tells. Its stall is counted from here.
+    pub(crate) fn enter(&mut self, stage: Stage, now_ns: i64) {
+        self.stage = stage;
+        self.moved_ns = now_ns;
+    }
+
     pub(crate) fn telemetry(&self, now_ns: i64) -> Telemetry {
         // While the destination loads device state nothing moves, and that is no stall; nor is the set-up.
-        let may_stall = matches!(self.stage, Stage::PreCopy | Stage::PostCopy);
+        let may_stall = matches!(self.stage, Stage::Storage | Stage::PreCopy | Stage::PostCopy);
         Telemetry {
             elapsed_ms: (now_ns - self.started_ns) as f64 / 1e6,
             stage: self.stage,
@@ -141,6 +161,21 @@ mod tests {
         assert!((watch.telemetry(5_000_000).stalled_ms - 3.0).abs() < 1e-9);
         watch.see(&status("a", "device", 6_000_000));
         assert!(watch.telemetry(99_000_000).stalled_ms.abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn copied_disks_are_progress_while_they_are_copied_and_beside_the_memory() {
+        let mut watch = Watch::new(VmId::new("vm0"), HostId::new("a"), 0);
+        let stalled_ms = |watch: &Watch, now_ms: i64| watch.telemetry(now_ms * 1_000_000).stalled_ms;
+        watch.enter(Stage::Storage, 1_000_000);
+        assert!((stalled_ms(&watch, 3) - 2.0).abs() < 1e-9);
+        watch.count_storage(7, 4_000_000);
+        watch.count_storage(7, 5_000_000);
+        assert!((stalled_ms(&watch, 6) - 2.0).abs() < 1e-9);
+        watch.see(&status("a", "active", 10_000_000));
+        watch.count_storage(8, 12_000_000);
+        watch.count(&Progress::default(), 13_000_000);
+        assert!((stalled_ms(&watch, 14) - 2.0).abs() < 1e-9);
     }
 
     #[test]

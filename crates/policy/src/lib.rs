@@ -1,6 +1,8 @@
 //! Decisions about a migration: pure functions of what is known, without I/O or clock, so that they run live in
 //! `migrate` and replay on a record.
 
+mod storage;
 mod strategy;
 
+pub use storage::{DisksCopied, keep_in_step};
 pub use strategy::{Action, Limits, Stage, Telemetry, decide};

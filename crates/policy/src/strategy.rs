@@ -22,6 +22,8 @@ pub struct Telemetry {
 /// Where a migration is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
+    /// The VM's disks are being copied, or the last of them are while it is stopped; it may run at the source alone.
+    Storage,
     /// Being set up.
     Setup,
     /// The VM runs at the source.
@@ -113,6 +115,9 @@ fn hybrid(after_passes: Option<u32>, after_s: Option<f64>, now: &Telemetry) -> A
 /// Once the VM may run at the destination nothing can be cancelled: only a second helping of time, then failure.
 fn past_limit(limits: Limits, now: &Telemetry) -> Action {
     match now.stage {
+        Stage::Storage => Action::GiveUp {
+            reason: format!("the disks were not copied within {:.1} s", limits.total_ms / 1e3),
+        },
         Stage::Setup | Stage::PreCopy if !now.switch_asked => {
             Action::GiveUp { reason: format!("not converged within {:.1} s", limits.total_ms / 1e3) }
         }
@@ -134,6 +139,9 @@ mod tests {
         stop_asked: false,
         stalled_ms: 0.0,
     };
+
+    const STAGES: [Stage; 5] =
+        [Stage::Storage, Stage::Setup, Stage::PreCopy, Stage::SwitchOver, Stage::PostCopy];
 
     fn name(strategy: &Strategy, now: Telemetry) -> &'static str {
         match decide(strategy, LIMITS, &now) {
@@ -179,6 +187,15 @@ mod tests {
         let late = Telemetry { elapsed_ms: 10_000.0, ..EARLY };
         assert_eq!(name(&Strategy::PreCopy, late), "give up");
         assert_eq!(name(&Strategy::PreCopy, Telemetry { stage: Stage::SwitchOver, ..late }), "wait");
+        let storage = Telemetry { stage: Stage::Storage, ..late };
+        assert_eq!(name(&Strategy::PreCopy, storage), "give up");
+        // The switch was asked for, but nothing runs at the destination before the disks are there.
+        let asked = Telemetry { switch_asked: true, ..storage };
+        assert_eq!(name(&Strategy::PostCopy { preempt: true }, asked), "give up");
+        assert_eq!(
+            name(&Strategy::PostCopy { preempt: true }, Telemetry { stage: Stage::Storage, ..EARLY }),
+            "wait"
+        );
         let post_copy = Telemetry { stage: Stage::PostCopy, switch_asked: true, ..late };
         assert_eq!(name(&Strategy::PostCopy { preempt: true }, post_copy), "wait");
         let far_too_late = Telemetry { elapsed_ms: 20_000.0, ..post_copy };
@@ -187,15 +204,15 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn every_migration_is_ended_in_the_end(stage in 0..4, elapsed_ms in 20_000.0..1e9, passes_ended in 0..9u32, switch_asked: bool) {
-            let stage = [Stage::Setup, Stage::PreCopy, Stage::SwitchOver, Stage::PostCopy][stage as usize];
+        fn every_migration_is_ended_in_the_end(stage in 0..5, elapsed_ms in 20_000.0..1e9, passes_ended in 0..9u32, switch_asked: bool) {
+            let stage = STAGES[stage as usize];
             let now = Telemetry { elapsed_ms, stage, passes_ended, switch_asked, stop_asked: false, stalled_ms: 0.0 };
             proptest::prop_assert!(["give up", "fail"].contains(&name(&Strategy::PreCopy, now)));
         }
 
         #[test]
-        fn a_stall_always_ends_as_a_failure(stage in 0..4, stalled_ms in 3_000.0..1e9) {
-            let stage = [Stage::Setup, Stage::PreCopy, Stage::SwitchOver, Stage::PostCopy][stage as usize];
+        fn a_stall_always_ends_as_a_failure(stage in 0..5, stalled_ms in 3_000.0..1e9) {
+            let stage = STAGES[stage as usize];
             proptest::prop_assert_eq!(name(&Strategy::PreCopy, Telemetry { stage, stalled_ms, ..EARLY }), "fail");
         }
     }

@@ -86,12 +86,22 @@ pub struct VmSettings {
     pub kernel_args: String,
     /// Boot each time instead of restoring a template.
     pub fresh: bool,
-    /// A disk with a file system, shared by both hosts, new for each trial.
+    /// A disk with a file system, new for each trial.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disk: Option<Disk>,
-    /// A disk that is the guest's swap, in MiB, shared by both hosts, new for each trial.
+    /// A disk that is the guest's swap, in MiB, new for each trial.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub swap_mib: Option<u32>,
+    /// Whether both hosts see the same disks. If not, each has its own, and the VM's disks move with it.
+    pub shared_storage: bool,
+}
+
+impl VmSettings {
+    /// Whether the VM has disks that must be copied to the other host.
+    #[must_use]
+    pub fn moves_disks(&self) -> bool {
+        !self.shared_storage && (self.disk.is_some() || self.swap_mib.is_some())
+    }
 }
 
 /// A disk of a VM.
@@ -116,6 +126,7 @@ impl Default for VmSettings {
             fresh: false,
             disk: None,
             swap_mib: None,
+            shared_storage: true,
         }
     }
 }

@@ -122,6 +122,8 @@ pub enum EventKind {
         #[serde(flatten)]
         held: DiskHeld,
     },
+    /// What the disks that are to move with the VM hold at the source, before the command; swap included.
+    StorageHeld(StorageHeld),
     /// The destination's hypervisor was launched: its resources are being reserved.
     DestinationLaunched,
     /// The destination listens for the migration.
@@ -184,6 +186,18 @@ pub enum EventKind {
     },
     /// The migrate command was given. Total time begins here.
     MigrateCommand,
+    /// The source began to copy the VM's disks to the destination's.
+    StorageMirrorStarted,
+    /// Both hosts' disks are even; from now on each of the guest's writes goes to both. The memory's migration begins.
+    StorageMirrored {
+        /// What the hypervisor says it copied, holes included.
+        copied_bytes: i64,
+    },
+    /// The last write has been copied and the source has let go of the destination's disks: the VM may run there.
+    StorageHandedOver {
+        /// What the hypervisor says it copied in all, holes included.
+        copied_bytes: i64,
+    },
     /// The hypervisor's migration status changed (on either host).
     MigrationStatus {
         /// By the hypervisor's own name, as in `pre-switchover`.
@@ -312,6 +326,17 @@ pub struct DiskHeld {
     pub allocated_bytes: Option<i64>,
     /// Used blocks of the guest's file system (`statvfs`).
     pub used_bytes: Option<i64>,
+}
+
+/// Disks in bytes, all of them together; absent = not measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct StorageHeld {
+    /// What the guest could put on them.
+    pub virtual_size_bytes: Option<i64>,
+    /// What their files take up on the host (`st_blocks`).
+    pub allocated_bytes: Option<i64>,
+    /// What of their files is no hole (`SEEK_DATA`): this much has to be copied.
+    pub data_bytes: Option<i64>,
 }
 
 /// The hypervisor's own account of a migration; absent = it did not say.

@@ -34,13 +34,15 @@ pub use cpu_percent::{CpuPercent, CpuShares};
 pub use error::{RecordError, Result, in_one_line};
 pub use event::{
     DiskHeld, Event, EventKind, GuestStart, HypervisorIdentity, HypervisorReport, MemoryHeld, Moment, Status,
+    StorageHeld,
 };
 pub use event_file::{EventReader, EventWriter, read_events};
 pub use ids::{HostId, TrialId, VmId};
 pub use journal::Journal;
 pub use outcome::{
     AnsweredBy, CaseLabel, DiskMib, DowntimeMs, Flag, HypervisorLabel, Iteration, LinkOutcome, MemoryMib,
-    Outage, Outcome, PhasesMs, ProbeOutcome, SwitchBytes, WireBytes, WorkloadOutcome, outcome_schema,
+    Outage, Outcome, PhasesMs, ProbeOutcome, StorageBytes, SwitchBytes, WireBytes, WorkloadOutcome,
+    outcome_schema,
 };
 pub use response::{FailureCounts, RequestFailure, ResponsePhases, Responses};
 pub use run_folder::{HostFingerprint, RunFolder, RunInfo, SkippedCase, TrialRecord};

@@ -64,6 +64,9 @@ pub struct Outcome {
     pub capture: Option<CaptureOutcome>,
     /// Bytes of memory the hypervisor says it sent.
     pub ram_bytes: Option<i64>,
+    /// What was copied of the VM's disks; absent where they lie on shared storage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_bytes: Option<StorageBytes>,
     /// One entry a pass over the memory.
     pub iterations: Vec<Iteration>,
     /// The phases of Prakash et al., equation 1, in ms.
@@ -297,10 +300,25 @@ pub struct Iteration {
     pub throttle_percent: Option<f64>,
 }
 
+/// What was copied of the disks that moved with a VM, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct StorageBytes {
+    /// What their files held before the migrate command, holes left out: at least this had to be copied.
+    pub data: Option<i64>,
+    /// What the hypervisor says it copied, with holes (which cost next to nothing) and with what was written meanwhile.
+    pub copied: Option<i64>,
+    /// Sent by the source, on the wire, while the disks were made even (phase `storage`).
+    pub wire: Option<i64>,
+}
+
 /// The phases of a migration (Prakash et al., equation 1), in ms.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct PhasesMs {
-    /// From the migrate command to the end of the hypervisor's setup.
+    /// From the begin of the disks' copy to both hosts' disks being even; absent where they lie on shared storage. Then
+    /// `initialize` begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<f64>,
+    /// From the migrate command (where disks were copied first, from their end) to the end of the hypervisor's setup.
     pub initialize: Option<f64>,
     /// The destination prepared, until it listens. Before the migrate command, so not part of total time.
     pub reserve: Option<f64>,

@@ -101,6 +101,9 @@ pub mod shapes {
         ("throttle_percent", "%"),
         ("postcopy_requests", "1"),
     ];
+    /// `<vm>-storage`: how far the copy of the VM's disks is, by the hypervisor's own counters at the source, all disks
+    /// together and holes included. What the guest writes meanwhile makes the total grow.
+    pub const STORAGE: Shape = &[("t_ns", "ns"), ("copied_bytes", "bytes"), ("total_bytes", "bytes")];
     /// `<vm>-cpu-<host>`: CPU time of the VM's hypervisor process there since its start; `vcpus_ns` of its threads that
     /// run vCPUs.
     pub const PROCESS_CPU: Shape = &[("t_ns", "ns"), ("process_ns", "ns"), ("vcpus_ns", "ns")];

@@ -63,6 +63,7 @@ fn columns(outcomes: &[Outcome]) -> Vec<Column<'_>> {
     columns.extend(tcp_streams(outcomes));
     columns.extend(amounts());
     columns.extend(captures(outcomes));
+    columns.extend(storage(outcomes));
     columns.extend(workloads(outcomes));
     columns.extend(link());
     columns.extend(cpu());
@@ -173,6 +174,19 @@ fn captures<'a>(outcomes: &[Outcome]) -> Vec<Column<'a>> {
         column(format!("capture_{}", figure.name), |outcome| (figure.of)(outcome.capture.as_ref()?))
     });
     [complete].into_iter().chain(figures).collect()
+}
+
+/// The copy of disks, where any outcome names one.
+fn storage<'a>(outcomes: &[Outcome]) -> Vec<Column<'a>> {
+    if outcomes.iter().all(|outcome| outcome.storage_bytes.is_none()) {
+        return Vec::new();
+    }
+    vec![
+        column("phase_storage_ms", |outcome| outcome.phases_ms.storage),
+        column("storage_data_bytes", |outcome| outcome.storage_bytes?.data),
+        column("storage_copied_bytes", |outcome| outcome.storage_bytes?.copied),
+        column("storage_wire_bytes", |outcome| outcome.storage_bytes?.wire),
+    ]
 }
 
 /// What the workloads did, of the case that has most of them.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags};
-use nix::unistd::linkat;
+use nix::unistd::{Whence, linkat, lseek};
 
 use crate::{Result, TestbedError};
 
@@ -39,6 +39,14 @@ impl NamelessFile {
         PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd()))
     }
 
+    /// Cuts it off or lets it grow by a hole.
+    ///
+    /// # Errors
+    /// Where the system refuses.
+    pub fn resize(&self, bytes: u64) -> Result<()> {
+        self.0.set_len(bytes).map_err(TestbedError::io(format!("resize a nameless file to {bytes} bytes")))
+    }
+
     /// Bytes it takes up on its file system; less than its size where it has holes.
     ///
     /// # Errors
@@ -47,6 +55,27 @@ impl NamelessFile {
         // stat(2): `st_blocks` counts 512 bytes each, whatever the file system's blocks are.
         let metadata = self.0.metadata().map_err(TestbedError::io("ask what a nameless file takes up"))?;
         Ok(metadata.blocks() * 512)
+    }
+
+    /// Bytes of it that are no holes: what whoever copies it has to read. On a file system that does not tell holes, its
+    /// size.
+    ///
+    /// # Errors
+    /// Where the system does not say.
+    pub fn data_bytes(&self) -> Result<u64> {
+        let seek = |to: i64, whence| match lseek(&self.0, to, whence) {
+            Ok(place) => Ok(Some(place)),
+            // There is no more data after the place.
+            Err(Errno::ENXIO) => Ok(None),
+            Err(errno) => Err(TestbedError::errno("look for a nameless file's holes".to_owned())(errno)),
+        };
+        let (mut place, mut bytes) = (0, 0);
+        while let Some(begin) = seek(place, Whence::SeekData)? {
+            let Some(end) = seek(begin, Whence::SeekHole)?.filter(|end| *end > begin) else { break };
+            bytes += u64::try_from(end - begin).unwrap_or(0);
+            place = end;
+        }
+        Ok(bytes)
     }
 
     /// Whether its file system can pass the page cache by (`O_DIRECT`).
@@ -78,12 +107,14 @@ mod tests {
     fn it_is_opened_by_its_path_takes_up_what_was_written_and_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let file = NamelessFile::make_in(dir.path()).unwrap();
-        file.file().set_len(64 << 20).unwrap();
+        file.resize(64 << 20).unwrap();
         assert_eq!(file.allocated_bytes().unwrap(), 0);
         let other = File::options().write(true).open(file.path()).unwrap();
         other.write_all_at(&[1; 4096], 8 << 20).unwrap();
         let allocated = file.allocated_bytes().unwrap();
         assert!((4096..1 << 20).contains(&allocated), "{allocated}");
+        let data = file.data_bytes().unwrap();
+        assert!(data == allocated || data == 64 << 20, "{data}");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 

@@ -82,6 +82,13 @@ mod tests {
     }
 
     #[test]
+    fn disks_that_move_are_copied_first() {
+        let disk = "vm.disk.size_mib = 1024\nworkload = { kind = \"disk-read\", file_mib = 500 }\n";
+        let alone = case_s(&format!("{disk}vm.shared_storage = false\n"));
+        assert!((3.0..6.0).contains(&(alone - case_s(disk))), "{alone}");
+    }
+
+    #[test]
     fn what_ends_a_migration_that_pre_copy_would_not_costs_a_part_of_the_limit() {
         let busy = dirty(128, "\"full\"");
         let seconds = |settings: &str| case_s(&(busy.clone() + settings)) - AROUND_S;

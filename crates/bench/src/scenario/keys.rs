@@ -112,6 +112,7 @@ const VM: &[Key] = &[
     key("fresh", Takes::Flag),
     key("disk", Takes::Table(DISK)),
     key("swap_mib", whole("MiB", 1, DISK_MAX_MIB)),
+    key("shared_storage", Takes::Flag),
 ];
 
 /// At least the file system's own with some room.

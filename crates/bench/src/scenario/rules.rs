@@ -86,6 +86,9 @@ fn broken_by_settings(case: &Case) -> Vec<(String, ProblemKind)> {
     if case.transport.compression.is_some() && case.transport.channels.is_none() {
         broken.push(("transport.compression", missing("channels beside it: only those compress")));
     }
+    if !case.vm.shared_storage && !case.vm.moves_disks() {
+        broken.push(("vm.shared_storage", missing("vm.disk or vm.swap_mib beside it: what is to move")));
+    }
     broken.extend(case.switch.snmp.iter().flat_map(broken_by_snmp));
     if case.switch.snmp.is_some() && case.probes.between_hosts() {
         let expected =

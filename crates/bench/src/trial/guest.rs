@@ -12,6 +12,7 @@ use dunlin_hypervisor::Vm;
 use dunlin_hypervisor::qemu::{
     Birth, QemuVm, QemuVmSpec, Start, TemplateKey, restore_template, save_template,
 };
+use dunlin_migrate::Place;
 use dunlin_record::{
     Achieved, Case, Event, EventKind, GuestStart, Journal, MemoryHeld, Moment, VmId, Workload,
 };
@@ -66,7 +67,7 @@ impl Guest {
             kernel_args: kernel_args(None, &case.vm.kernel_args),
             tap: format!("tap-{id}"),
             mac: mac.to_string(),
-            disks: storage.devices(),
+            disks: storage.devices(Place::Source),
             extra_args: case.qemu.extra_args.clone(),
         };
         let taps = [Tap::add(&plan.source.host, &spec.tap)?, Tap::add(&plan.destination.host, &spec.tap)?];
@@ -89,6 +90,17 @@ impl Guest {
             agent.mount_disk(ANSWER_LIMIT)?;
         }
         Ok(Self { id, spec, source, address, agent, storage, _taps: taps })
+    }
+
+    /// The same VM as the destination's hypervisor is to build it.
+    pub(super) fn spec_there(&self) -> QemuVmSpec {
+        QemuVmSpec { disks: self.storage.devices(Place::Destination), ..self.spec.clone() }
+    }
+
+    /// Records what the disks hold that are to move with it, if any are.
+    pub(super) fn tell_storage(&self, journal: &mut Journal) -> Result<()> {
+        let Some(held) = self.storage.held() else { return Ok(()) };
+        Ok(journal.keep(&event(Some(self.source.host()), Some(&self.id), EventKind::StorageHeld(held)))?)
     }
 
     /// Starts all that the workload is made of, one after the other.
@@ -157,7 +169,8 @@ impl Guest {
         tell(EventKind::MemoryHeld { moment, held })?;
         if self.storage.has_disk() {
             let used_bytes = self.agent.disk(ANSWER_LIMIT)?.used_bytes;
-            if let Some(held) = self.storage.disk_held(used_bytes) {
+            let place = if at.host() == self.source.host() { Place::Source } else { Place::Destination };
+            if let Some(held) = self.storage.disk_held(place, used_bytes) {
                 tell(EventKind::DiskHeld { moment, held })?;
             }
         }

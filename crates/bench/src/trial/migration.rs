@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use dunlin_clock::Deadline;
 use dunlin_hypervisor::qemu::{Birth, QemuVm, Start};
-use dunlin_hypervisor::{MigrationSettings, Progress, Vm};
-use dunlin_migrate::{Job, Place, migrate, reserve};
+use dunlin_hypervisor::{MigrationSettings, MirrorProgress, Progress, Vm};
+use dunlin_migrate::{Job, Place, Reserved, migrate, reserve};
 use dunlin_policy::Limits;
 use dunlin_record::{ABSENT, EventKind, Journal, Moment, Status, in_one_line, shapes};
 
@@ -13,6 +13,7 @@ use super::observation::{Observation, Side};
 use super::probing::Probing;
 use super::streams::Streams;
 use super::{Ended, Guest, Run, event};
+use crate::recording::SeriesHandle;
 use crate::{BenchError, Result};
 
 /// Without a byte moving for this long a migration is ended as failed.
@@ -51,8 +52,9 @@ impl Run<'_> {
             capabilities: case.qemu.capabilities.clone(),
             parameters: case.qemu.parameters.clone(),
         };
-        let address =
-            reserve(&mut guest.source, &mut destination, &case.strategy, &case.transport, &own, journal)?;
+        let moves_disks = case.vm.moves_disks();
+        let (source, strategy, transport) = (&mut guest.source, &case.strategy, &case.transport);
+        let reserved = reserve(source, &mut destination, strategy, transport, moves_disks, &own, journal)?;
 
         self.observer.stage("observing");
         let probing = Probing::start(self, guest, journal)?;
@@ -60,7 +62,7 @@ impl Run<'_> {
         let observed = observed.and_then(|()| self.baseline(guest, journal));
         let ended = observed.and_then(|()| {
             self.observer.stage("migrating");
-            self.migrate(guest, &mut destination, &address, journal)
+            self.migrate(guest, &mut destination, &reserved, journal)
         });
         let settled = match &ended {
             Ok(ended) => self.settle(guest, &destination, ended.place, journal),
@@ -128,7 +130,7 @@ impl Run<'_> {
             host: &side.host,
             binary: &side.binary,
             features: &side.features,
-            spec: &guest.spec,
+            spec: &guest.spec_there(),
             start: Start::Incoming,
             logs: &self.logs,
             events: journal.sender(),
@@ -140,7 +142,7 @@ impl Run<'_> {
         &self,
         guest: &mut Guest,
         destination: &mut QemuVm,
-        address: &str,
+        reserved: &Reserved,
         journal: &mut Journal,
     ) -> Result<dunlin_migrate::Ended> {
         let case = self.trial.case;
@@ -151,17 +153,31 @@ impl Run<'_> {
             // A full disk ends the migration instead of leaving a record with holes.
             recording.check()
         };
+        let copied = case
+            .vm
+            .moves_disks()
+            .then(|| self.recording.series(&format!("{}-storage", guest.id), shapes::STORAGE));
+        let copied = copied.transpose()?;
+        let mut on_mirrors = |t_ns: i64, progress: &MirrorProgress| {
+            if let Some(series) = &copied {
+                series.push(&[t_ns, progress.copied_bytes, progress.total_bytes]);
+            }
+            self.recording.check()
+        };
+        guest.tell_storage(journal)?;
         let job = Job {
             source: &mut guest.source,
             destination,
-            address,
+            reserved,
             strategy: &case.strategy,
             limits: Limits { total_ms: case.trials.limit_s * 1e3, stall_ms: STALL_LIMIT.as_secs_f64() * 1e3 },
             cancel: self.trial.cancel,
             on_progress: &mut on_progress,
+            on_mirrors: &mut on_mirrors,
         };
         let ended = migrate(job, journal);
         series.finish();
+        copied.iter().for_each(SeriesHandle::finish);
         Ok(ended?)
     }
 

@@ -110,6 +110,7 @@ fn every_series_and_its_columns_are_described() {
         ("<vm>-stream-<workload>", shapes::STREAM),
         ("<vm>-disorder-<workload>", shapes::DISORDER),
         ("<vm>-progress", shapes::PROGRESS),
+        ("<vm>-storage", shapes::STORAGE),
         ("<vm>-cpu-<host>", shapes::PROCESS_CPU),
         ("cpu-<host>", shapes::CPU),
     ];

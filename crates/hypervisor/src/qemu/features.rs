@@ -18,6 +18,19 @@ use crate::{HypervisorError, MigrationSettings, Result};
 /// A QEMU that runs no machine answers at once; a loaded host needs longer to start it.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 
+/// The capability by which a migration waits before its switch-over.
+pub(super) const PAUSE: &str = "pause-before-switchover";
+/// The commands that move a VM's disks with it.
+const MIRRORING: [&str; 7] = [
+    "nbd-server-start",
+    "block-export-add",
+    "blockdev-add",
+    "blockdev-mirror",
+    "block-job-cancel",
+    "query-block-jobs",
+    "yank",
+];
+
 /// What a QEMU says it can do.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QemuFeatures {
@@ -25,6 +38,8 @@ pub struct QemuFeatures {
     pub version: String,
     /// The packager's addition.
     pub package: String,
+    /// Commands it knows.
+    pub commands: BTreeSet<String>,
     /// Migration capabilities it knows.
     pub capabilities: BTreeSet<String>,
     /// Migration parameters it knows, with their defaults.
@@ -79,6 +94,32 @@ impl QemuFeatures {
     #[must_use]
     pub fn has(&self, capability: &str) -> bool {
         self.capabilities.contains(capability)
+    }
+
+    /// Whether it knows a command.
+    #[must_use]
+    pub fn knows(&self, command: &str) -> bool {
+        self.commands.contains(command)
+    }
+
+    /// Refuses to move a VM's disks where it cannot, before anything boots.
+    ///
+    /// # Errors
+    /// What is not supported.
+    pub fn check_moving_disks(&self, settings: &HypervisorSettings) -> Result<()> {
+        let refused = |because| {
+            Err(HypervisorError::Unsupported { what: "moving a VM's disks with it".into(), because })
+        };
+        if settings.capabilities.get(PAUSE) == Some(&false) {
+            return refused(format!("without {PAUSE} the VM could run there before its disks are"));
+        }
+        if !self.has(PAUSE) {
+            return refused(format!("QEMU {} does not know {PAUSE}", self.version));
+        }
+        match MIRRORING.iter().find(|command| !self.knows(command)) {
+            Some(command) => refused(format!("QEMU {} does not know {command}", self.version)),
+            None => Ok(()),
+        }
     }
 
     /// Refuses what it cannot do, before anything boots.
@@ -175,6 +216,7 @@ fn ask_all(qmp: &Qmp) -> Result<QemuFeatures, QmpError> {
     Ok(QemuFeatures {
         version: format!("{}.{}.{}", number("major"), number("minor"), number("micro")),
         package: version["package"].as_str().unwrap_or_default().to_owned(),
+        commands: commands(&schema),
         capabilities: capabilities
             .as_array()
             .into_iter()
@@ -199,6 +241,12 @@ fn with_transport(settings: &HypervisorSettings, transport: &Transport) -> Hyper
     capabilities.extend(settings.capabilities.clone());
     parameters.extend(settings.parameters.clone());
     HypervisorSettings { capabilities, parameters, ..settings.clone() }
+}
+
+/// The commands in QEMU's description of itself.
+fn commands(schema: &Value) -> BTreeSet<String> {
+    let commands = schema.as_array().into_iter().flatten().filter(|entry| entry["meta-type"] == "command");
+    commands.filter_map(|entry| entry["name"].as_str().map(str::to_owned)).collect()
 }
 
 /// Whether some type that QEMU takes has a member of this name.
@@ -256,7 +304,8 @@ mod tests {
         QemuFeatures {
             version: "10.0.2".into(),
             package: String::new(),
-            capabilities: ["multifd", "dirty-limit"].map(str::to_owned).into(),
+            commands: MIRRORING.map(str::to_owned).into(),
+            capabilities: ["multifd", "dirty-limit", PAUSE].map(str::to_owned).into(),
             parameters: ["multifd-compression", "multifd-channels"]
                 .map(|name| (name.to_owned(), Value::Null))
                 .into(),
@@ -282,6 +331,22 @@ mod tests {
         assert!(qpl.contains("qpl") && qpl.contains("none, zlib, zstd"), "{qpl}");
         assert!(because(json!({ "capabilities": { "compress": true } })).contains("does not know"));
         assert!(because(json!({ "capabilities": { "dirty-limit": true } })).contains("dirty ring"));
+    }
+
+    #[test]
+    fn disks_move_only_where_the_switch_over_waits_for_them() {
+        let refused = |features: &QemuFeatures, settings: Value| {
+            let settings = serde_json::from_value(settings).unwrap();
+            features.check_moving_disks(&settings).err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        let (can, mut cannot) = (features(), features());
+        assert_eq!(refused(&can, json!({})), "");
+        let off = refused(&can, json!({ "capabilities": { (PAUSE): false } }));
+        assert!(off.contains("without pause-before-switchover"), "{off}");
+        cannot.commands.remove("block-export-add");
+        assert!(refused(&cannot, json!({})).contains("10.0.2 does not know block-export-add"));
+        let schema = json!([{ "name": "a", "meta-type": "command" }, { "name": "B", "meta-type": "event" }]);
+        assert_eq!(commands(&schema), BTreeSet::from(["a".to_owned()]));
     }
 
     #[test]

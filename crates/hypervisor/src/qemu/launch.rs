@@ -50,7 +50,8 @@ pub struct QemuVmSpec {
     pub extra_args: Vec<String>,
 }
 
-/// A virtio disk: a raw file that both hosts see. QEMU's locks on it keep all but the VM that runs from writing.
+/// A virtio disk: a raw file, which both hosts see or each has for itself. QEMU's locks on it keep all but the VM that runs
+/// from writing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QemuDisk {
     /// By which the guest knows it, at most 20 bytes (virtio, section 5.2.6).
@@ -170,8 +171,8 @@ impl Arguments {
         self.option(
             "-blockdev",
             format!(
-                "driver=raw,node-name={serial},cache.direct={direct},file.driver=file,file.locking=on,\
-                 file.filename={path}"
+                "driver=raw,node-name={serial},discard=unmap,cache.direct={direct},file.driver=file,\
+                 file.locking=on,file.filename={path}"
             ),
         );
         self.option(

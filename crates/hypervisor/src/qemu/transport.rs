@@ -80,6 +80,11 @@ impl Credentials {
         Ok(credentials)
     }
 
+    /// By which QEMU knows them.
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
     /// The arguments of `object-add` that make QEMU read them.
     pub(super) fn object(&self) -> Value {
         json!({

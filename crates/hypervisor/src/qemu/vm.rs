@@ -16,13 +16,15 @@ use serde_json::{Value, json};
 
 use super::checkpoints::parse_checkpoints;
 use super::events::{disk_failure, is_guest_reset, translate};
-use super::features::{QemuFeatures, append};
+use super::features::{PAUSE, QemuFeatures, append};
 use super::launch::{self, Endpoints, QemuBinary, QemuVmSpec, Start, arguments};
 use super::progress;
 use super::qmp::{Qmp, QmpError};
 use super::transport::{self, Credentials};
 use super::words::{Console, last_of_qemu};
-use crate::{HypervisorError, MigrationNeeds, MigrationSettings, Progress, Result, RunState, Vm};
+use crate::{
+    HypervisorError, MigrationNeeds, MigrationSettings, MirrorProgress, Progress, Result, RunState, Vm,
+};
 
 /// Limit of a command that QEMU's main loop answers between two pieces of work.
 const COMMAND_LIMIT: Duration = Duration::from_secs(20);
@@ -33,10 +35,10 @@ pub(super) const UNLIMITED_BANDWIDTH: u64 = 1 << 40;
 
 /// A QEMU process.
 pub struct QemuVm {
-    spec: QemuVmSpec,
-    host: Arc<dyn Host>,
+    pub(super) spec: QemuVmSpec,
+    pub(super) host: Arc<dyn Host>,
     identity: HypervisorIdentity,
-    features: QemuFeatures,
+    pub(super) features: QemuFeatures,
     process: Process,
     qmp: Qmp,
     endpoints: Endpoints,
@@ -47,9 +49,11 @@ pub struct QemuVm {
     guest_reset: Arc<AtomicBool>,
     console: Console,
     expected_end: bool,
-    transport: TransportKind,
+    pub(super) transport: TransportKind,
     /// Its credentials of a migration by TLS: QEMU may read them again at any connection.
-    credentials: Option<Credentials>,
+    pub(super) credentials: Option<Credentials>,
+    /// The disks that are being copied to another host.
+    pub(super) mirrors: Vec<String>,
     /// The address at which it listens for a migration; empty if it does not.
     listens_at: String,
 }
@@ -134,6 +138,7 @@ impl QemuVm {
             expected_end: false,
             transport: TransportKind::default(),
             credentials: None,
+            mirrors: Vec::new(),
             listens_at: String::new(),
         };
         vm.tell(EventKind::HypervisorIdentified(vm.identity.clone()));
@@ -261,6 +266,14 @@ impl QemuVm {
             .map_err(|error| self.command_error(command, error))
     }
 
+    /// Breaks a connection by force, even where the main loop is stuck.
+    pub(super) fn break_off(&self, instance: &Value) -> Result<()> {
+        self.qmp
+            .execute_out_of_band("yank", json!({ "instances": [instance] }), COMMAND_LIMIT)
+            .map(drop)
+            .map_err(|error| self.command_error("yank", error))
+    }
+
     fn command_error(&self, command: &str, error: QmpError) -> HypervisorError {
         match error {
             QmpError::Refused { description, .. } => HypervisorError::Refused {
@@ -277,7 +290,7 @@ impl QemuVm {
         }
     }
 
-    fn timeout(&self, waiting_for: &str, limit: Duration) -> HypervisorError {
+    pub(super) fn timeout(&self, waiting_for: &str, limit: Duration) -> HypervisorError {
         HypervisorError::Timeout {
             host: self.host.id().clone(),
             waiting_for: waiting_for.to_owned(),
@@ -350,11 +363,39 @@ impl Vm for QemuVm {
     }
 
     fn break_connections(&mut self) -> Result<()> {
-        let instances = json!({ "instances": [{ "type": "migration" }] });
-        self.qmp
-            .execute_out_of_band("yank", instances, COMMAND_LIMIT)
-            .map(drop)
-            .map_err(|error| self.command_error("yank", error))
+        self.break_off(&json!({ "type": "migration" }))
+    }
+
+    fn export_disks(&mut self) -> Result<String> {
+        self.export_all()
+    }
+
+    fn withdraw_disks(&mut self) -> Result<()> {
+        self.execute("nbd-server-stop", json!({})).map(drop)
+    }
+
+    fn start_mirrors(&mut self, address: &str) -> Result<()> {
+        self.start_all_mirrors(address)
+    }
+
+    fn mirrors(&mut self) -> Result<MirrorProgress> {
+        self.mirror_progress()
+    }
+
+    fn mirror_in_step(&mut self) -> Result<bool> {
+        self.mirror_all_in_step()
+    }
+
+    fn finish_mirrors(&mut self) -> Result<()> {
+        self.finish_all_mirrors()
+    }
+
+    fn release_mirrors(&mut self) -> Result<()> {
+        self.release_all_mirrors()
+    }
+
+    fn abandon_mirrors(&mut self, limit: Duration) -> Result<()> {
+        self.abandon_all_mirrors(limit)
     }
 
     fn stop(&mut self) -> Result<()> {
@@ -446,7 +487,9 @@ fn settings_for(needs: &MigrationNeeds, features: &QemuFeatures) -> MigrationSet
         settings.capabilities.extend(more.capabilities);
         settings.parameters.extend(more.parameters);
     }
-    for name in ["events", "return-path"] {
+    // Nor is the pause, where the disks must be there before the VM is.
+    let pause = needs.moves_disks.then_some(PAUSE);
+    for name in ["events", "return-path"].into_iter().chain(pause) {
         settings.capabilities.insert(name.into(), true);
     }
     settings

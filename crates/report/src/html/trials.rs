@@ -168,7 +168,8 @@ fn times(outcome: &Outcome) -> Vec<Pair> {
 
 fn phases(phases: &PhasesMs) -> Vec<Pair> {
     let pre_copy = (!phases.pre_copy.is_empty()).then(|| phases.pre_copy.iter().sum());
-    [
+    let storage = phases.storage.map(|storage| ("storage (the disks)", number(storage)));
+    let named = [
         ("reserve (before)", phases.reserve),
         ("initialize", phases.initialize),
         ("pre-copy, all passes", pre_copy),
@@ -177,8 +178,8 @@ fn phases(phases: &PhasesMs) -> Vec<Pair> {
         ("activate", phases.activate),
         ("post-copy", phases.post_copy),
     ]
-    .map(|(name, value)| (name, number_or_absent(value)))
-    .into()
+    .map(|(name, value)| (name, number_or_absent(value)));
+    storage.into_iter().chain(named).collect()
 }
 
 fn amounts(outcome: &Outcome) -> Vec<Pair> {
@@ -192,6 +193,11 @@ fn amounts(outcome: &Outcome) -> Vec<Pair> {
         ("goodput of the link", with_unit(outcome.link.goodput_mbit, "Mbit/s")),
         ("memory configured", with_unit(memory.configured, "MiB")),
     ];
+    if let Some(storage) = &outcome.storage_bytes {
+        let sent = storage.wire.map(|wire| format!(", {}\u{a0}MB sent for it", number(megabytes(wire))));
+        let data = with_unit(storage.data.map(megabytes), "MB");
+        rows.push(("disks to be copied, without holes", data + &sent.unwrap_or_default()));
+    }
     if let Some(switch) = &outcome.wire_bytes_snmp {
         rows.insert(1, ("by the switch's counters", by_switch(switch)));
     }

@@ -213,6 +213,7 @@ fn outcome(case: &Case, trial: u32, id: &TrialId, plan: &Plan) -> Outcome {
             unanswered: 1,
             counter_bits: 64,
         }),
+        storage_bytes: None,
         ram_bytes: whole.then_some((plan.migration_end() * 108_000.0) as i64),
         iterations: iterations(plan),
         phases_ms: phases(plan),
@@ -296,6 +297,7 @@ fn iterations(plan: &Plan) -> Vec<Iteration> {
 
 fn phases(plan: &Plan) -> PhasesMs {
     PhasesMs {
+        storage: None,
         initialize: plan.passes.first().copied(),
         reserve: Some(212.0),
         pre_copy: iterations(plan).iter().map(|pass| pass.duration_ms).collect(),

@@ -4,6 +4,8 @@ use dunlin_record::{Case, HypervisorSettings, Rate, Strategy, Workload};
 
 /// Non-zero memory of the guest itself: kernel, agent, page tables.
 const GUEST_OWN_MIB: f64 = 120.0;
+/// What a blank disk holds.
+const FILE_SYSTEM_MIB: f64 = 2.0;
 /// What TCP brings across of a link's rate.
 const GOODPUT_SHARE: f64 = 0.94;
 /// What two QEMUs on one machine reach where the link has no limit.
@@ -26,6 +28,27 @@ const MIB: f64 = 1_048_576.0;
 /// How long a migration copies, in seconds; infinite where by law it never ends by itself.
 pub(super) fn copy_s(case: &Case) -> f64 {
     let model = Model::of(case);
+    storage_mib(case) / link_mib_s(case) + memory_s(&model, case)
+}
+
+/// What there is to copy of disks that move with their VM: files and what does not fit into memory.
+fn storage_mib(case: &Case) -> f64 {
+    if !case.vm.moves_disks() {
+        return 0.0;
+    }
+    let file_mib = case.workload.as_ref().and_then(Workload::file_mib).map_or(0.0, f64::from);
+    let allocated_mib = case.workload.as_ref().and_then(Workload::allocated_mib).map_or(0.0, f64::from);
+    let room_mib = (f64::from(case.vm.memory_mib) - GUEST_OWN_MIB).max(0.0);
+    let swapped_mib =
+        case.vm.swap_mib.map_or(0.0, |swap| (allocated_mib - room_mib).clamp(0.0, f64::from(swap)));
+    FILE_SYSTEM_MIB + file_mib + swapped_mib
+}
+
+fn link_mib_s(case: &Case) -> f64 {
+    case.link.migration.rate_mbit.unwrap_or(UNLIMITED_MBIT) * GOODPUT_SHARE * 1e6 / 8.0 / MIB
+}
+
+fn memory_s(model: &Model, case: &Case) -> f64 {
     match case.strategy {
         Strategy::PreCopy => model.play(|_, _| false).ended_s(|_| f64::INFINITY),
         Strategy::PostCopy { .. } => model.post_copied_s(model.held_mib),
@@ -78,8 +101,7 @@ impl Model {
     fn of(case: &Case) -> Self {
         let asked = Parameters(&case.qemu);
         let parts = case.workload.as_ref().map(Workload::parts).unwrap_or_default();
-        let mbit = case.link.migration.rate_mbit.unwrap_or(UNLIMITED_MBIT);
-        let link_mib_s = mbit * GOODPUT_SHARE * 1e6 / 8.0 / MIB;
+        let link_mib_s = link_mib_s(case);
         let dirty_limit = asked.is_on("dirty-limit").then(|| asked.number("vcpu-dirty-limit")).flatten();
         let allocated_mib = case.workload.as_ref().and_then(Workload::allocated_mib);
         Self {
