@@ -248,6 +248,9 @@ fn completed(job: &mut Job<'_>, watch: &Watch, journal: &mut Journal) -> Result<
     let t_ns = ends.into_iter().flatten().max().unwrap_or_else(now_ns);
     let (host, vm) = (Some(job.destination.host().clone()), Some(job.destination.id().clone()));
     journal.keep(&Event { t_ns, host, vm, kind: EventKind::MigrationCompleted })?;
+    // The counters' last word: of a short last pass there may be none yet.
+    let progress = job.source.progress()?;
+    (job.on_progress)(now_ns(), &progress)?;
     let report = job.source.report()?;
     keep(journal, &*job.source, EventKind::HypervisorReport(report))?;
     let state = job.destination.run_state()?;
