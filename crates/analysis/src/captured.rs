@@ -160,7 +160,13 @@ mod tests {
     fn with(fixture: Fixture, account: WireAccount) -> Fixture {
         let mut fixture = fixture.with(1590.0, "", capture_ended(100, 100));
         let trial = fixture.record.id.clone();
-        fixture.record.capture = Some(TrialCapture { trial, file: FILE.into(), probed: Vec::new(), account });
+        fixture.record.capture = Some(TrialCapture {
+            trial,
+            file: FILE.into(),
+            probed: Vec::new(),
+            disks: vec!["10.78.0.12:10809".into()],
+            account,
+        });
         fixture
     }
 
@@ -186,6 +192,16 @@ mod tests {
         );
         let rtt_ms = RttMs { samples: 18, p50: 0.1, p90: 0.2, p99: 1.0, max: 4.0 };
         assert_eq!(told.rtt_ms, Some(rtt_ms));
+    }
+
+    #[test]
+    fn disks_that_moved_are_part_of_it_whichever_was_more() {
+        for disk_bytes in [1_000, 1_000_000] {
+            let mut all = account(vec![conversation(4444, 300.0, 540.0), conversation(10_809, 1.0, 510.0)]);
+            all.conversations[1].from_a.total.wire_bytes = disk_bytes;
+            let told = with(Fixture::pre_copy(), all).outcome().capture.unwrap();
+            assert_eq!((told.conversations, told.first_to_last_packet_ms), (2, Some(539.0)), "{disk_bytes}");
+        }
     }
 
     #[test]

@@ -60,6 +60,10 @@ pub(crate) fn achieved(rate_mib_s: f64, corrupt_pages: u64) -> EventKind {
     }
 }
 
+pub(crate) fn mirror_started() -> EventKind {
+    EventKind::StorageMirrorStarted { address: "10.78.0.12:10809".into() }
+}
+
 pub(crate) fn probe_ended(probe: &str, send_errors: u64, drops: u64) -> EventKind {
     EventKind::ProbeEnded { probe: probe.into(), cpu_ns: 25, wall_ns: 1000, send_errors, drops }
 }

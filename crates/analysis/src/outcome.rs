@@ -206,7 +206,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::fixture::{Fixture, achieved, ended, ns};
+    use crate::fixture::{Fixture, achieved, ended, mirror_started, ns};
 
     #[test]
     fn the_times_of_a_completed_migration() {
@@ -332,7 +332,7 @@ mod tests {
         let held = StorageHeld { data_bytes: Some(4000), ..StorageHeld::default() };
         let fixture = Fixture::pre_copy()
             .with(-1.0, "host-a", EventKind::StorageHeld(held))
-            .with(0.0, "host-a", EventKind::StorageMirrorStarted)
+            .with(0.0, "host-a", mirror_started())
             .with(100.0, "host-a", EventKind::StorageMirrored { copied_bytes: 9000 })
             .with(510.0, "host-a", EventKind::StorageHandedOver { copied_bytes: 9500 });
         assert_eq!(fixture.outcome().storage_bytes, None, "they lay on shared storage");

@@ -109,7 +109,7 @@ pub(crate) fn storage(trial: &Trial, moments: &Moments) -> Option<Stretch> {
         events.find(|event| wanted(&event.kind)).map(|event| event.t_ns)
     };
     stretch(
-        first(|kind| *kind == EventKind::StorageMirrorStarted),
+        first(|kind| matches!(kind, EventKind::StorageMirrorStarted { .. })),
         first(|kind| matches!(kind, EventKind::StorageMirrored { .. })),
     )
 }
@@ -153,7 +153,7 @@ fn hand_over(moments: &Moments) -> (Option<Stretch>, Option<Stretch>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::{Fixture, saved, status};
+    use crate::fixture::{Fixture, mirror_started, saved, status};
 
     #[test]
     fn pre_copy_runs_the_vm_and_then_acknowledges() {
@@ -176,7 +176,7 @@ mod tests {
             let fixture = Fixture::pre_copy()
                 .without(|kind| *kind == EventKind::MigrateCommand)
                 .with(-300.5, "host-a", EventKind::MigrateCommand)
-                .with(-300.0, "host-a", EventKind::StorageMirrorStarted);
+                .with(-300.0, "host-a", mirror_started());
             let mirrored = EventKind::StorageMirrored { copied_bytes: 7 };
             if ended { fixture.with(-10.0, "host-a", mirrored) } else { fixture }
         };

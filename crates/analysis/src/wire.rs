@@ -17,7 +17,7 @@ pub struct MigrationOnWire<'a> {
 
 impl<'a> MigrationOnWire<'a> {
     /// The TCP conversations with the end to which most was sent, probes' apart: the migration's listener at the
-    /// destination. `None` where there is no conversation.
+    /// destination; and with the end that took the VM's disks. `None` where there is no conversation.
     #[must_use]
     pub fn find(capture: &'a TrialCapture) -> Option<Self> {
         Self::find_among(capture, |_| true)
@@ -28,15 +28,22 @@ impl<'a> MigrationOnWire<'a> {
         capture: &'a TrialCapture,
         may_be: impl Fn(&Conversation) -> bool,
     ) -> Option<Self> {
-        let is_probes = |one: &Conversation| [&one.a, &one.b].iter().any(|end| capture.probed.contains(end));
+        let is_with =
+            |one: &Conversation, ends: &[String]| [&one.a, &one.b].iter().any(|end| ends.contains(end));
         let all = capture.account.conversations.iter();
-        let all: Vec<&Conversation> = all.filter(|one| !is_probes(one) && may_be(one)).collect();
+        let all = all.filter(|one| !is_with(one, &capture.probed) && may_be(one));
+        let (of_disks, others): (Vec<&Conversation>, Vec<&Conversation>) =
+            all.partition(|one| is_with(one, &capture.disks));
         let sent_to = |end: &str| -> u64 {
-            let of_end = all.iter().filter(|one| one.b == end);
+            let of_end = others.iter().filter(|one| one.b == end);
             of_end.map(|one| one.from_a.total.wire_bytes).sum()
         };
-        let listener = all.iter().map(|one| one.b.as_str()).max_by_key(|end| sent_to(end))?;
-        let conversations: Vec<&Conversation> = all.iter().copied().filter(|one| one.b == listener).collect();
+        let listener = others.iter().map(|one| one.b.as_str()).max_by_key(|end| sent_to(end));
+        let of_memory = others.iter().copied().filter(|one| Some(one.b.as_str()) == listener);
+        let conversations: Vec<&Conversation> = of_memory.chain(of_disks).collect();
+        if conversations.is_empty() {
+            return None;
+        }
         let mut overhead = Overhead::default();
         conversations.iter().for_each(|one| overhead += one.overhead);
         Some(Self {
@@ -117,6 +124,7 @@ mod tests {
         TrialCapture {
             trial: TrialId::new("01-idle-1"),
             file: "host-a-migration.pcapng".into(),
+            disks: Vec::new(),
             probed: vec!["10.78.0.12:7008".into()],
             account: WireAccount { conversations, ..WireAccount::default() },
         }

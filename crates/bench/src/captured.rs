@@ -25,19 +25,21 @@ pub fn read_migration_capture(folder: &RunFolder, record: &TrialRecord) -> Resul
     }
     let mut reader = PacketReader::open(&path).map_err(|source| BenchError::ReadCapture { path, source })?;
     let account = account(&mut reader, AccountOptions { tick_ns: TICK_NS });
-    Ok(Some(TrialCapture { trial: record.id.clone(), file, probed: probed(record), account }))
+    // Where probes had their other ends, and where the destination took the VM's disks.
+    let probed = ends(record, |kind| match kind {
+        EventKind::ProbeConnection { connection, .. } => Some(&connection.peer),
+        _ => None,
+    });
+    let disks = ends(record, |kind| match kind {
+        EventKind::StorageMirrorStarted { address } => Some(address),
+        _ => None,
+    });
+    Ok(Some(TrialCapture { trial: record.id.clone(), file, probed, disks, account }))
 }
 
-/// Where probes had their other ends.
-fn probed(record: &TrialRecord) -> Vec<String> {
-    let mut all: Vec<String> = record
-        .events
-        .iter()
-        .filter_map(|event| match &event.kind {
-            EventKind::ProbeConnection { connection, .. } => Some(connection.peer.clone()),
-            _ => None,
-        })
-        .collect();
+/// The ends of conversations that events tell, each once.
+fn ends(record: &TrialRecord, of: impl Fn(&EventKind) -> Option<&String>) -> Vec<String> {
+    let mut all: Vec<String> = record.events.iter().filter_map(|event| of(&event.kind).cloned()).collect();
     all.sort();
     all.dedup();
     all

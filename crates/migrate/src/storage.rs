@@ -44,7 +44,8 @@ pub(crate) fn copy(
     journal: &mut Journal,
 ) -> Result<Option<Outcome>> {
     watch.enter(Stage::Storage, now_ns());
-    keep(journal, &*job.source, EventKind::StorageMirrorStarted)?;
+    let address = disks.address.clone();
+    keep(journal, &*job.source, EventKind::StorageMirrorStarted { address })?;
     disks.under_way = true;
     if let Err(error) = job.source.start_mirrors(&disks.address) {
         return Ok(Some(failed(job, &error.into())));

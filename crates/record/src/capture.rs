@@ -15,12 +15,14 @@ pub struct TrialCapture {
     /// Where probes between the hosts had their other ends, as in `10.78.0.12:7008`: conversations with them are not the
     /// migration's.
     pub probed: Vec<String>,
+    /// Where the destination took the VM's disks, where they moved with it: conversations with these ends are the migration's.
+    pub disks: Vec<String>,
     /// What it held.
     pub account: WireAccount,
 }
 
 /// What the capture of the source's interface to the migration network says of the migration's own TCP conversations,
-/// all of them and both directions together. Of MPTCP, that is what went over the first link.
+/// all of them and both directions together, those that copied its disks included. Of MPTCP, that is what went over the first link.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CaptureOutcome {
     /// The file in the trial's folder of captures.

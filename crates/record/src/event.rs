@@ -187,7 +187,10 @@ pub enum EventKind {
     /// The migrate command was given. Total time begins here.
     MigrateCommand,
     /// The source began to copy the VM's disks to the destination's.
-    StorageMirrorStarted,
+    StorageMirrorStarted {
+        /// Where the destination takes them, as in `10.78.0.12:10809`.
+        address: String,
+    },
     /// Both hosts' disks are even; from now on each of the guest's writes goes to both. The memory's migration begins.
     StorageMirrored {
         /// What the hypervisor says it copied, holes included.

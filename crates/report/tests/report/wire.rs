@@ -63,6 +63,7 @@ fn capture(run: &fixture::Run, account: WireAccount) -> TrialCapture {
         trial: run.outcomes[0].id.clone(),
         file: "host-a-migration.pcapng".into(),
         probed: Vec::new(),
+        disks: Vec::new(),
         account,
     }
 }
