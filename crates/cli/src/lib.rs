@@ -1,5 +1,6 @@
 //! The command line: arguments, terminal, exit codes. One file a subcommand.
 
+mod address;
 mod commands;
 mod failure;
 mod progress;

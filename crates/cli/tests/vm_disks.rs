@@ -8,13 +8,8 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use harness::{Run, SOUGHT};
+use harness::{Run, SOUGHT, number};
 use serde_json::Value;
-
-fn number(outcome: &Value, pointer: &str) -> f64 {
-    let value = outcome.pointer(pointer).and_then(Value::as_f64);
-    value.unwrap_or_else(|| panic!("{pointer} is absent in {outcome:#}"))
-}
 
 /// Slow enough that most of what was written before the move is still there after it.
 const DISKS: &str = r#"

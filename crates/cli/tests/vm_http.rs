@@ -2,13 +2,8 @@
 
 mod harness;
 
-use harness::Run;
+use harness::{Run, number};
 use serde_json::Value;
-
-fn number(outcome: &Value, pointer: &str) -> f64 {
-    let value = outcome.pointer(pointer).and_then(Value::as_f64);
-    value.unwrap_or_else(|| panic!("{pointer} is absent in {outcome:#}"))
-}
 
 /// The VM stands still for all of its migration.
 const SERVED: &str = r#"

@@ -8,14 +8,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use harness::{Finished, Run};
+use harness::{Finished, Run, number};
 use nix::sys::signal::Signal;
 use serde_json::Value;
-
-fn number(outcome: &Value, pointer: &str) -> f64 {
-    let value = outcome.pointer(pointer).and_then(Value::as_f64);
-    value.unwrap_or_else(|| panic!("{pointer} is absent in {outcome:#}"))
-}
 
 /// When something first happened.
 fn when(events: &[Value], host: &str, is_it: impl Fn(&Value) -> bool) -> i64 {

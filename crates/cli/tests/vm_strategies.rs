@@ -6,7 +6,7 @@ mod harness;
 use std::path::PathBuf;
 use std::process::Command;
 
-use harness::{Finished, Run};
+use harness::{Finished, Run, number};
 use serde_json::Value;
 
 const STRATEGIES: &str = r#"
@@ -41,11 +41,6 @@ name = "two"
 vm.count = 2
 capture.migration = true
 "#;
-
-fn number(outcome: &Value, pointer: &str) -> f64 {
-    let value = outcome.pointer(pointer).and_then(Value::as_f64);
-    value.unwrap_or_else(|| panic!("{pointer} is absent in {outcome:#}"))
-}
 
 /// Everything a completed trial must have measured.
 fn assert_whole(outcome: &Value) {

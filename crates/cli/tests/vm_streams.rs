@@ -4,14 +4,9 @@ mod harness;
 
 use std::net::Ipv4Addr;
 
-use harness::Run;
 use harness::sockets::cut_connections;
+use harness::{Run, number};
 use serde_json::Value;
-
-fn number(outcome: &Value, pointer: &str) -> f64 {
-    let value = outcome.pointer(pointer).and_then(Value::as_f64);
-    value.unwrap_or_else(|| panic!("{pointer} is absent in {outcome:#}"))
-}
 
 const STREAMS: &str = r#"
 [vm]

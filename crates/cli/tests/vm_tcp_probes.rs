@@ -7,15 +7,10 @@ use std::net::Ipv4Addr;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use harness::Run;
 use harness::lab::HeldLab;
 use harness::sockets::cut_connections;
+use harness::{Run, number};
 use serde_json::Value;
-
-fn number(value: &Value, pointer: &str) -> f64 {
-    let found = value.pointer(pointer).and_then(Value::as_f64);
-    found.unwrap_or_else(|| panic!("{pointer} is absent in {value:#}"))
-}
 
 /// The first VM on the lab's service network, and the destination host on the migration network.
 const GUEST: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 100);

@@ -8,13 +8,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use dunlin_record::{Event, EventKind, RunFolder, Series, TrialRecord};
-use harness::{Run, SOUGHT};
+use harness::{Run, SOUGHT, number};
 use serde_json::Value;
-
-fn number(outcome: &Value, pointer: &str) -> f64 {
-    let value = outcome.pointer(pointer).and_then(Value::as_f64);
-    value.unwrap_or_else(|| panic!("{pointer} is absent in {outcome:#}"))
-}
 
 const PAGE_MIB: f64 = 4096.0 / 1_048_576.0;
 const WORKING_SET_MIB: f64 = 64.0;

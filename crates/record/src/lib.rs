@@ -14,6 +14,7 @@ mod event_file;
 mod ids;
 mod journal;
 mod outcome;
+mod probes;
 mod response;
 mod run_folder;
 mod series;
@@ -27,8 +28,7 @@ mod workload;
 pub use achieved::{Achieved, ClockSeen, HttpServed};
 pub use capture::{CaptureOutcome, TrialCapture};
 pub use case::{
-    Accelerator, Captures, Case, Disk, HttpProbe, HypervisorSettings, Link, Links, Percent, Probe, Probes,
-    Strategy, TcpPath, Trials, VmSettings,
+    Accelerator, Captures, Case, Disk, HypervisorSettings, Link, Links, Percent, Strategy, Trials, VmSettings,
 };
 pub use cpu_percent::{CpuPercent, CpuShares};
 pub use error::{RecordError, Result, in_one_line};
@@ -44,6 +44,7 @@ pub use outcome::{
     Outage, Outcome, PhasesMs, ProbeOutcome, StorageBytes, SwitchBytes, WireBytes, WorkloadOutcome,
     outcome_schema,
 };
+pub use probes::{HttpProbe, Probe, Probes, TcpPath};
 pub use response::{FailureCounts, RequestFailure, ResponsePhases, Responses};
 pub use run_folder::{HostFingerprint, RunFolder, RunInfo, SkippedCase, TrialRecord};
 pub use series::{ABSENT, Column, Series, SeriesWriter, read_series, shapes};

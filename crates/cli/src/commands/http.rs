@@ -9,6 +9,7 @@ use dunlin_traffic::{HTTP_PORT, HttpServer, Load, LoadEvent, LoadSpec, ServerSet
 use serde::Serialize;
 
 use super::cancel_on_signals;
+use crate::address::with_port;
 use crate::failure::{Exit, Failure, Result};
 use crate::progress::wait;
 use crate::terminal;
@@ -37,7 +38,7 @@ pub(crate) enum Action {
     /// Ask a server for a page at a fixed rate, a connection a request, and tell how long answers took
     Load {
         /// The server, as in 10.0.0.1 or 10.0.0.1:8080
-        #[arg(value_parser = server)]
+        #[arg(value_parser = with_port::<HTTP_PORT>)]
         server: SocketAddrV4,
         /// The page
         #[arg(long, default_value = "/")]
@@ -201,14 +202,6 @@ impl Loaded {
     }
 }
 
-/// An address, with the guests' port where it names none.
-fn server(text: &str) -> Result<SocketAddrV4, String> {
-    let without_port = || text.parse().map(|address| SocketAddrV4::new(address, HTTP_PORT));
-    text.parse()
-        .or_else(|_| without_port())
-        .map_err(|_| "expected an address as in 10.0.0.1 or 10.0.0.1:8080".into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,12 +227,5 @@ mod tests {
         assert!(bad.answered == 0 && bad.failed == bad.requests && bad.p50_ms.is_none(), "{bad:?}");
         assert!(bad.text().contains("p50 –"), "{}", bad.text());
         assert_eq!(server.stop().unwrap().answered, good.answered as u64);
-    }
-
-    #[test]
-    fn a_server_is_an_address_with_or_without_a_port() {
-        assert_eq!(server("10.0.0.1").unwrap().port(), HTTP_PORT);
-        assert_eq!(server("10.0.0.1:81").unwrap().port(), 81);
-        assert!(server("localhost").is_err());
     }
 }

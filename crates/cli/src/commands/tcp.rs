@@ -14,6 +14,7 @@ use dunlin_traffic::{MESSAGE_BYTES_MAX, TCP_TEST_PORT, TcpResponder};
 use serde::Serialize;
 
 use super::cancel_on_signals;
+use crate::address::with_port;
 use crate::failure::{Exit, Failure, Result};
 use crate::progress::wait;
 use crate::terminal;
@@ -59,7 +60,7 @@ pub(crate) enum Action {
 #[derive(clap::Args)]
 pub(crate) struct Common {
     /// Where `dunlin tcp serve` runs, as in 10.0.0.1 or 10.0.0.1:7008
-    #[arg(value_parser = server)]
+    #[arg(value_parser = with_port::<TCP_TEST_PORT>)]
     server: SocketAddrV4,
     /// How long, as in 10s
     #[arg(long = "for", value_name = "TIME", default_value = "10s", value_parser = time)]
@@ -277,14 +278,6 @@ impl Figures for Streamed {
 
 fn figure(value: Option<f64>) -> String {
     value.map_or_else(|| "–".to_owned(), dunlin_report::number)
-}
-
-/// An address, with the responders' port where it names none.
-fn server(text: &str) -> Result<SocketAddrV4, String> {
-    let without_port = || text.parse().map(|address| SocketAddrV4::new(address, TCP_TEST_PORT));
-    text.parse()
-        .or_else(|_| without_port())
-        .map_err(|_| "expected an address as in 10.0.0.1 or 10.0.0.1:7008".into())
 }
 
 #[cfg(test)]

@@ -196,6 +196,12 @@ pub(crate) fn outcomes(folder: &Path) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
+/// A figure of an outcome, by its JSON pointer.
+pub(crate) fn number(outcome: &Value, pointer: &str) -> f64 {
+    let found = outcome.pointer(pointer).and_then(Value::as_f64);
+    found.unwrap_or_else(|| panic!("{pointer} is absent in {outcome:#}"))
+}
+
 /// Sends a signal to a process (a bare Debian has no `kill` program).
 pub(crate) fn send(pid: u32, signal: Signal) {
     kill(Pid::from_raw(i32::try_from(pid).unwrap()), signal).unwrap();
