@@ -57,9 +57,9 @@ fn gaps(log: &ProbeLog) -> impl Iterator<Item = Gap> + '_ {
     let unfinished = log
         .arrivals_ns
         .last()
-        .zip(log.last_sent_ns())
-        .filter(|(arrived_ns, sent_ns)| sent_ns > arrived_ns)
-        .map(|(arrived_ns, sent_ns)| gap(*arrived_ns, sent_ns, true));
+        .zip(log.last_due_ns())
+        .filter(|(arrived_ns, due_ns)| due_ns > arrived_ns)
+        .map(|(arrived_ns, due_ns)| gap(*arrived_ns, due_ns, true));
     finished.chain(unfinished)
 }
 

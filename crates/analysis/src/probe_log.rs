@@ -23,6 +23,8 @@ pub(crate) struct ProbeLog {
     pub(crate) unsent_due_ns: Vec<i64>,
     /// When any answer arrived, in the order of time.
     pub(crate) arrivals_ns: Vec<i64>,
+    /// Until when the last request's answer was waited for, where that is known.
+    pub(crate) waited_until_ns: Option<i64>,
     /// Why requests have no good answer, each with when it left or should have; absent for a probe that does not say.
     pub(crate) failures: Option<Vec<(i64, RequestFailure)>>,
 }
@@ -79,9 +81,10 @@ impl ProbeLog {
             .collect()
     }
 
-    /// When sending ended.
-    pub(crate) fn last_sent_ns(&self) -> Option<i64> {
-        self.requests.iter().map(|request| request.sent_ns).max()
+    /// When the last answer that did not come should have: when sending ended, or where a request waits for the answer to
+    /// the one before it, when waiting did.
+    pub(crate) fn last_due_ns(&self) -> Option<i64> {
+        self.requests.iter().map(|request| request.sent_ns).chain(self.waited_until_ns).max()
     }
 
     fn join(name: String, interval_ms: f64, sent: &Series, answers: Option<&Series>) -> Self {
@@ -121,6 +124,7 @@ impl ProbeLog {
             requests,
             unsent_due_ns,
             arrivals_ns,
+            waited_until_ns: None,
             failures: None,
         }
     }
@@ -188,7 +192,7 @@ mod tests {
         assert_eq!(log.requests, requests);
         assert_eq!(log.requests[1].round_trip_ns(), Some(9));
         assert_eq!(log.arrivals_ns, [5, 30, 40], "an answer to whatever request is an answer");
-        assert_eq!(log.last_sent_ns(), Some(21));
+        assert_eq!(log.last_due_ns(), Some(21));
     }
 
     #[test]

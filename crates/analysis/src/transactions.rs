@@ -24,8 +24,16 @@ pub(crate) fn log(trial: &Trial, name: String, series: &Series) -> Option<ProbeL
     let before = command.map_or(0, |event| arrivals_ns.partition_point(|t_ns| *t_ns < event.t_ns));
     let interval_ns = usual_gap(&arrivals_ns[..before]).or_else(|| usual_gap(&arrivals_ns))?.max(1);
     let failed = |&[sent_ns, _, code]: &[i64; 3]| Some((sent_ns, RequestFailure::of_code(code)?));
+    // The last one that broke, or was cut off by the probe's end, waited until then.
+    let is_open = requests.last().is_some_and(|last| last.answered_ns.is_none());
+    let ended = trial.pick(|kind| match kind {
+        EventKind::ProbeConnection { probe, connection } if *probe == name => Some(connection.ended_ns),
+        _ => None,
+    });
+    let waited_until_ns = ended.last().filter(|_| is_open);
     Some(ProbeLog {
         name,
+        waited_until_ns,
         interval_ms: ns_in_ms(interval_ns),
         interval_ns,
         requests,
@@ -43,7 +51,7 @@ fn usual_gap(arrivals_ns: &[i64]) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use dunlin_record::{Flag, shapes};
+    use dunlin_record::{Flag, ProbeConnection, SocketBuffers, shapes};
 
     use super::*;
     use crate::fixture::{Fixture, ns};
@@ -99,6 +107,33 @@ mod tests {
             .probes["tcp_rr"];
         assert_eq!((probe.sent, probe.lost, probe.failures.unwrap().broken), (3, 2, 1));
         assert_eq!(probe.interval_ms, 1.0);
+    }
+
+    #[test]
+    fn an_answer_that_was_waited_for_to_the_end_is_an_outage_without_end() {
+        let mut rows: Vec<[i64; 3]> =
+            (-1000..500).map(|at| [ns(f64::from(at)), ns(f64::from(at + 1)), ABSENT]).collect();
+        rows.push([ns(500.0), ABSENT, ABSENT]);
+        let buffers = SocketBuffers { send_bytes: 1, receive_bytes: 1 };
+        let connection = ProbeConnection {
+            peer: "10.77.0.100:7008".into(),
+            connected_ns: ns(-1000.0),
+            ended_ns: ns(1600.0),
+            broken: None,
+            local: buffers,
+            remote: buffers,
+            local_at_end: buffers,
+            congestion_control: "cubic".into(),
+            retransmitted_segments: None,
+        };
+        let told = EventKind::ProbeConnection { probe: "tcp_rr".into(), connection };
+        let series = Series::from_rows(shapes::PROBE_TRANSACTIONS, &rows);
+        let outcome = Fixture::pre_copy()
+            .with_series("vm0-probe-tcp_rr-transactions", series)
+            .with(-1000.0, "", told)
+            .outcome();
+        assert_eq!(outcome.downtime_ms.tcp, Some(1099.0));
+        assert!(outcome.flags.contains(&Flag::OutageUnfinished));
     }
 
     #[test]
