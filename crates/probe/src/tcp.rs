@@ -65,7 +65,7 @@ impl RunningTcpProbe {
         self.stop.store(true, Ordering::Relaxed);
     }
 
-    /// Ends the probe, within some 20 ms, or a second where it was just connecting. A transaction under way is left
+    /// Ends the probe, within some 20 ms, or 3 s where it was just connecting. A transaction under way is left
     /// without an answer.
     ///
     /// # Panics

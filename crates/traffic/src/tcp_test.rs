@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use dunlin_clock::{MILLISECOND_NS, now_ns, sleep_until};
 use nix::sys::socket::{getsockopt, sockopt};
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 use opening::{Opening, Task};
 pub use responder::{ResponderEnd, TcpResponder};
@@ -170,7 +170,7 @@ impl TcpTest {
             tell(TcpTestEvent::Ended {
                 at_ns: now_ns(),
                 broken,
-                local: buffer_sizes(&stream).unwrap_or(local),
+                local: sizes(&SockRef::from(&stream)).unwrap_or(local),
                 retransmitted_segments: info::read(&stream).map(|info| info.retransmitted_segments),
             });
         }
@@ -231,11 +231,6 @@ fn sizes(socket: &Socket) -> io::Result<BufferSizes> {
         send_bytes: bytes(socket.send_buffer_size()?),
         receive_bytes: bytes(socket.recv_buffer_size()?),
     })
-}
-
-fn buffer_sizes(stream: &TcpStream) -> io::Result<BufferSizes> {
-    // Its descriptor is borrowed for as long as it is asked.
-    sizes(&Socket::from(stream.try_clone()?))
 }
 
 /// The connection's algorithm; empty where the kernel does not say.

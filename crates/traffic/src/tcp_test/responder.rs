@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use socket2::{SockRef, Socket};
+use socket2::SockRef;
 
 use super::opening::{OPENING_BYTES, Opening, Task, write_answer};
 use super::{BufferSizes, set_buffers, sizes};
@@ -50,7 +50,7 @@ impl TcpResponder {
         let SocketAddr::V4(address) = listener.local_addr()? else {
             return Err(io::ErrorKind::AddrNotAvailable.into());
         };
-        let usual = sizes(&Socket::from(listener.try_clone()?))?;
+        let usual = sizes(&SockRef::from(&listener))?;
         let (end, ended) = UnixStream::pair()?;
         Ok((Self { listener, address, usual, ended }, ResponderEnd { _end: end }))
     }
@@ -184,7 +184,7 @@ fn respond(mut stream: &TcpStream, usual: BufferSizes) -> io::Result<()> {
 /// Sets the buffers that were asked for. The size of one that was not is that of a socket just made: the kernel has begun to
 /// tune this one.
 fn apply_buffers(stream: &TcpStream, opening: &Opening, usual: BufferSizes) -> io::Result<BufferSizes> {
-    let socket = Socket::from(stream.try_clone()?);
+    let socket = SockRef::from(stream);
     set_buffers(&socket, opening.send_buffer_bytes, opening.receive_buffer_bytes)?;
     let set = sizes(&socket)?;
     Ok(BufferSizes {
