@@ -90,8 +90,7 @@ fn rounded(rtt: RttMs) -> Option<RttMs> {
 #[cfg(test)]
 mod tests {
     use dunlin_record::{
-        Amount, BrokenOff, ConversationGraph, Event, Flow, Malformed, Overhead, Retransmissions, Status,
-        VmId, WireAccount,
+        Amount, BrokenOff, ConversationGraph, Flow, Malformed, Overhead, Retransmissions, Status, WireAccount,
     };
 
     use super::*;
@@ -233,14 +232,7 @@ mod tests {
     fn of_vms_that_move_one_after_the_other_each_has_its_own_conversations() {
         let both = account(vec![conversation(4444, 1.0, 540.0), conversation(4445, 5001.0, 5900.0)]);
         let fixture = with(Fixture::pre_copy().with_case(|case| case.vm.count = 2), both);
-        let mut record = fixture.record;
-        let later = |event: &Event| Event {
-            t_ns: event.t_ns + 5_000_000_000,
-            vm: Some(VmId::new("vm1")),
-            ..event.clone()
-        };
-        let second: Vec<_> = record.events.iter().filter(|event| event.vm.is_some()).map(later).collect();
-        record.events.extend(second);
+        let record = fixture.with_second_vm().record;
         let told: Vec<_> = outcomes(&record)
             .unwrap()
             .into_iter()

@@ -69,6 +69,19 @@ pub(crate) fn probe_ended(probe: &str, send_errors: u64, drops: u64) -> EventKin
 }
 
 impl Fixture {
+    /// The same again for a second VM, 5 s later.
+    pub(crate) fn with_second_vm(mut self) -> Self {
+        let later = |event: &Event| Event {
+            t_ns: event.t_ns + 5_000_000_000,
+            vm: Some(VmId::new("vm1")),
+            ..event.clone()
+        };
+        let second: Vec<_> =
+            self.record.events.iter().filter(|event| event.vm.is_some()).map(later).collect();
+        self.record.events.extend(second);
+        self
+    }
+
     /// A trial before its migration: nothing but what was asked and found.
     pub(crate) fn before() -> Self {
         let record = TrialRecord {

@@ -201,8 +201,7 @@ fn guest_start_ms(trial: &Trial) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use dunlin_record::{
-        Achieved, DiskHeld, Event, Flag, MemoryHeld, MemoryWrite, Rate, Series, StorageHeld, VmId, Workload,
-        shapes,
+        Achieved, DiskHeld, Event, Flag, MemoryHeld, MemoryWrite, Rate, Series, StorageHeld, Workload, shapes,
     };
 
     use super::*;
@@ -405,14 +404,7 @@ mod tests {
 
     #[test]
     fn each_vm_has_its_own_outcome() {
-        let mut record = Fixture::pre_copy().record;
-        let later = |event: &Event| Event {
-            t_ns: event.t_ns + 5_000_000_000,
-            vm: Some(VmId::new("vm1")),
-            ..event.clone()
-        };
-        let second: Vec<_> = record.events.iter().filter(|event| event.vm.is_some()).map(later).collect();
-        record.events.extend(second);
+        let mut record = Fixture::pre_copy().with_second_vm().record;
         record.events.retain(|event| !matches!(event.kind, EventKind::TrialEnded { .. }));
         let all_well = Event { t_ns: ns(9000.0), host: None, vm: None, kind: ended(Status::Completed, None) };
         record.events.push(all_well);

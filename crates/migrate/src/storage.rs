@@ -147,6 +147,9 @@ fn hold_back(
     progress: &MirrorProgress,
     journal: &mut Journal,
 ) -> Result<()> {
+    if disks.step_asked {
+        return Ok(());
+    }
     if disks.first_total_bytes == 0 {
         disks.first_total_bytes = progress.total_bytes;
     }
@@ -155,9 +158,6 @@ fn hold_back(
         copied_bytes: progress.copied_bytes,
         even: progress.stage == MirrorStage::Even,
     };
-    if disks.step_asked {
-        return Ok(());
-    }
     let Some(reason) = keep_in_step(&copied) else { return Ok(()) };
     disks.step_asked = true;
     if job.source.mirror_in_step()? {

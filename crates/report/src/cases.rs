@@ -6,6 +6,7 @@ use dunlin_analysis::{Precision, precision};
 use dunlin_record::{Case, Outcome, Status};
 
 use crate::Report;
+use crate::format::number;
 
 /// One case of the scenario with what its trials came to: a row of the summary. Where several VMs are moved, one row
 /// for each, for a VM moved first and one moved last are not repetitions of each other.
@@ -68,6 +69,11 @@ impl Spread {
             f64::midpoint(values[middle - 1], values[middle])
         };
         Some(Self { median, min, max })
+    }
+
+    /// The median and, where they differ, least and greatest: a line each.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        [number(self.median)].into_iter().chain(self.range()).collect()
     }
 
     /// Least and greatest, as in `69–128`, with a decimal below 10; absent where they do not differ.

@@ -3,7 +3,7 @@
 use dunlin_record::{Outcome, ProbeOutcome, Responses, SocketBuffers, TcpConnections, TcpStreamOutcome};
 
 use crate::Report;
-use crate::cases::{CaseRow, Spread, case_rows};
+use crate::cases::{CaseRow, case_rows};
 use crate::format::{ABSENT, number};
 use crate::layout::{grid, wrapped};
 
@@ -91,13 +91,10 @@ fn stream(row: &CaseRow, name: &str) -> Vec<String> {
 
 fn transactions(rows: &[CaseRow]) -> Grid {
     let of_case = |row: &CaseRow| {
-        let with_connections = |outcome: &'_ Outcome| {
+        let names = names(row, |outcome| {
             let probes = outcome.probes.iter().filter(|(_, probe)| probe.connections.is_some());
-            probes.map(|(name, _)| name.clone()).collect::<Vec<_>>()
-        };
-        let mut names: Vec<String> = row.completed().flat_map(with_connections).collect();
-        names.sort();
-        names.dedup();
+            probes.map(|(name, _)| name)
+        });
         names.into_iter().map(|name| exchange(row, &name)).collect::<Vec<_>>()
     };
     Grid {
@@ -183,7 +180,5 @@ fn names<'a, I: Iterator<Item = &'a String>>(
 
 /// Median over the completed trials, below it the spread.
 fn spread(row: &CaseRow, of: impl Fn(&Outcome) -> Option<f64>) -> String {
-    let Some(spread) = Spread::of(row.completed().filter_map(of)) else { return ABSENT.into() };
-    let lines = [Some(number(spread.median)), spread.range()];
-    lines.into_iter().flatten().collect::<Vec<_>>().join("\n")
+    row.spread(of).map_or_else(|| ABSENT.into(), |spread| spread.lines().join("\n"))
 }

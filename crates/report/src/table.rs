@@ -115,8 +115,7 @@ fn trials(row: &CaseRow) -> String {
 /// Median, below it the spread, below that the error of the estimate.
 fn figure(spread: Option<Spread>, error: Option<Spread>) -> String {
     let Some(spread) = spread else { return ABSENT.into() };
-    let mut lines = vec![number(spread.median)];
-    lines.extend(spread.range());
+    let mut lines = spread.lines();
     lines.extend(error.map(|error| format!("±{}", number(error.median))));
     lines.join("\n")
 }
