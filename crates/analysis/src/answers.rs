@@ -5,12 +5,24 @@ use std::collections::HashMap;
 use dunlin_record::{ABSENT, AnsweredBy, HostId, Series};
 
 use crate::probe_log::Request;
-use crate::timeline::Answerer;
 use crate::trial::Trial;
 
 /// A request to the VM and an answer from it, in the column `direction` of the passages.
 const TO_VM: i64 = 0;
 const FROM_VM: i64 = 1;
+
+/// Whose VM answered a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Answerer {
+    /// The source's.
+    Source,
+    /// The destination's.
+    Destination,
+    /// Answered, but no tap saw it.
+    Unknown,
+    /// Nobody.
+    Nobody,
+}
 
 /// What the taps of a VM on both hosts saw of one probe.
 #[derive(Debug)]

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use dunlin_record::{
     ABSENT, Achieved, Case, Event, EventKind, GuestStart, HostId, HypervisorIdentity, HypervisorReport,
-    MemoryHeld, Moment, Outcome, Series, Status, Strategy, TrialId, TrialRecord, VmId, shapes,
+    MemoryHeld, MigrationState, Moment, Outcome, Series, Status, Step, Strategy, TrialId, TrialRecord, VmId,
+    shapes,
 };
 
 use crate::moments::Moments;
@@ -30,18 +31,18 @@ pub(crate) fn ns(at_ms: f64) -> i64 {
 
 pub(crate) fn case() -> Case {
     serde_json::from_value(serde_json::json!({
-        "name": "idle", "vm": {}, "qemu": {}, "link": {}, "workload": null, "strategy": { "kind": "pre-copy" },
+        "name": "idle", "vm": {}, "toy": {}, "link": {}, "workload": null, "strategy": { "kind": "pre-copy" },
         "probes": { "icmp": { "interval_ms": 1.0 } }, "trials": { "baseline_s": 1.0, "settle_s": 1.0 }
     }))
     .unwrap()
 }
 
-pub(crate) fn status(status: &str) -> EventKind {
-    EventKind::MigrationStatus { status: status.into() }
+pub(crate) fn status(state: MigrationState) -> EventKind {
+    EventKind::MigrationStatus { status: format!("its {state:?}"), state: Some(state) }
 }
 
 pub(crate) fn saved() -> EventKind {
-    EventKind::Checkpoint { name: "src-non-iterable-saved".into() }
+    EventKind::Checkpoint { name: "its last byte".into(), step: Some(Step::LastByteSent) }
 }
 
 pub(crate) fn ended(status: Status, error: Option<&str>) -> EventKind {
@@ -93,9 +94,10 @@ impl Fixture {
         };
         let identity = |version: &str| {
             EventKind::HypervisorIdentified(HypervisorIdentity {
-                name: "qemu".into(),
+                name: "toy".into(),
                 version: version.into(),
                 accelerator: "kvm".into(),
+                emulated: Some(false),
             })
         };
         let held = MemoryHeld {
@@ -142,12 +144,12 @@ impl Fixture {
     pub(crate) fn pre_copy() -> Self {
         Self::copying()
             .with(500.0, "host-a", EventKind::VcpusStopped)
-            .with(500.1, "host-a", status("device"))
+            .with(500.1, "host-a", status(MigrationState::SwitchOver))
             .with(500.2, "host-a", EventKind::MigrationPass { pass: 3 })
             .with(530.0, "host-a", saved())
             .with(540.0, "host-b", EventKind::VcpusRunning)
-            .with(541.0, "host-b", status("completed"))
-            .with(542.0, "host-a", status("completed"))
+            .with(541.0, "host-b", status(MigrationState::Completed))
+            .with(542.0, "host-a", status(MigrationState::Completed))
             .complete(543.0)
             .with_wire(0.0, 530.0)
             .with_probe("icmp", |at_ms| (!(500.0..540.0).contains(&at_ms)).then_some(at_ms + 0.2))
@@ -161,9 +163,9 @@ impl Fixture {
             .with(500.0, "host-a", EventKind::VcpusStopped)
             .with(500.2, "host-a", EventKind::MigrationPass { pass: 3 })
             .with(505.0, "host-a", saved())
-            .with(506.0, "host-a", status("postcopy-active"))
+            .with(506.0, "host-a", status(MigrationState::PostCopy))
             .with(510.0, "host-b", EventKind::VcpusRunning)
-            .with(699.0, "host-a", status("completed"))
+            .with(699.0, "host-a", status(MigrationState::Completed))
             .complete(700.0)
             .with_wire(0.0, 690.0)
             .with_probe("icmp", |at_ms| (!(500.0..650.0).contains(&at_ms)).then_some(at_ms + 0.2))
@@ -176,10 +178,10 @@ impl Fixture {
             .with(-5.0, "host-a", EventKind::VcpusStopped)
             .command()
             .with(1.0, "host-a", EventKind::MigrationPass { pass: 1 })
-            .with(2.0, "host-a", status("active"))
+            .with(2.0, "host-a", status(MigrationState::PreCopy))
             .with(300.0, "host-a", EventKind::MigrationPass { pass: 2 })
             .with(310.0, "host-a", saved())
-            .with(320.0, "host-a", status("completed"))
+            .with(320.0, "host-a", status(MigrationState::Completed))
             .with(325.0, "host-b", EventKind::VcpusRunning)
             .complete(326.0)
             .with_progress(300.0)
@@ -188,7 +190,7 @@ impl Fixture {
     /// A pre-copy that was cancelled at 900, when the limit had passed; the trial ended at 1600.
     pub(crate) fn not_converged() -> Self {
         Self::copying()
-            .with(900.0, "host-a", status("cancelled"))
+            .with(900.0, "host-a", status(MigrationState::Cancelled))
             .with(950.0, "host-a", EventKind::SourceChecked { running: true, state: "running".into() })
             .with(1600.0, "", ended(Status::NotConverged, Some("the limit of 0.9 s passed")))
             .with_wire(0.0, 900.0)
@@ -292,10 +294,10 @@ impl Fixture {
     fn copying() -> Self {
         Self::before()
             .command()
-            .with(0.2, "host-a", status("setup"))
-            .with(0.9, "host-b", status("active"))
+            .with(0.2, "host-a", status(MigrationState::Setup))
+            .with(0.9, "host-b", status(MigrationState::PreCopy))
             .with(1.0, "host-a", EventKind::MigrationPass { pass: 1 })
-            .with(2.0, "host-a", status("active"))
+            .with(2.0, "host-a", status(MigrationState::PreCopy))
             .with(400.0, "host-a", EventKind::MigrationPass { pass: 2 })
             .with_progress(500.0)
     }

@@ -47,7 +47,7 @@ fn host_saturated(trial: &Trial, moments: &Moments) -> bool {
 fn emulated_cpu(trial: &Trial) -> bool {
     trial
         .pick(|kind| match kind {
-            EventKind::HypervisorIdentified(identity) => Some(identity.accelerator == "tcg"),
+            EventKind::HypervisorIdentified(identity) => identity.emulated,
             _ => None,
         })
         .any(|is_emulated| is_emulated)
@@ -157,7 +157,7 @@ mod tests {
         let mut fixture = Fixture::pre_copy();
         for event in &mut fixture.record.events {
             if let EventKind::HypervisorIdentified(identity) = &mut event.kind {
-                identity.accelerator = "tcg".into();
+                identity.emulated = Some(true);
             }
         }
         assert_eq!(flags(&fixture), [Flag::EmulatedCpu]);

@@ -17,6 +17,7 @@ mod phases;
 mod precision;
 mod probe_log;
 mod responses;
+mod round_trips;
 mod samples;
 mod stalls;
 mod statistics;
@@ -36,18 +37,20 @@ mod fixture;
 #[cfg(test)]
 mod properties;
 
+pub use answers::Answerer;
 pub use boundaries::{Boundary, boundaries};
 pub use compare::{
     CaseComparison, ChangedSetting, CompareOptions, Comparison, Figure, FigureComparison, Sample, Verdict,
-    changed_settings, compare, compare_to_baseline,
+    changed_settings, changed_settings_and_amounts, compare, compare_to_baseline,
 };
 pub use error::AnalysisError;
 pub use outcome::outcomes;
+pub use phases::Span;
 pub use precision::{Precision, precise_enough, precision};
 pub use statistics::{
     Bootstrap, Interval, change_interval, deviation, median, median_interval, outliers, quantile,
 };
 pub use stories::{Fate, ProbeStory, StoryRun};
 pub use time_shares::{TimeShares, time_shares};
-pub use timeline::{Answerer, Mark, ProbeTrack, RateTrack, Request, Span, Timeline, WireTick, timeline};
+pub use timeline::{Mark, ProbeTrack, RateTrack, Request, Timeline, WireTick, timeline};
 pub use wire::MigrationOnWire;

@@ -1,11 +1,9 @@
-//! The moments of a migration from which its times are computed. See `docs/qemu-phases.md` for what marks them.
+//! The moments of a migration from which its times are computed. See `docs/phases.md` for what marks them.
 
-use dunlin_record::{Event, EventKind, HostId, Strategy};
+use dunlin_record::{Event, EventKind, HostId, MigrationState, Step, Strategy};
 
 use crate::trial::Trial;
 
-/// After this checkpoint the source has nothing more to send for the VM's start (QEMU >= 8.2).
-const LAST_BYTE: &str = "src-non-iterable-saved";
 /// A frame that carries nothing but an acknowledgement is no longer than this: Ethernet 14, IPv4 20, TCP 20 bytes and
 /// up to 40 of options.
 const BARE_FRAME_BYTES: i64 = 94;
@@ -42,8 +40,8 @@ impl Moments {
     pub(crate) fn of(trial: &Trial) -> Option<Self> {
         let command = trial.events().find(|event| event.kind == EventKind::MigrateCommand)?.t_ns;
         let after = |event: &&Event| event.t_ns >= command;
-        let first_status = |host: &HostId, wanted: fn(&str) -> bool| {
-            trial.events_on(host).filter(after).find(|event| is_status(event, wanted)).map(|event| event.t_ns)
+        let first_state = |host: &HostId, wanted: fn(MigrationState) -> bool| {
+            trial.events_on(host).filter(after).find(|event| is_state(event, wanted)).map(|event| event.t_ns)
         };
         let completed = trial
             .events()
@@ -66,34 +64,43 @@ impl Moments {
             completed,
             end,
             window_end: completed.map_or(last_event, |completed| completed.saturating_add(settle_ns)),
-            set_up: first_status(trial.source, is_past_setup),
+            set_up: first_state(trial.source, is_past_setup),
             stopped: stopped(trial, command, running, end),
             last_byte: None,
             running,
-            acknowledged: first_status(trial.source, |status| status == "completed"),
+            acknowledged: first_state(trial.source, |state| state == MigrationState::Completed),
             post_copy: trial
                 .events()
                 .filter(after)
-                .any(|event| is_status(event, |status| status == "postcopy-active")),
+                .any(|event| is_state(event, |state| state == MigrationState::PostCopy)),
         };
         moments.last_byte = last_byte(trial, &moments);
         Some(moments)
     }
 }
 
-fn is_status(event: &Event, wanted: impl Fn(&str) -> bool) -> bool {
-    matches!(&event.kind, EventKind::MigrationStatus { status } if wanted(status))
+fn is_state(event: &Event, wanted: impl Fn(MigrationState) -> bool) -> bool {
+    matches!(&event.kind, EventKind::MigrationStatus { state: Some(state), .. } if wanted(*state))
 }
 
-/// Whether a status, by QEMU's names, says that memory was or had been copied.
-fn is_past_setup(status: &str) -> bool {
-    !matches!(status, "none" | "setup" | "wait-unplug" | "cancelling" | "cancelled" | "failed")
+/// Whether a state says that memory was or had been copied.
+fn is_past_setup(state: MigrationState) -> bool {
+    !matches!(
+        state,
+        MigrationState::Setup
+            | MigrationState::Cancelling
+            | MigrationState::Cancelled
+            | MigrationState::Failed
+            | MigrationState::Other
+    )
 }
 
 /// When a migration that did not complete was over.
 fn given_up(trial: &Trial, command: i64) -> Option<i64> {
     let after = || trial.events_on(trial.source).filter(|event| event.t_ns >= command);
-    let is_over = |event: &&Event| is_status(event, |status| matches!(status, "cancelled" | "failed"));
+    let is_over = |event: &&Event| {
+        is_state(event, |state| matches!(state, MigrationState::Cancelled | MigrationState::Failed))
+    };
     // One that was given up before the memory moved has no status of its own.
     let is_back = |event: &&Event| matches!(event.kind, EventKind::SourceChecked { .. });
     let over = after().rfind(is_over).or_else(|| after().rfind(is_back));
@@ -115,7 +122,8 @@ fn last_byte(trial: &Trial, moments: &Moments) -> Option<i64> {
     let from = moments.stopped?.max(moments.command);
     let until = [moments.running, moments.acknowledged, Some(moments.end)].into_iter().flatten().min()?;
     let is_last_byte = |event: &&Event| {
-        event.t_ns >= from && matches!(&event.kind, EventKind::Checkpoint { name } if name == LAST_BYTE)
+        event.t_ns >= from
+            && matches!(event.kind, EventKind::Checkpoint { step: Some(Step::LastByteSent), .. })
     };
     match trial.events_on(trial.source).find(is_last_byte) {
         Some(event) => (event.t_ns <= until).then_some(event.t_ns),
@@ -143,7 +151,7 @@ fn last_payload(trial: &Trial, from: i64, until: i64) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use dunlin_record::Status;
+    use dunlin_record::{MigrationState, Status};
 
     use super::*;
     use crate::fixture::{Fixture, ended, ns, saved, status};
@@ -175,7 +183,8 @@ mod tests {
         let cancelled = moments(&Fixture::not_converged());
         assert_eq!((cancelled.completed, cancelled.end, cancelled.window_end), (None, ns(900.0), ns(1600.0)));
         assert_eq!((cancelled.stopped, cancelled.running, cancelled.last_byte), (None, None, None));
-        let without_word = Fixture::not_converged().without(|kind| *kind == status("cancelled"));
+        let without_word =
+            Fixture::not_converged().without(|kind| *kind == status(MigrationState::Cancelled));
         assert_eq!(moments(&without_word).end, ns(950.0));
         let unchecked = without_word.without(|kind| matches!(kind, EventKind::SourceChecked { .. }));
         assert_eq!(moments(&unchecked).end, ns(1600.0));

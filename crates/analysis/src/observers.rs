@@ -9,6 +9,7 @@ use crate::moments::Moments;
 use crate::outages::{Gap, Outages};
 use crate::probe_log::{ProbeLog, Request};
 use crate::responses::response_phases;
+use crate::round_trips::{baseline_round_trips, usual_trip_ns};
 use crate::tcp_streams::connections;
 use crate::trial::Trial;
 use crate::units::{figure, ms_between, ns_in_ms, quantile};
@@ -121,22 +122,6 @@ fn account(trial: &Trial, moments: &Moments, log: &ProbeLog, outages: &Outages) 
 
 fn is_in_window(t_ns: i64, moments: &Moments) -> bool {
     (moments.command..=moments.window_end).contains(&t_ns)
-}
-
-/// An answer that took longer is late: the slowest before the migration, but at least one interval.
-pub(crate) fn usual_trip_ns(log: &ProbeLog, baseline_trips: &[i64]) -> i64 {
-    baseline_trips.last().map_or(log.interval_ns, |slowest| log.interval_ns.max(*slowest))
-}
-
-/// Round trips of the requests that were sent and answered before the migration, sorted.
-pub(crate) fn baseline_round_trips(log: &ProbeLog, moments: &Moments) -> Vec<i64> {
-    let before = |request: &&Request| {
-        request.sent_ns >= moments.baseline_start
-            && request.answered_ns.is_some_and(|t_ns| t_ns.max(request.sent_ns) < moments.command)
-    };
-    let mut trips: Vec<i64> = log.requests.iter().filter(before).filter_map(Request::round_trip_ns).collect();
-    trips.sort_unstable();
-    trips
 }
 
 /// By how much an outage may be off: one interval, the jitter of the round trips before the migration and the error of

@@ -116,7 +116,7 @@ fn storage_bytes(trial: &Trial, moments: &Moments) -> Option<StorageBytes> {
     }
     let copied = trial.pick(|kind| match kind {
         EventKind::StorageMirrored { copied_bytes } | EventKind::StorageHandedOver { copied_bytes } => {
-            Some(*copied_bytes)
+            *copied_bytes
         }
         _ => None,
     });
@@ -255,7 +255,7 @@ mod tests {
         };
         assert_eq!(outcome.memory_mib, memory);
         let mut hypervisor = HypervisorLabel {
-            name: "qemu".into(),
+            name: "toy".into(),
             version: "10.0.2".into(),
             destination_version: None,
             accelerator: "kvm".into(),
@@ -332,8 +332,8 @@ mod tests {
         let fixture = Fixture::pre_copy()
             .with(-1.0, "host-a", EventKind::StorageHeld(held))
             .with(0.0, "host-a", mirror_started())
-            .with(100.0, "host-a", EventKind::StorageMirrored { copied_bytes: 9000 })
-            .with(510.0, "host-a", EventKind::StorageHandedOver { copied_bytes: 9500 });
+            .with(100.0, "host-a", EventKind::StorageMirrored { copied_bytes: Some(9000) })
+            .with(510.0, "host-a", EventKind::StorageHandedOver { copied_bytes: Some(9500) });
         assert_eq!(fixture.outcome().storage_bytes, None, "they lay on shared storage");
         let moved = fixture.with_case(|case| {
             case.vm.shared_storage = false;

@@ -1,10 +1,9 @@
-//! The phases of Prakash et al., equation 1: which moments bound each is the table in `docs/qemu-phases.md`.
+//! The phases of Prakash et al., equation 1: which moments bound each is the table in `docs/phases.md`.
 
 use dunlin_record::{EventKind, PhasesMs};
 
 use crate::iterations::passes;
 use crate::moments::Moments;
-use crate::timeline::Span;
 use crate::trial::Trial;
 use crate::units::ms_between;
 
@@ -13,6 +12,17 @@ use crate::units::ms_between;
 pub(crate) struct Stretch {
     pub(crate) start_ns: i64,
     pub(crate) end_ns: i64,
+}
+
+/// A phase or a pass, in ms after the migrate command.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Span {
+    /// As in `stop-and-copy` or `pass 2`.
+    pub name: String,
+    /// Its begin.
+    pub start_ms: f64,
+    /// Its end.
+    pub end_ms: f64,
 }
 
 /// The phases of one migration; absent = a bound was not seen, or they contradict each other.
@@ -152,6 +162,8 @@ fn hand_over(moments: &Moments) -> (Option<Stretch>, Option<Stretch>) {
 
 #[cfg(test)]
 mod tests {
+    use dunlin_record::MigrationState;
+
     use super::*;
     use crate::fixture::{Fixture, mirror_started, saved, status};
 
@@ -177,7 +189,7 @@ mod tests {
                 .without(|kind| *kind == EventKind::MigrateCommand)
                 .with(-300.5, "host-a", EventKind::MigrateCommand)
                 .with(-300.0, "host-a", mirror_started());
-            let mirrored = EventKind::StorageMirrored { copied_bytes: 7 };
+            let mirrored = EventKind::StorageMirrored { copied_bytes: Some(7) };
             if ended { fixture.with(-10.0, "host-a", mirrored) } else { fixture }
         };
         let phases = copied(true).outcome().phases_ms;
@@ -189,7 +201,7 @@ mod tests {
 
     #[test]
     fn an_acknowledgement_before_the_start_puts_commit_before_activate() {
-        let early = Fixture::pre_copy().with(533.0, "host-a", status("completed"));
+        let early = Fixture::pre_copy().with(533.0, "host-a", status(MigrationState::Completed));
         let phases = early.outcome().phases_ms;
         assert_eq!((phases.commit, phases.activate), (Some(3.0), Some(7.0)));
     }
@@ -211,7 +223,8 @@ mod tests {
 
     #[test]
     fn a_hybrid_that_never_switched_is_a_pre_copy() {
-        let phases = Fixture::hybrid().without(|kind| *kind == status("postcopy-active")).outcome().phases_ms;
+        let phases =
+            Fixture::hybrid().without(|kind| *kind == status(MigrationState::PostCopy)).outcome().phases_ms;
         assert_eq!((phases.commit, phases.activate, phases.post_copy), (Some(189.0), Some(5.0), None));
     }
 

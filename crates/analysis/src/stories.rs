@@ -1,11 +1,10 @@
 //! The story of each probe around the switch of hosts, as in Hu et al., figure 3: on whose tap each request was seen,
 //! and whose VM answered it, in time, late or never.
 
-use crate::answers::Passages;
+use crate::answers::{Answerer, Passages};
 use crate::moments::Moments;
-use crate::observers::{baseline_round_trips, usual_trip_ns};
 use crate::probe_log::ProbeLog;
-use crate::timeline::Answerer;
+use crate::round_trips::{baseline_round_trips, usual_trip_ns};
 use crate::trial::Trial;
 
 /// How many requests are told on either side of the switch, as a share of those in it, and at least.
@@ -85,7 +84,9 @@ fn runs(fates: &[(u64, Fate)]) -> Vec<StoryRun> {
     let mut runs: Vec<StoryRun> = Vec::new();
     for &(seq, fate) in fates {
         match runs.last_mut() {
-            Some(run) if run.fate == fate && run.first_seq + run.count == seq => run.count += 1,
+            Some(run) if run.fate == fate && run.first_seq.checked_add(run.count) == Some(seq) => {
+                run.count += 1;
+            }
             _ => runs.push(StoryRun { first_seq: seq, count: 1, fate }),
         }
     }

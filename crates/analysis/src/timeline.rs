@@ -4,6 +4,8 @@ mod build;
 
 use dunlin_record::TrialId;
 
+use crate::answers::Answerer;
+use crate::phases::Span;
 use crate::stories::ProbeStory;
 
 pub use build::timeline;
@@ -66,30 +68,6 @@ pub struct Request {
     pub answered_ms: Option<f64>,
     /// Whose VM answered.
     pub by: Answerer,
-}
-
-/// Whose VM answered a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Answerer {
-    /// The source's.
-    Source,
-    /// The destination's.
-    Destination,
-    /// Answered, but no tap saw it.
-    Unknown,
-    /// Nobody.
-    Nobody,
-}
-
-/// A phase or a pass.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Span {
-    /// As in `stop-and-copy` or `pass 2`.
-    pub name: String,
-    /// Its begin.
-    pub start_ms: f64,
-    /// Its end.
-    pub end_ms: f64,
 }
 
 /// A moment worth a mark.

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use dunlin_guest::GuestError;
 use dunlin_hypervisor::HypervisorError;
-use dunlin_migrate::MigrateError;
 use dunlin_probe::ProbeError;
 use dunlin_record::RecordError;
 use dunlin_testbed::TestbedError;
@@ -27,9 +26,6 @@ pub enum BenchError {
     /// A hypervisor failed.
     #[error(transparent)]
     Hypervisor(#[from] HypervisorError),
-    /// A migration left the VM in a state nobody wants.
-    #[error(transparent)]
-    Migrate(#[from] MigrateError),
     /// The record cannot be written or read.
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -94,8 +90,19 @@ pub enum BenchError {
         because: String,
     },
     /// The folder to resume holds another scenario.
-    #[error("{} holds a run of another scenario; start a new run for this one", folder.display())]
+    #[error(
+        "{} holds a run of another scenario ({differences}); start a new run for this one",
+        folder.display()
+    )]
     OtherScenario {
+        /// Which folder.
+        folder: PathBuf,
+        /// What was asked otherwise.
+        differences: String,
+    },
+    /// The folder of a new run holds one.
+    #[error("{} holds a run already", folder.display())]
+    FolderTaken {
         /// Which folder.
         folder: PathBuf,
     },
@@ -115,7 +122,7 @@ pub enum BenchError {
 impl BenchError {
     /// Whether nothing more can be kept, so that going on would be in vain.
     pub(crate) fn ends_the_run(&self) -> bool {
-        matches!(self, Self::Record(_) | Self::Migrate(MigrateError::Record(_))) || self.is_disk_full()
+        matches!(self, Self::Record(_)) || self.is_disk_full()
     }
 
     /// Whether a disk was full, wherever in the chain of causes that stands.
@@ -133,12 +140,13 @@ impl BenchError {
     /// Whether something was asked that cannot be had here, so that other cases may go on.
     #[must_use]
     pub fn is_unsupported(&self) -> bool {
-        matches!(
-            self,
-            Self::Hypervisor(HypervisorError::Unsupported { .. })
-                | Self::Testbed(TestbedError::Unsupported { .. })
-                | Self::Guest(GuestError::NoProgram { .. })
-        )
+        match self {
+            Self::Hypervisor(error) => error.is_unsupported(),
+            other => matches!(
+                other,
+                Self::Testbed(TestbedError::Unsupported { .. }) | Self::Guest(GuestError::NoProgram { .. })
+            ),
+        }
     }
 }
 

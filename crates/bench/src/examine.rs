@@ -1,43 +1,77 @@
-//! What the hypervisor on this machine can do, found out by running it.
+//! What the hypervisors on this machine can do, found out by running them.
 
-use dunlin_guest::{build_image, default_cache_dir, find_kernel};
-use dunlin_hypervisor::HypervisorError;
-use dunlin_hypervisor::qemu::{QemuBinary, QemuFeatures};
-use dunlin_record::{Accelerator, HypervisorSettings, Links, TransportKind};
+use dunlin_guest::{build_image, default_cache_dir, find_kernel, kernel_args};
+use dunlin_hypervisor::{HypervisorError, OpenOrder, Registry, Side};
+use dunlin_record::{Case, DriverSettings, HypervisorIdentity, Links, TransportKind};
 use dunlin_testbed::Inside;
 
-use crate::Result;
-use crate::plan::Side;
-use crate::world::World;
+use crate::plan::trial_boot;
+use crate::world::{Ground, World};
+use crate::{BenchError, Result, Scenario};
 
-/// What the hypervisor on this machine can do.
+/// What the hypervisors on this machine can do.
 #[derive(Debug)]
 pub struct Examination {
-    /// QEMU's own answers, or why there are none.
-    pub qemu: Result<QemuFeatures, HypervisorError>,
+    /// Each driver's product, or why it is not there.
+    pub products: Vec<Product>,
     /// The release of the guest kernel in the cache; absent if none was fetched.
     pub guest_kernel: Option<String>,
-    /// What runs vCPUs here, and how that is known; absent without QEMU or kernel.
-    pub accelerator: Option<(Accelerator, String)>,
 }
 
-/// Asks QEMU, and boots a guest to see what runs it.
+/// A driver's product on this machine.
+#[derive(Debug)]
+pub struct Product {
+    /// The driver's name.
+    pub driver: &'static str,
+    /// What it said of itself, or why it is not there.
+    pub found: Result<Found, HypervisorError>,
+    /// What brings it here, for people.
+    pub install_hint: &'static str,
+}
+
+/// What a product said of itself.
+#[derive(Debug)]
+pub struct Found {
+    /// What it is; its accelerator is that with which a guest was tried.
+    pub identity: HypervisorIdentity,
+    /// What else it says, by name.
+    pub facts: Vec<(&'static str, String)>,
+    /// How its accelerator is known; absent where no guest could be tried.
+    pub accelerator_because: Option<String>,
+}
+
+/// Asks each hypervisor, and boots a guest to see what runs it.
 ///
 /// # Errors
 /// Where no lab can be made.
 pub fn examine(inside: Inside) -> Result<Examination> {
     let cache = default_cache_dir()?;
-    let mut world = World::new(inside, cache.clone());
+    let mut world = World::new(Ground::Lab(inside), cache.clone());
     world.bring_up(&Links::default(), TransportKind::default())?;
     let [host, _] = world.hosts()?;
-    let binary = QemuBinary { program: HypervisorSettings::default().binary, firmware: None };
-    let qemu = QemuFeatures::ask(&host, &binary);
     let kernel = find_kernel(&cache)?;
-    let mut accelerator = None;
-    if let (Ok(features), Some(kernel)) = (&qemu, &kernel) {
-        let image = build_image(kernel, &cache)?;
-        let side = Side { host, binary, features: features.clone() };
-        accelerator = Some(side.detect_accelerator(&image, "", &cache)?);
+    let image = kernel.as_ref().map(|kernel| build_image(kernel, &cache)).transpose()?;
+    let args = kernel_args(None, "");
+    let mut products = Vec::new();
+    for driver in Registry::builtin().all() {
+        let case = plain_case(driver.name())?;
+        let order = OpenOrder { host: &host, case: &case, side: Side::Source, cache: &cache };
+        let found = driver.open(&order).and_then(|product| {
+            let tried = match (product.maker(), &image) {
+                (Some(maker), Some(image)) => Some(maker.try_out(&trial_boot(image, &args), &cache)?),
+                _ => None,
+            };
+            let (identity, facts) = (product.identity(), product.facts());
+            Ok(Found { identity, facts, accelerator_because: tried })
+        });
+        products.push(Product { driver: driver.name(), found, install_hint: driver.install_hint() });
     }
-    Ok(Examination { qemu, guest_kernel: kernel.map(|kernel| kernel.release), accelerator })
+    Ok(Examination { products, guest_kernel: kernel.map(|kernel| kernel.release) })
+}
+
+/// A case with nothing but defaults, for a driver.
+fn plain_case(driver: &str) -> Result<Case> {
+    let plain = "name = \"plain\"\n[[case]]\nname = \"plain\"\n";
+    let case = Scenario::parse(plain, "plain")?.cases.into_iter().next().ok_or(BenchError::Cancelled)?;
+    Ok(Case { hypervisor: DriverSettings::of(driver), ..case })
 }

@@ -11,6 +11,7 @@ mod observer;
 mod order;
 mod plan;
 mod recording;
+mod resume;
 mod runner;
 mod scenario;
 mod trial;
@@ -22,7 +23,7 @@ pub use calibrate::{
 };
 pub use captured::read_migration_capture;
 pub use error::{BenchError, Result};
-pub use examine::{Examination, examine};
+pub use examine::{Examination, Found, Product, examine};
 pub use hold::{HeldVm, hold};
 pub use observer::Observer;
 pub use runner::{Finished, Order, run};
@@ -30,3 +31,4 @@ pub use scenario::{
     Problem, ProblemKind, Scenario, ScenarioError, expected_case_duration, expected_duration, starter,
     trial_id,
 };
+pub use world::Ground;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dunlin_guest::{Image, Kernel, READY_LINE, build_image, find_kernel, find_mkfs, kernel_args};
-use dunlin_hypervisor::qemu::{QemuBinary, QemuFeatures, TrialBoot, detect_accelerator};
-use dunlin_record::{Accelerator, Case};
+use dunlin_hypervisor::{Driver, Hypervisor, OpenOrder, Registry, Side, TrialBoot};
+use dunlin_record::Case;
 use dunlin_testbed::Host;
 
 use crate::world::World;
@@ -15,103 +15,68 @@ use crate::{BenchError, Result};
 /// What the trials of a case run with.
 #[derive(Clone)]
 pub(crate) struct Plan {
-    pub(crate) image: Image,
-    pub(crate) accelerator: Accelerator,
-    pub(crate) source: Side,
-    pub(crate) destination: Side,
+    /// What its guests boot; absent where the VMs exist already.
+    pub(crate) image: Option<Image>,
+    pub(crate) source: Arc<dyn Hypervisor>,
+    pub(crate) destination: Arc<dyn Hypervisor>,
+    /// The VMs that exist already, by their names; empty where they are to be made.
+    pub(crate) existing: Vec<String>,
 }
 
-impl Plan {
-    /// The same plan on the hosts of a lab that was made anew.
-    pub(crate) fn on(&self, [source, destination]: [Arc<dyn Host>; 2]) -> Self {
-        let mut plan = self.clone();
-        plan.source.host = source;
-        plan.destination.host = destination;
-        plan
-    }
-}
-
-/// A hypervisor on a host.
-#[derive(Clone)]
-pub(crate) struct Side {
-    pub(crate) host: Arc<dyn Host>,
-    pub(crate) binary: QemuBinary,
-    pub(crate) features: QemuFeatures,
-}
-
-impl Side {
-    /// What runs vCPUs here, found out by booting a guest once, and how that is known.
-    ///
-    /// # Errors
-    /// Where the guest cannot be started.
-    pub(crate) fn detect_accelerator(
-        &self,
-        image: &Image,
-        more_kernel_args: &str,
-        cache: &Path,
-    ) -> Result<(Accelerator, String)> {
-        let args = kernel_args(None, more_kernel_args);
-        let boot = TrialBoot {
-            kernel: &image.kernel,
-            initrd: &image.initramfs,
-            kernel_args: &args,
-            marker: READY_LINE,
-        };
-        let memo = cache.join("accelerator");
-        Ok(detect_accelerator(&self.host, &self.binary, &self.features, boot, &memo)?)
-    }
-}
-
-/// Makes plans, and asks each QEMU and each kernel only once.
-#[derive(Default)]
-pub(crate) struct Planner {
-    features: HashMap<QemuBinary, QemuFeatures>,
+/// Makes plans, and builds each guest's image only once.
+pub(crate) struct Planner<'a> {
+    registry: &'a Registry,
+    existing: &'a [String],
     /// By kernel and modules folder.
     images: HashMap<(Option<PathBuf>, Option<PathBuf>), Image>,
 }
 
-impl Planner {
-    /// The plan of a case on the lab that is up.
+impl<'a> Planner<'a> {
+    /// A planner for VMs that are to be made, or, where some are named, for those.
+    pub(crate) fn new(registry: &'a Registry, existing: &'a [String]) -> Self {
+        Self { registry, existing, images: HashMap::new() }
+    }
+
+    /// The plan of a case on the testbed that is up.
     ///
     /// # Errors
     /// Where the case asks for something that cannot be had.
     pub(crate) fn plan(&mut self, case: &Case, world: &World) -> Result<Plan> {
         world.check_switch(&case.switch)?;
         world.check_transport(case.transport.kind)?;
-        let [source, destination] = world.hosts()?;
-        let binary = QemuBinary { program: case.qemu.binary.clone(), firmware: case.qemu.firmware.clone() };
-        let other = match &case.qemu.destination_binary {
-            Some(program) => {
-                QemuBinary { program: program.clone(), firmware: case.qemu.destination_firmware.clone() }
-            }
-            None => binary.clone(),
-        };
-        let source = self.side(source, binary)?;
-        let destination = self.side(destination, other)?;
+        let [source, destination] = self.open(case, world)?;
         for side in [&source, &destination] {
-            side.features.check(&case.qemu, &case.strategy, &case.transport)?;
-            if case.vm.moves_disks() {
-                side.features.check_moving_disks(&case.qemu)?;
-            }
+            side.check(case)?;
         }
         if case.vm.disk.is_some() {
             find_mkfs()?;
         }
-        let image = self.image(case, world.cache())?;
-        let accelerator = match case.qemu.accelerator {
-            Accelerator::Auto => source.detect_accelerator(&image, &case.vm.kernel_args, world.cache())?.0,
-            asked => asked,
-        };
-        Ok(Plan { image, accelerator, source, destination })
+        let mut image = None;
+        if self.existing.is_empty()
+            && let Some(maker) = source.maker()
+            && maker.boots_images()
+        {
+            let built = self.image(case, world.cache())?;
+            maker.try_out(&trial_boot(&built, &kernel_args(None, &case.vm.kernel_args)), world.cache())?;
+            image = Some(built);
+        }
+        Ok(Plan { image, source, destination, existing: self.existing.to_vec() })
     }
 
-    fn side(&mut self, host: Arc<dyn Host>, binary: QemuBinary) -> Result<Side> {
-        let features = match self.features.get(&binary) {
-            Some(features) => features.clone(),
-            None => QemuFeatures::ask(&host, &binary)?,
-        };
-        self.features.insert(binary.clone(), features.clone());
-        Ok(Side { host, binary, features })
+    /// The same plan on the hosts of a lab that was made anew.
+    pub(crate) fn again(&self, plan: &Plan, case: &Case, world: &World) -> Result<Plan> {
+        let [source, destination] = self.open(case, world)?;
+        if let (Some(image), Some(maker)) = (&plan.image, source.maker()) {
+            maker.try_out(&trial_boot(image, &kernel_args(None, &case.vm.kernel_args)), world.cache())?;
+        }
+        Ok(Plan { source, destination, ..plan.clone() })
+    }
+
+    fn open(&self, case: &Case, world: &World) -> Result<[Arc<dyn Hypervisor>; 2]> {
+        let driver = self.registry.of(&case.hypervisor)?;
+        let [source, destination] = world.hosts()?;
+        let open = |host, side| open(driver, host, case, side, world.cache());
+        Ok([open(&source, Side::Source)?, open(&destination, Side::Destination)?])
     }
 
     fn image(&mut self, case: &Case, cache: &Path) -> Result<Image> {
@@ -127,4 +92,19 @@ impl Planner {
         self.images.insert(key, image.clone());
         Ok(image)
     }
+}
+
+fn open(
+    driver: &dyn Driver,
+    host: &Arc<dyn Host>,
+    case: &Case,
+    side: Side,
+    cache: &Path,
+) -> Result<Arc<dyn Hypervisor>> {
+    Ok(driver.open(&OpenOrder { host, case, side, cache })?)
+}
+
+/// What boots to see whether it does.
+pub(crate) fn trial_boot<'a>(image: &'a Image, kernel_args: &'a str) -> TrialBoot<'a> {
+    TrialBoot { kernel: &image.kernel, initrd: &image.initramfs, kernel_args, marker: READY_LINE }
 }

@@ -5,17 +5,18 @@ use std::path::{Path, PathBuf};
 use dunlin_analysis::TimeShares;
 use dunlin_clock::{Cancel, epoch_ns, now_ns};
 use dunlin_guest::default_cache_dir;
-use dunlin_record::{Case, FORMAT, Outcome, RunFolder, RunInfo, SkippedCase, Status, TransportKind};
-use dunlin_testbed::Inside;
+use dunlin_hypervisor::Registry;
+use dunlin_record::{Case, FORMAT, RunFolder, RunInfo, RunLock, SkippedCase, Status, TransportKind};
 
-use crate::captured::{add_capture, read_whole};
+use crate::captured::add_capture;
 use crate::ledger::Ledger;
 use crate::marks::mark_captures;
 use crate::order;
 use crate::plan::{Plan, Planner};
+use crate::resume::{self, Earlier, Taken};
 use crate::scenario::{expected_trial_duration, trial_id};
 use crate::trial::{self, Trial};
-use crate::world::World;
+use crate::world::{Ground, World};
 use crate::{BenchError, Observer, Result, Scenario};
 
 /// A run to be made.
@@ -28,6 +29,10 @@ pub struct Order<'a> {
     pub resume: bool,
     /// The user's wish to end it.
     pub cancel: &'a Cancel,
+    /// The drivers that cases may name.
+    pub registry: &'a Registry,
+    /// VMs that exist already, by their names, to be moved instead of guests that are made; usually none.
+    pub existing: &'a [String],
 }
 
 /// How a run ended.
@@ -50,16 +55,21 @@ pub struct Finished {
 /// # Errors
 /// Where nothing of it can be run here, the record cannot be written, or the lab cannot be made. What was measured
 /// before stays.
-pub fn run(order: &Order<'_>, inside: Inside, observer: &mut dyn Observer) -> Result<Finished> {
-    let mut world = World::new(inside, default_cache_dir()?);
+pub fn run(order: &Order<'_>, ground: Ground, observer: &mut dyn Observer) -> Result<Finished> {
+    let mut world = World::new(ground, default_cache_dir()?);
     let cases = &order.scenario.cases;
     let first = cases.first().ok_or(BenchError::Cancelled)?;
-    observer.stage("making the lab");
+    let earlier = order.resume.then(|| Earlier::open(order.folder, cases)).transpose()?;
+    observer.stage("making the testbed");
     world.bring_up(&first.link, TransportKind::default())?;
     observer.stage("asking the hypervisors what they can do");
-    let (plans, skipped) = plan_all(cases, &world)?;
+    let mut planner = Planner::new(order.registry, order.existing);
+    let (plans, skipped) = plan_all(&mut planner, cases, &world)?;
     for case in &skipped {
         observer.note(&format!("skipped: {}: {}", case.title, case.because));
+    }
+    for lack in lacks(&plans, &world)? {
+        observer.note(&lack);
     }
     let info = RunInfo {
         format: FORMAT,
@@ -70,15 +80,17 @@ pub fn run(order: &Order<'_>, inside: Inside, observer: &mut dyn Observer) -> Re
         cases: cases.clone(),
         seed: seed(order.scenario),
         skipped: skipped.clone(),
-        hosts: vec![world.fingerprint()?],
+        hosts: world.fingerprints()?,
+        software: resume::software(&plans),
+        resumed: Vec::new(),
     };
-    let folder = open_folder(order, &info)?;
-    let done = if order.resume { tidy_up(&folder, observer)? } else { Vec::new() };
+    let Taken { folder, done, seed, lock } = match earlier {
+        Some(earlier) => earlier.go_on(&info, observer)?,
+        None => resume::begin(order.folder, &info)?,
+    };
     let ledger = Ledger::new(cases, plans.iter().map(Option::is_some), done);
     observer.run_started(&order.scenario.title, ledger.trials_left(), ledger.expected(), folder.path());
 
-    // The order is that of the run's first part.
-    let seed = folder.info()?.seed;
     let finished = Finished {
         folder: folder.path().to_owned(),
         ended: [0; 3],
@@ -86,7 +98,7 @@ pub fn run(order: &Order<'_>, inside: Inside, observer: &mut dyn Observer) -> Re
         cancelled: false,
         time: TimeShares::default(),
     };
-    let mut run = Run { order, world, plans, folder, ledger, observer, finished };
+    let mut run = Run { order, world, planner, plans, folder, ledger, observer, finished, _lock: lock };
     let started_ns = now_ns();
     run.all(seed)?;
     run.finished.time.other_ns += now_ns() - started_ns - run.finished.time.total_ns();
@@ -104,12 +116,15 @@ fn seed(scenario: &Scenario) -> Option<u32> {
 struct Run<'a> {
     order: &'a Order<'a>,
     world: World,
+    planner: Planner<'a>,
     /// Of each case that can be run here.
     plans: Vec<Option<Plan>>,
     folder: RunFolder,
     ledger: Ledger<'a>,
     observer: &'a mut dyn Observer,
     finished: Finished,
+    /// Nobody else writes in the folder as long as this lives.
+    _lock: RunLock,
 }
 
 impl Run<'_> {
@@ -145,7 +160,7 @@ impl Run<'_> {
         self.observer.trial_started(made + 1, &title, expected_trial_duration(case));
         self.world.bring_up(&case.link, case.transport.kind)?;
         self.world.manage_switch(&case.switch)?;
-        let plan = plan.on(self.world.hosts()?);
+        let plan = self.planner.again(plan, case, &self.world)?;
         let trial = Trial {
             id: id.clone(),
             scenario: &self.order.scenario.name,
@@ -155,6 +170,8 @@ impl Run<'_> {
             folder: &self.folder,
             cancel: self.order.cancel,
         };
+        // One that broke off or cannot be read may have left files that this one does not write.
+        self.folder.clear_trial(&id)?;
         let status = trial::run(&trial, &self.world, self.observer)?;
         let mut record = self.folder.read_trial(&id)?;
         mark_captures(&self.folder, &record, self.observer);
@@ -176,8 +193,11 @@ impl Run<'_> {
 }
 
 /// A plan for each case that can be run here, a reason for each that cannot.
-fn plan_all(cases: &[Case], world: &World) -> Result<(Vec<Option<Plan>>, Vec<SkippedCase>)> {
-    let mut planner = Planner::default();
+fn plan_all(
+    planner: &mut Planner<'_>,
+    cases: &[Case],
+    world: &World,
+) -> Result<(Vec<Option<Plan>>, Vec<SkippedCase>)> {
     let mut plans = Vec::new();
     let mut skipped = Vec::new();
     for case in cases {
@@ -198,28 +218,21 @@ fn plan_all(cases: &[Case], world: &World) -> Result<(Vec<Option<Plan>>, Vec<Ski
     }
 }
 
-fn open_folder(order: &Order<'_>, info: &RunInfo) -> Result<RunFolder> {
-    if !order.resume {
-        return Ok(RunFolder::create(order.folder, info)?);
+/// What will be absent from the outcomes for want of something, said before anything starts.
+fn lacks(plans: &[Option<Plan>], world: &World) -> Result<Vec<String>> {
+    let mut lacks = Vec::new();
+    if world.helpers()?.iter().any(Option::is_none) {
+        lacks
+            .push("not on both hosts can a helper run: wire bytes, CPU time and who answered will be absent");
     }
-    let folder = RunFolder::open(order.folder)?;
-    if folder.info()?.cases != info.cases {
-        return Err(BenchError::OtherScenario { folder: order.folder.to_owned() });
+    if world.hosts()?.iter().any(|host| host.taps().is_none()) {
+        lacks.push("no taps: who answered a probe will be absent");
     }
-    Ok(folder)
-}
-
-/// The outcomes of a run's trials that need not be made again. Those that broke off or were ended by the user are made
-/// again, so their outcomes are taken out; those whose outcome was not written are given one.
-fn tidy_up(folder: &RunFolder, observer: &mut dyn Observer) -> Result<Vec<Outcome>> {
-    let mut kept: Vec<Outcome> = Vec::new();
-    for id in folder.trials()? {
-        let record = read_whole(folder, &id, observer)?;
-        let Ok(outcomes) = dunlin_analysis::outcomes(&record) else { continue };
-        if !record.truncated && outcomes.iter().all(|outcome| outcome.status != Status::Cancelled) {
-            kept.extend(outcomes);
-        }
+    if plans.iter().flatten().any(|plan| plan.image.is_none()) {
+        lacks.push("no agent in the VM: its memory, CPU time and workload will be absent");
     }
-    folder.replace_outcomes(&kept)?;
-    Ok(kept)
+    if world.testbed()?.vm_address(0).is_none() {
+        lacks.push("the VM's address is not known: no probe's outage will be measured");
+    }
+    Ok(lacks.into_iter().map(str::to_owned).collect())
 }

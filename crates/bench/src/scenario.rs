@@ -1,10 +1,12 @@
 //! Scenarios: a TOML file that names a matrix, and the cases it comes to.
 //!
 //! The file is read in four steps, each a module: [`node`] keeps every value with its place in the text, [`keys`] says
-//! what may stand where, [`check`] compares the two, [`matrix`] merges the defaults and multiplies the lists. What a
-//! resolved case must still obey as a whole is in [`rules`].
+//! what may stand where, [`check`] compares the two, [`matrix`] merges the defaults and multiplies the lists;
+//! [`driver`] says which hypervisor's driver a case is for. What a resolved case must still obey as a whole is in
+//! [`rules`].
 
 mod check;
+mod driver;
 mod error;
 mod estimate;
 mod keys;
@@ -17,6 +19,7 @@ mod tests;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use dunlin_hypervisor::Registry;
 use dunlin_record::{Case, TrialId};
 
 pub use error::{Problem, ProblemKind, ScenarioError};
@@ -24,6 +27,7 @@ pub(crate) use estimate::expected_trial_duration;
 pub use estimate::{expected_case_duration, expected_duration};
 
 use error::Findings;
+use keys::Grammar;
 use node::{Leaf, Node, Table, Value};
 
 /// The built-in defaults, as if they stood in every file.
@@ -56,9 +60,17 @@ impl Scenario {
     /// # Errors
     /// Where the file cannot be read, or as [`Scenario::parse`].
     pub fn load(path: &Path) -> Result<Self, ScenarioError> {
+        Self::load_for(path, &Registry::builtin())
+    }
+
+    /// The same for other drivers than the built-in ones.
+    ///
+    /// # Errors
+    /// As [`Scenario::load`].
+    pub fn load_for(path: &Path, drivers: &Registry) -> Result<Self, ScenarioError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ScenarioError::Read { path: path.to_owned(), source })?;
-        Self::parse(&text, &path.display().to_string())
+        Self::parse_for(&text, &path.display().to_string(), drivers)
     }
 
     /// Reads a scenario from text. `file_name` is what messages call it.
@@ -67,13 +79,22 @@ impl Scenario {
     /// All that is wrong with the text, by line: a list of what can be told at this stage (syntax first, then keys and
     /// values, then cases as a whole).
     pub fn parse(text: &str, file_name: &str) -> Result<Self, ScenarioError> {
+        Self::parse_for(text, file_name, &Registry::builtin())
+    }
+
+    /// The same for other drivers than the built-in ones.
+    ///
+    /// # Errors
+    /// As [`Scenario::parse`].
+    pub fn parse_for(text: &str, file_name: &str, drivers: &Registry) -> Result<Self, ScenarioError> {
+        let grammar = Grammar::new(drivers);
         let mut findings = Findings::new(text, file_name);
         let Some(file) = node::parse(text, &mut findings) else { return Err(findings.into_error()) };
-        check::file(&file, &mut findings);
+        check::file(&file, &grammar, &mut findings);
         if !findings.is_empty() {
             return Err(findings.into_error());
         }
-        let scenario = resolve(&file, &mut findings);
+        let scenario = resolve(&file, &grammar, &mut findings);
         if findings.is_empty() { Ok(scenario) } else { Err(findings.into_error()) }
     }
 }
@@ -112,11 +133,11 @@ fn slug(text: &str) -> String {
 }
 
 /// The cases of a file whose keys and values have been checked.
-fn resolve(file: &Table, findings: &mut Findings) -> Scenario {
+fn resolve(file: &Table, grammar: &Grammar<'_>, findings: &mut Findings) -> Scenario {
     let name = text_of(file, "name").unwrap_or_default();
     let title = text_of(file, "title").unwrap_or_else(|| name.clone());
     let built_in = node::parse(DEFAULTS, findings).unwrap_or_default();
-    let defaults = matrix::merge_settings(&built_in, file);
+    let defaults = matrix::merge_settings(grammar, &built_in, file);
     let (shuffle, seed) = (run_value(file, "shuffle"), run_value(file, "seed"));
     let mut scenario = Scenario {
         name,
@@ -130,21 +151,26 @@ fn resolve(file: &Table, findings: &mut Findings) -> Scenario {
     };
     let mut titles = BTreeSet::new();
     for (at, case) in case_tables(file) {
-        let settings = matrix::merge_settings(&defaults, case);
-        let dials = matrix::dials(&settings);
-        let cells = matrix::cell_count(&dials);
-        if cells.is_none_or(|cells| cells > CASES_MAX.saturating_sub(scenario.cases.len())) {
-            findings.add(at, "case", ProblemKind::TooManyCases { limit: CASES_MAX });
-            return scenario;
-        }
+        let settings = matrix::merge_settings(grammar, &defaults, case);
         let name = text_of(case, "name").unwrap_or_default();
-        for cell in matrix::cells(&settings, &dials) {
-            let Some(case) = rules::case(&name, at, &cell, findings) else { continue };
-            for case in rules::pair(case) {
-                if !titles.insert(case.title()) {
-                    findings.add(at, "case", ProblemKind::DuplicateTitle { title: case.title() });
+        for choice in driver::choices(settings, case, grammar, findings) {
+            let dials = matrix::dials(grammar, &choice.settings);
+            let cells = matrix::cell_count(&dials);
+            if cells.is_none_or(|cells| cells > CASES_MAX.saturating_sub(scenario.cases.len())) {
+                findings.add(at, "case", ProblemKind::TooManyCases { limit: CASES_MAX });
+                return scenario;
+            }
+            for mut cell in matrix::cells(&choice.settings, &dials) {
+                cell.dials.extend(choice.dial());
+                let Some(case) = rules::case(&name, at, &cell, (grammar, choice.driver), findings) else {
+                    continue;
+                };
+                for case in rules::pair(case) {
+                    if !titles.insert(case.title()) {
+                        findings.add(at, "case", ProblemKind::DuplicateTitle { title: case.title() });
+                    }
+                    scenario.cases.push(case);
                 }
-                scenario.cases.push(case);
             }
         }
     }
@@ -152,10 +178,7 @@ fn resolve(file: &Table, findings: &mut Findings) -> Scenario {
 }
 
 fn text_of(table: &Table, key: &str) -> Option<String> {
-    match &table.get(key)?.value {
-        Value::Leaf(Leaf::Text(text)) => Some(text.clone()),
-        _ => None,
-    }
+    table.get(key)?.text().map(str::to_owned)
 }
 
 /// A value of the `[run]` table.

@@ -67,7 +67,7 @@ pub(crate) fn run(trial: &Trial<'_>, world: &World, observer: &mut dyn Observer)
 
 /// What a guest is started in.
 #[derive(Clone, Copy)]
-pub(crate) struct Nest<'a> {
+pub(crate) struct TrialContext<'a> {
     pub(crate) case: &'a Case,
     pub(crate) plan: &'a Plan,
     pub(crate) world: &'a World,
@@ -90,8 +90,10 @@ impl Run<'_> {
         self.open(journal)?;
         self.observer.stage("starting the guest");
         let mut guests = Vec::new();
-        for number in 0..self.trial.case.vm.count {
-            guests.push(Guest::start(self.nest(), number, journal)?);
+        let existing = u32::try_from(self.trial.plan.existing.len()).unwrap_or(u32::MAX);
+        let count = if existing > 0 { existing } else { self.trial.case.vm.count };
+        for number in 0..count {
+            guests.push(Guest::start(self.context(), number, journal)?);
         }
         let captures = Captures::start(&self, &guests)?;
         let mut observation = Observation::start(&self, &guests, journal)?;
@@ -107,8 +109,8 @@ impl Run<'_> {
         Ok(ended)
     }
 
-    fn nest(&self) -> Nest<'_> {
-        Nest {
+    fn context(&self) -> TrialContext<'_> {
+        TrialContext {
             case: self.trial.case,
             plan: self.trial.plan,
             world: self.world,
@@ -135,7 +137,7 @@ impl Run<'_> {
             None,
             EventKind::ClockMapped { clock: "realtime".into(), offset_ns, error_ns },
         ))?;
-        let goodput = self.world.goodput()?;
+        let Some(goodput) = self.world.goodput()? else { return Ok(()) };
         let measured = EventKind::LinkMeasured {
             link: "migration".into(),
             rate_mbit: self.trial.case.link.migration.rate_mbit,

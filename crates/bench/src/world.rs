@@ -1,6 +1,5 @@
-//! What the trials of a run share: the lab, its helpers, and what its migration network carries.
+//! What the trials of a run share: the testbed, its helpers, and what its migration network carries.
 
-use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,10 +7,9 @@ use std::time::Duration;
 
 use dunlin_record::{HostFingerprint, HostId, Links, Snmp, Switch, TransportKind, in_one_line};
 use dunlin_testbed::{
-    Goodput, Helper, Host, Inside, Lab, LabHost, LabSpec, ManagedSwitch, Network, SECOND_LINK, TestbedError,
-    check_mptcp, measure_goodput,
+    Goodput, Helper, Host, Inside, Lab, LabSpec, ManagedSwitch, Network, Testbed, TestbedError, check_mptcp,
+    measure_goodput,
 };
-
 use dunlin_wire::SnmpAgent;
 
 use crate::Result;
@@ -19,67 +17,103 @@ use crate::Result;
 /// Limit of trying what a network carries.
 const GOODPUT_LIMIT: Duration = Duration::from_secs(20);
 
+/// Where a run takes place.
+pub enum Ground {
+    /// In a lab, made anew for each set of links.
+    Lab(Inside),
+    /// On a testbed that is there, whose links are as they are.
+    Testbed(Box<dyn Testbed>),
+}
+
 /// The testbed of a run.
 pub(crate) struct World {
-    inside: Inside,
+    ground: Ground,
     cache: PathBuf,
     up: Option<Up>,
 }
 
-/// A lab that is up, with a helper on each host.
+/// A testbed that is up, with a helper on each host that can have one.
 struct Up {
     // Before the lab, so that these end in peace.
     switch: Option<SwitchAgent>,
-    helpers: [Helper; 2],
-    lab: Lab,
-    links: Links,
+    helpers: [Option<Helper>; 2],
+    /// Absent where the testbed is the ground itself.
+    lab: Option<Lab>,
+    links: Option<Links>,
     second_link: bool,
-    goodput: Goodput,
+    goodput: Option<Goodput>,
 }
 
 impl World {
-    /// A world without a lab yet; fetched and built things are kept in `cache`.
+    /// A world without a testbed yet; fetched and built things are kept in `cache`.
     #[must_use]
-    pub(crate) fn new(inside: Inside, cache: PathBuf) -> Self {
-        Self { inside, cache, up: None }
+    pub(crate) fn new(ground: Ground, cache: PathBuf) -> Self {
+        Self { ground, cache, up: None }
     }
 
     /// Makes the lab that a case needs, unless it is there already. A second link, once made, stays for the cases that do
-    /// not need it.
+    /// not need it. A testbed that is there is taken as it is.
     ///
     /// # Errors
     /// Where a link cannot be had, or the system refuses anything.
     pub(crate) fn bring_up(&mut self, links: &Links, transport: TransportKind) -> Result<()> {
         let second_link = transport == TransportKind::Mptcp;
-        if self.up.as_ref().is_some_and(|up| up.links == *links && up.second_link >= second_link) {
+        let fits =
+            |up: &Up| up.lab.is_none() || (up.links.as_ref() == Some(links) && up.second_link >= second_link);
+        if self.up.as_ref().is_some_and(fits) {
             return Ok(());
         }
         self.up = None;
-        let lab = Lab::up(&self.inside, &LabSpec { second_link, ..LabSpec::new(links.clone()) })?;
-        let helpers = [start_helper(&lab.hosts()[0])?, start_helper(&lab.hosts()[1])?];
-        let sink = SocketAddrV4::new(lab.hosts()[1].address(Network::Migration), 0);
-        let goodput = measure_goodput(&helpers[0], &helpers[1], sink, GOODPUT_LIMIT)?;
-        self.up = Some(Up { switch: None, second_link, helpers, lab, links: links.clone(), goodput });
+        let lab = match &self.ground {
+            Ground::Lab(inside) => {
+                let spec = LabSpec { second_link, ..LabSpec::new(links.clone()) };
+                Some(Lab::up(inside, &spec)?)
+            }
+            Ground::Testbed(testbed) => {
+                check_as_they_are(testbed.as_ref(), links)?;
+                None
+            }
+        };
+        let testbed: &dyn Testbed = match (&lab, &self.ground) {
+            (Some(lab), _) => lab,
+            (None, Ground::Testbed(testbed)) => testbed.as_ref(),
+            (None, Ground::Lab(_)) => return Err(not_up().into()),
+        };
+        let hosts = ends(testbed)?;
+        let [source, destination] = hosts.each_ref().map(|host| helper_if_any(&**host));
+        let helpers = [source?, destination?];
+        let goodput = goodput(&helpers, &*hosts[1])?;
+        let links = testbed.links().cloned();
+        self.up = Some(Up { switch: None, second_link, helpers, lab, links, goodput });
         Ok(())
     }
 
-    /// Refuses a transport that this machine does not have, before anything boots.
+    /// Refuses a transport that the testbed does not have, before anything boots.
     ///
     /// # Errors
     /// Where it has not.
     pub(crate) fn check_transport(&self, transport: TransportKind) -> Result<()> {
-        if transport == TransportKind::Mptcp {
-            check_mptcp()?;
+        if transport != TransportKind::Mptcp {
+            return Ok(());
         }
-        Ok(())
+        match &self.ground {
+            // It is made with a second link for the cases that need one.
+            Ground::Lab(_) => Ok(check_mptcp()?),
+            Ground::Testbed(testbed) if testbed.second_link().is_some() => Ok(()),
+            Ground::Testbed(_) => Err(TestbedError::Unsupported {
+                what: "MPTCP over two links".into(),
+                because: "the testbed's hosts have no second link to each other".into(),
+            }
+            .into()),
+        }
     }
 
-    /// The devices of the links that a migration may use on a host, besides that to the migration network.
-    pub(crate) fn second_link(&self) -> Result<Option<&'static str>> {
-        Ok(self.up()?.second_link.then_some(SECOND_LINK))
+    /// The device of the links that a migration may use on a host, besides that to the migration network.
+    pub(crate) fn second_link(&self) -> Result<Option<&str>> {
+        Ok(self.testbed()?.second_link())
     }
 
-    /// Refuses what the lab's switch cannot be asked, before anything boots.
+    /// Refuses what the switch cannot be asked, before anything boots.
     ///
     /// # Errors
     /// Where a secret or a program is missing, or a host's port is not known.
@@ -99,18 +133,22 @@ impl World {
     /// As [`Self::check_switch`], or where the lab's own agent does not come up.
     pub(crate) fn manage_switch(&mut self, switch: &Switch) -> Result<()> {
         let wanted = switch.snmp.as_ref();
-        let up = self.up.as_mut().filter(|up| up.switch.as_ref().map(|it| &it.settings) != wanted);
-        let Some(up) = up else { return Ok(()) };
+        let Some(up) = &mut self.up else { return Ok(()) };
+        if up.switch.as_ref().map(|it| &it.settings) == wanted {
+            return Ok(());
+        }
         up.switch = None;
         let Some(settings) = wanted else { return Ok(()) };
         let mut agent = agent(settings)?;
         let mut managed = None;
         if settings.address.is_none() {
-            let switch = up.lab.manage_switch(&agent)?;
+            let switch = self.testbed()?.manage_switch(&agent)?;
             agent = switch.agent().clone();
             managed = Some(switch);
         }
-        up.switch = Some(SwitchAgent { settings: settings.clone(), agent, _managed: managed });
+        if let Some(up) = &mut self.up {
+            up.switch = Some(SwitchAgent { settings: settings.clone(), agent, _managed: managed });
+        }
         Ok(())
     }
 
@@ -122,9 +160,9 @@ impl World {
 
     /// The switch's port of each host.
     fn ports(&self, snmp: &Snmp) -> Result<HostPorts> {
-        let lab = self.lab()?;
+        let testbed = self.testbed()?;
         let port_of = |host: HostId| {
-            let own = || lab.switch_port(&host, Network::Migration).filter(|_| snmp.address.is_none());
+            let own = || testbed.switch_port(&host, Network::Migration).filter(|_| snmp.address.is_none());
             let port = snmp.ports.get(&host).cloned().or_else(own);
             port.map(|port| (host.clone(), port)).ok_or_else(|| TestbedError::Unsupported {
                 what: format!("SNMP on the switch's port of {host}"),
@@ -140,18 +178,17 @@ impl World {
         &self.cache
     }
 
-    /// What machines the lab is.
+    /// What machines the testbed is.
     ///
     /// # Errors
-    /// Where there is no lab.
-    pub(crate) fn fingerprint(&self) -> Result<HostFingerprint> {
-        Ok(self.up()?.lab.fingerprint())
+    /// Where there is none.
+    pub(crate) fn fingerprints(&self) -> Result<Vec<HostFingerprint>> {
+        Ok(self.testbed()?.fingerprints())
     }
 
     /// Source and destination.
     pub(crate) fn hosts(&self) -> Result<[Arc<dyn Host>; 2]> {
-        let [a, b] = self.up()?.lab.hosts();
-        Ok([Arc::<LabHost>::clone(a) as Arc<dyn Host>, Arc::<LabHost>::clone(b) as Arc<dyn Host>])
+        Ok(ends(self.testbed()?)?)
     }
 
     /// Source's and destination's names.
@@ -159,26 +196,69 @@ impl World {
         Ok(self.hosts()?.map(|host| host.id().clone()))
     }
 
-    /// The helpers on source and destination.
-    pub(crate) fn helpers(&self) -> Result<&[Helper; 2]> {
+    /// The helpers on source and destination; absent where a host can have none.
+    pub(crate) fn helpers(&self) -> Result<&[Option<Helper>; 2]> {
         Ok(&self.up()?.helpers)
     }
 
-    pub(crate) fn lab(&self) -> Result<&Lab> {
-        Ok(&self.up()?.lab)
+    pub(crate) fn testbed(&self) -> Result<&dyn Testbed> {
+        let up = self.up()?;
+        match (&up.lab, &self.ground) {
+            (Some(lab), _) => Ok(lab),
+            (None, Ground::Testbed(testbed)) => Ok(testbed.as_ref()),
+            (None, Ground::Lab(_)) => Err(not_up().into()),
+        }
     }
 
-    /// What the migration network carried when tried.
-    pub(crate) fn goodput(&self) -> Result<Goodput> {
+    /// What the migration network carried when tried; absent where nobody could try.
+    pub(crate) fn goodput(&self) -> Result<Option<Goodput>> {
         Ok(self.up()?.goodput)
     }
 
     fn up(&self) -> Result<&Up, TestbedError> {
-        self.up.as_ref().ok_or_else(|| TestbedError::Unsupported {
-            what: "work in a lab".into(),
-            because: "it was not brought up".into(),
-        })
+        self.up.as_ref().ok_or_else(not_up)
     }
+}
+
+fn not_up() -> TestbedError {
+    TestbedError::Unsupported { what: "work in a testbed".into(), because: "it was not brought up".into() }
+}
+
+/// Links that are as they are cannot be shaped.
+fn check_as_they_are(testbed: &dyn Testbed, asked: &Links) -> Result<(), TestbedError> {
+    if testbed.links().is_some_and(|links| links == asked) || *asked == Links::default() {
+        return Ok(());
+    }
+    Err(TestbedError::Unsupported {
+        what: "a link of this rate or delay".into(),
+        because: "the testbed's links are as they are".into(),
+    })
+}
+
+fn ends(testbed: &dyn Testbed) -> Result<[Arc<dyn Host>; 2], TestbedError> {
+    let mut hosts = testbed.hosts().into_iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(source), Some(destination)) => Ok([source, destination]),
+        _ => Err(TestbedError::Unsupported {
+            what: "a migration".into(),
+            because: "the testbed has fewer than two hosts".into(),
+        }),
+    }
+}
+
+/// A host's helper; absent where it can have none.
+fn helper_if_any(host: &dyn Host) -> Result<Option<Helper>, TestbedError> {
+    match host.helper() {
+        Ok(helper) => Ok(Some(helper)),
+        Err(TestbedError::Unsupported { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn goodput(helpers: &[Option<Helper>; 2], sink: &dyn Host) -> Result<Option<Goodput>, TestbedError> {
+    let [Some(source), Some(destination)] = helpers else { return Ok(None) };
+    let Some(address) = sink.address(Network::Migration) else { return Ok(None) };
+    measure_goodput(source, destination, SocketAddrV4::new(address, 0), GOODPUT_LIMIT).map(Some)
 }
 
 /// The switch's port of each host.
@@ -202,9 +282,5 @@ fn agent(snmp: &Snmp) -> Result<SnmpAgent> {
     })?)
 }
 
-/// Runs our own binary on a host as its helper.
-pub(crate) fn start_helper(host: &LabHost) -> Result<Helper> {
-    let program = Path::new("/proc/self/exe");
-    let child = host.spawn_piped(program, &[OsString::from("helper")])?;
-    Ok(Helper::start(host.id().clone(), child)?)
-}
+#[cfg(test)]
+mod tests;

@@ -21,7 +21,6 @@ use dunlin_bench::BenchError;
 use dunlin_clock::Cancel;
 use dunlin_guest::GuestError;
 use dunlin_hypervisor::HypervisorError;
-use dunlin_migrate::MigrateError;
 use dunlin_record::RecordError;
 use dunlin_testbed::{Inside, TestbedError};
 
@@ -59,8 +58,7 @@ fn failure_of(error: &BenchError) -> Failure {
         BenchError::Scenario(_) => Failure::new(Exit::BadInput, error),
         BenchError::Testbed(inner) => testbed_failure(inner),
         BenchError::Hypervisor(inner) => hypervisor_failure(inner),
-        BenchError::Migrate(MigrateError::Hypervisor(inner)) => hypervisor_failure(inner),
-        BenchError::Migrate(MigrateError::Record(inner)) | BenchError::Record(inner) => record_failure(inner),
+        BenchError::Record(inner) => record_failure(inner),
         BenchError::Guest(inner) => guest_failure(inner),
         BenchError::NoKernel { .. } => Failure::new(Exit::Machine, error)
             .hint("fetch one with `dunlin guest fetch`, or name your own by vm.kernel"),
@@ -68,6 +66,9 @@ fn failure_of(error: &BenchError) -> Failure {
             Failure::new(Exit::Machine, error).hint("`dunlin doctor` says what this machine can do")
         }
         BenchError::OtherScenario { .. } => Failure::new(Exit::BadInput, error),
+        BenchError::FolderTaken { .. } => {
+            Failure::new(Exit::BadInput, error).hint("go on with it by --resume, or name another folder")
+        }
         BenchError::Cancelled => Failure::new(Exit::Interrupted, error),
         _ => Failure::new(Exit::Failed, error),
     }
@@ -84,9 +85,7 @@ fn testbed_failure(error: &TestbedError) -> Failure {
 
 fn hypervisor_failure(error: &HypervisorError) -> Failure {
     match error {
-        HypervisorError::Start { program, .. } => Failure::new(Exit::Machine, error).hint(format!(
-            "install it (on Debian: apt-get install qemu-system-x86), or name your {program} by qemu.binary"
-        )),
+        HypervisorError::Start { mend, .. } => Failure::new(Exit::Machine, error).hint(mend.clone()),
         HypervisorError::Unsupported { .. } => Failure::new(Exit::Machine, error),
         _ => Failure::new(Exit::Failed, error),
     }
@@ -100,9 +99,11 @@ fn guest_failure(error: &GuestError) -> Failure {
 }
 
 fn record_failure(error: &RecordError) -> Failure {
-    let exit = match error {
-        RecordError::NotARun { .. } | RecordError::Format { .. } => Exit::BadInput,
-        _ => Exit::Failed,
-    };
-    Failure::new(exit, error)
+    match error {
+        RecordError::Busy { .. } => {
+            Failure::new(Exit::BadInput, error).hint("wait for its end, or name another folder")
+        }
+        RecordError::NotARun { .. } | RecordError::Format { .. } => Failure::new(Exit::BadInput, error),
+        _ => Failure::new(Exit::Failed, error),
+    }
 }

@@ -87,6 +87,9 @@ enum Command {
     /// Do on a host what has to be done there (started by dunlin itself).
     #[command(hide = true)]
     Helper,
+    /// Be the first process of a lab's node (started by dunlin itself).
+    #[command(hide = true)]
+    Node,
 }
 
 /// The whole program.
@@ -107,6 +110,7 @@ pub fn run() -> ExitCode {
         Command::Lab(action) => lab::run(action),
         Command::Guest(action) => guest::run(action),
         Command::Helper => return helper::run(),
+        Command::Node => return helper::run_node(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

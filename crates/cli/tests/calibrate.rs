@@ -1,9 +1,9 @@
 //! `dunlin calibrate` for real: a lab, a relay, probes. Needs the right to make namespaces; skipped without.
-#![expect(clippy::print_stderr, reason = "helpers of tests fail the test, or say why it is skipped")]
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
 
+use dunlin_test_support::skip;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -24,7 +24,7 @@ fn calibrate(arguments: &str) -> Command {
 fn is_skipped(output: &Output) -> bool {
     let skipped = output.status.code() == Some(MACHINE_LACKS);
     if skipped {
-        eprintln!("skipped: {}", String::from_utf8_lossy(&output.stderr));
+        skip(String::from_utf8_lossy(&output.stderr));
     }
     skipped
 }
@@ -66,7 +66,7 @@ fn an_interrupt_ends_it_with_a_code_of_its_own() {
     // The first line of progress: the lab is up and the first outage is about to be made.
     let first = lines.next().unwrap().unwrap();
     if !first.starts_with("0/2: drop 60000 ms") {
-        eprintln!("skipped: {first}");
+        skip(first);
         assert_eq!(child.wait().unwrap().code(), Some(MACHINE_LACKS));
         return;
     }

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use dunlin_test_support::skip_vms;
 use harness::lab::HeldLab;
 use harness::{Run, foreign_namespaces, outcomes, pids};
 use nix::sys::signal::Signal;
@@ -108,17 +109,33 @@ fn vm_a_run_ended_by_the_user_keeps_what_it_measured_and_goes_on_later() {
     let mut run = Run::start("test-interrupted", &scenario);
     let folder = run.folder.clone();
     run.until("the first outcome", || outcomes(&folder).len() == 1);
+    // Meanwhile nobody else writes there.
+    let toml = folder.with_file_name("scenario.toml");
+    let other =
+        harness::dunlin().arg("bench").args([&toml, Path::new("--resume"), &folder]).output().unwrap();
+    let said = String::from_utf8_lossy(&other.stderr);
+    assert_eq!(other.status.code(), Some(3), "{said}");
+    assert!(said.contains("is being written by another run"), "{said}");
     run.signal(Signal::SIGINT);
     let first = run.finish();
     assert_eq!(first.code, Some(130), "{}", first.story());
     assert!((1..3).contains(&first.outcomes().iter().filter(|line| line["status"] == "completed").count()));
     let kept = first.outcomes()[0].clone();
     let (folder, dir) = (first.folder.clone(), first.dir);
-    let again = Run::start_in("test-interrupted", &scenario, dir, folder, "--resume").finish();
+    // A trial whose series nobody can read is made again; this one no run writes, so it must be gone.
+    let series = folder.join("series/01-idle-2");
+    fs::create_dir_all(&series).unwrap();
+    fs::write(series.join("foreign.zst"), zstd::encode_all(&b"{}\n"[..], 1).unwrap()).unwrap();
+    let again = Run::start_in("test-interrupted", &scenario, dir, folder.clone(), "--resume").finish();
     let outcomes = again.outcomes();
     assert_eq!((again.code, outcomes.len()), (Some(0), 3), "{}", again.story());
     assert!(outcomes.iter().all(|outcome| outcome["status"] == "completed"), "{}", again.story());
     assert_eq!(outcomes[0], kept);
+    assert!(!series.join("foreign.zst").exists());
+    let info: Value = serde_json::from_slice(&fs::read(folder.join("run.json")).unwrap()).unwrap();
+    assert_eq!(info["resumed"][0]["differences"], serde_json::json!([]), "{info:#}");
+    assert_eq!(info["resumed"][0]["kept"][0], "01-idle-1", "{info:#}");
+    assert!(info["software"]["source_hypervisors"][0].as_str().unwrap().starts_with("qemu "), "{info:#}");
 }
 
 #[test]
@@ -185,8 +202,7 @@ fn vm_a_full_disk_ends_the_run_and_leaves_earlier_trials_whole() {
     need_vms!();
     let dir = tempfile::tempdir().unwrap();
     let Some(disk) = SmallDisk::mount(&dir.path().join("disk"), "900k") else {
-        println!("skipped: no small disk can be mounted here");
-        return;
+        return skip_vms("no small disk can be mounted here");
     };
     let folder = disk.0.join("run");
     let scenario = format!("{IDLE}count = 30\n[[case]]\nname = \"idle\"\n");
@@ -278,4 +294,76 @@ fn vm_a_lab_lives_until_it_is_ended_and_can_be_joined() {
     // A shell's end is not the lab's.
     assert!(lab.is_up());
     assert_eq!(lab.end(), Some(0));
+}
+
+/// Post-copy that goes on for some seconds after its switch.
+fn slow_post_copy() -> String {
+    r#"
+[vm]
+memory_mib = 128
+[link.migration]
+rate_mbit = 200
+[qemu.parameters]
+max-postcopy-bandwidth = 8000000
+[trials]
+count = 1
+limit_s = 30
+baseline_s = 0.4
+settle_s = 0.4
+[[case]]
+name = "slow"
+strategy = { kind = "post-copy" }
+"#
+    .into()
+}
+
+#[test]
+fn vm_a_destination_that_stands_still_after_the_switch_is_waited_for_and_completes() {
+    need_vms!();
+    let mut run = Run::start("test-stopped-destination", &slow_post_copy());
+    let log = run.folder.join("logs/01-slow-1/vm0-host-b-qmp.log");
+    let switched = |log: &str| log.contains(r#""event": "MIGRATION", "data": {"status": "postcopy-active"}"#);
+    run.until("the switch", || fs::read_to_string(&log).is_ok_and(|log| switched(&log)));
+    let victim = run.hypervisor("host-b");
+    harness::send(victim, Signal::SIGSTOP);
+    // Longer than a stall may last, so that the migration is given up where it can be.
+    std::thread::sleep(Duration::from_secs(9));
+    harness::send(victim, Signal::SIGCONT);
+    let finished = run.finish();
+    let outcomes = finished.outcomes();
+    assert_eq!((finished.code, outcomes.len()), (Some(0), 1), "{}", finished.story());
+    assert_eq!(outcomes[0]["status"], "completed", "the last word is what both ends say in the end");
+    let events = finished.events("01-slow-1");
+    let decided = |action: &str| events.iter().any(|event| event["action"] == action);
+    assert!(decided("see-through"), "{events:#?}");
+    assert!(
+        !decided("cancel") && !decided("break-connections") && !decided("end-destination"),
+        "{events:#?}"
+    );
+    let placed = events.iter().find(|event| event["event"] == "vm-placed").unwrap();
+    assert_eq!(
+        (&placed["place"], &placed["destination"]),
+        (&"destination".into(), &"runs".into()),
+        "{placed}"
+    );
+}
+
+#[test]
+fn vm_a_paused_vm_arrives_paused() {
+    need_vms!();
+    let scenario = format!("{IDLE}count = 1\n[[case]]\nname = \"paused\"\nvm = {{ paused = true }}\n");
+    let finished = Run::start("test-paused", &scenario).finish();
+    assert_eq!(finished.code, Some(0), "{}", finished.story());
+    assert_eq!(finished.outcomes()[0]["status"], "completed");
+    let events = finished.events("01-paused-1");
+    let placed = events.iter().find(|event| event["event"] == "vm-placed").unwrap();
+    assert_eq!(
+        (&placed["place"], &placed["destination"]),
+        (&"destination".into(), &"holds".into()),
+        "{placed}"
+    );
+    let resumed =
+        events.iter().position(|event| event["event"] == "vcpus-running" && event["host"] == "host-b");
+    let arrived = events.iter().position(|event| event["event"] == "migration-completed");
+    assert!(resumed > arrived, "it runs there only when its owner lets it: {events:#?}");
 }

@@ -8,6 +8,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use dunlin_test_support::skip_vms;
 use harness::{Finished, Run, number};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -312,8 +313,7 @@ fn qemu_7_2() -> Option<PathBuf> {
 fn vm_disks_move_under_qemu_7_2_and_from_it_to_the_newer_one() {
     need_vms!();
     let Some(cache) = qemu_7_2() else {
-        println!("skipped: QEMU 7.2 is not in the cache; script/fetch-qemu-7.2 puts it there");
-        return;
+        return skip_vms("QEMU 7.2 is not in the cache; script/fetch-qemu-7.2 puts it there");
     };
     // Its emulation of one instruction trips the guest's kernel as soon as that is busy with a disk.
     let scenario = format!(

@@ -6,6 +6,7 @@ mod harness;
 use std::path::PathBuf;
 use std::process::Command;
 
+use dunlin_test_support::skip_vms;
 use harness::{Finished, Run, number};
 use serde_json::Value;
 
@@ -170,8 +171,7 @@ fn qemu_7_2() -> Option<(PathBuf, PathBuf)> {
 fn vm_qemu_7_2_is_measured_less_what_it_lacks_and_moves_to_the_newer_one() {
     need_vms!();
     let Some((binary, firmware)) = qemu_7_2() else {
-        println!("skipped: QEMU 7.2 is not in the cache; script/fetch-qemu-7.2 puts it there");
-        return;
+        return skip_vms("QEMU 7.2 is not in the cache; script/fetch-qemu-7.2 puts it there");
     };
     let scenario = format!(
         r#"

@@ -2,6 +2,7 @@
 
 mod harness;
 
+use dunlin_test_support::skip_vms;
 use harness::Run;
 use serde_json::Value;
 
@@ -45,8 +46,7 @@ switch.snmp.community_env = "DUNLIN_TEST_IS_NOT_SET"
 fn vm_a_switchs_counters_agree_with_the_interfaces() {
     need_vms!();
     if !["/usr/sbin/snmpd", "/usr/local/sbin/snmpd"].iter().any(|it| std::path::Path::new(it).exists()) {
-        println!("skipped: snmpd is not installed");
-        return;
+        return skip_vms("snmpd is not installed");
     }
     let run = Run::start("switch", &CASES.replace("SECRET", SECRET)).finish();
     assert_eq!(run.code, Some(0), "{}", run.story());

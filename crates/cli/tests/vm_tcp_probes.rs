@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use dunlin_test_support::skip_vms;
 use harness::lab::HeldLab;
 use harness::sockets::cut_connections;
 use harness::{Run, number};
@@ -157,8 +158,7 @@ fn told(mut command: impl FnMut() -> Command) -> Value {
 fn vm_the_figures_are_those_of_iperf3_and_ping_on_the_same_path() {
     need_vms!();
     if Command::new("iperf3").arg("--version").output().is_err() {
-        println!("skipped: there is no iperf3 to compare with");
-        return;
+        return skip_vms("there is no iperf3 to compare with");
     }
     let lab = HeldLab::up("test-paths", PATHS);
     let dunlin = env!("CARGO_BIN_EXE_dunlin");

@@ -3,6 +3,7 @@
 mod harness;
 
 use dunlin_record::{Series, read_series};
+use dunlin_test_support::skip;
 use harness::{Finished, Run};
 use serde_json::Value;
 
@@ -62,8 +63,8 @@ fn vm_every_transport_carries_a_guest_and_its_bytes_are_counted() {
     }
     if of("mptcp").is_none() {
         assert!(info.contains("MPTCP"), "{info}");
-        println!("MPTCP is skipped here: {info}");
-        return;
+        // No package gives it to a kernel, so this fails nowhere.
+        return skip("this machine has no MPTCP");
     }
     assert!(sent("mptcp") > plain * 0.8, "{}", run.story());
     for link in ["migration", "migration-2"] {

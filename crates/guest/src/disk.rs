@@ -101,8 +101,7 @@ mod tests {
     #[test]
     fn what_is_promised_of_a_disk_is_free_on_it() {
         let Ok(program) = find_mkfs() else {
-            println!("skipped: {MKFS} is not installed");
-            return;
+            return dunlin_test_support::skip(format!("{MKFS} is not installed"));
         };
         let dir = tempfile::tempdir().unwrap();
         let disk = dir.path().join("disk");

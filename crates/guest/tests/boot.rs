@@ -42,10 +42,7 @@ macro_rules! image_or_skip {
     () => {
         match image() {
             Ok(image) => image,
-            Err(why) => {
-                eprintln!("skipped: {why}");
-                return;
-            }
+            Err(why) => return dunlin_test_support::skip_vms(why),
         }
     };
 }

@@ -13,7 +13,7 @@ const CLIENT_NAME: &str = "dunlin-source";
 
 /// What both ends of a migration need to know each other: an authority of its own, and a certificate of each, as PEM.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Certificates {
+pub(crate) struct Certificates {
     pub(crate) authority: String,
     /// Certificate and key of the destination.
     pub(crate) server: (String, String),
@@ -32,7 +32,7 @@ impl Certificates {
     ///
     /// # Errors
     /// Where keys cannot be made.
-    pub fn make() -> Result<Self> {
+    pub(crate) fn make() -> Result<Self> {
         make().map_err(|error| HypervisorError::Io {
             doing: "make the certificates of a migration".into(),
             source: std::io::Error::other(error),

@@ -19,8 +19,10 @@ pub enum HypervisorError {
         program: String,
         /// On which host.
         host: HostId,
+        /// What may mend that.
+        mend: String,
         /// Why not.
-        source: TestbedError,
+        source: Box<TestbedError>,
     },
     /// Its process ended when it should run.
     #[error("the hypervisor of {vm} on {host} ended ({how}){}", last_words(words))]
@@ -127,6 +129,20 @@ pub enum HypervisorError {
         /// Why not.
         source: io::Error,
     },
+}
+
+impl HypervisorError {
+    /// Whether something was asked that cannot be had here.
+    #[must_use]
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self, Self::Unsupported { .. } | Self::Testbed(TestbedError::Unsupported { .. }))
+    }
+
+    /// Whether a hypervisor said no: then what was asked has not been done. After any other error it may have been.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused { .. }) || self.is_unsupported()
+    }
 }
 
 fn last_words(words: &str) -> String {

@@ -1,15 +1,24 @@
-//! One trait of migration primitives, one folder a driver, each with its own protocol client.
+//! The contracts of drivers, and one folder a driver, each with its own protocol client.
 //!
-//! A driver says what it can do and offers primitives; the sequences that make a strategy of them live in `migrate`.
-//! No two drivers know each other.
+//! A driver says what it can do and how a VM gets from one host to another; the sequences that make a strategy of that live
+//! in `migrate`. No two drivers know each other. `docs/drivers.md` is their authors' guide.
 
 mod certificates;
-mod driver;
 mod error;
+mod hypervisor;
+mod mover;
+mod primitives;
 pub mod qemu;
+mod registry;
+mod stepwise;
+mod vm;
 
-pub use certificates::Certificates;
-pub use driver::{
-    MigrationNeeds, MigrationSettings, MirrorProgress, MirrorStage, Progress, Role, RunState, Vm,
-};
 pub use error::{HypervisorError, Result};
+pub use hypervisor::{Hypervisor, Maker, MoveOrder, TrialBoot, VmDisk, VmOrder, VmSpec};
+pub use mover::{Act, DiskCopies, MirrorProgress, MirrorStage, Mover, Progress, Side};
+pub use primitives::Primitives;
+pub use registry::{
+    CopyFacts, Driver, OpenOrder, Registry, SettingKey, SettingKind, ThrottleFacts, WrongSetting,
+};
+pub use stepwise::Stepwise;
+pub use vm::{Condition, Presence, RunState, Vm};

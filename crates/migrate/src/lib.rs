@@ -1,11 +1,15 @@
-//! One migration, well done: runs a strategy over a driver's primitives, watches it, and makes sure that one copy runs
-//! again after any failure.
+//! One migration, well done: runs a strategy over a driver's mover, watches it, and makes sure that one copy of the VM runs
+//! in the end, and no second one.
 
-mod error;
+#[cfg(test)]
+mod fake;
 mod rescue;
+mod run;
 mod sequence;
 mod storage;
+mod surroundings;
 mod watch;
 
-pub use error::{MigrateError, Result};
-pub use sequence::{Ended, Job, Place, Reserved, migrate, reserve};
+pub use run::Job;
+pub use sequence::{Ended, migrate};
+pub use surroundings::{Live, Surroundings};

@@ -1,98 +1,318 @@
-//! After a migration that did not complete: at most one copy runs, and one runs again.
+//! The end of a migration, however it went: at most one copy runs, one runs again, and where is asked, not guessed.
 
 use std::time::Duration;
 
-use dunlin_clock::{Deadline, MILLISECOND_NS, now_ns};
-use dunlin_hypervisor::{RunState, Vm};
-use dunlin_record::{Event, EventKind, Journal};
+use dunlin_hypervisor::{Act, Presence, Side};
+use dunlin_policy::{Ends, SourceJob, Verdict, verdict};
+use dunlin_record::{EventKind, Place, Seen, Status};
 
-use crate::sequence::Place;
-use crate::watch::Watch;
-use crate::{MigrateError, Result};
+use crate::run::{GaveUp, Run};
+use crate::sequence::Ended;
 
 /// How long a cancel may take before connections are broken by force.
 const CANCEL_LIMIT: Duration = Duration::from_secs(4);
 /// How long it may take after that.
 const BREAK_LIMIT: Duration = Duration::from_secs(6);
-/// How long a hypervisor may take to end, and the source to run again.
-const SETTLE_LIMIT: Duration = Duration::from_secs(5);
+/// How long a hypervisor may take to end.
+const END_LIMIT: Duration = Duration::from_secs(5);
+/// How long both ends may take to become clear about where the VM is, if nothing is wrong with either.
+const SETTLE_LIMIT: Duration = Duration::from_secs(15);
+/// How long a VM that runs nowhere is looked for again.
+const LOST_AFTER: Duration = Duration::from_millis(300);
+/// How often ends are asked that are not clear about it.
+const ASK_EVERY: Duration = Duration::from_millis(50);
 
-/// Cancels a running migration and waits until the source says so, by force where it sticks.
-///
-/// Says whether the source has left the migration; it has not if it completed in the meantime.
-pub(crate) fn cancel(source: &mut dyn Vm, watch: &mut Watch, journal: &mut Journal) -> Result<bool> {
-    let _ = journal.drain();
-    if watch.source_completed_ns.is_some() {
-        return Ok(false);
-    }
-    // A source that refuses or does not answer is forced below.
-    let refused = source.cancel().is_err();
-    if !refused && wait_for_end(watch, journal, CANCEL_LIMIT)? {
-        return Ok(watch.source_completed_ns.is_none());
-    }
-    note(journal, source, "break-connections", "the cancel did not take effect")?;
-    source.break_connections()?;
-    wait_for_end(watch, journal, BREAK_LIMIT)?;
-    Ok(watch.source_completed_ns.is_none())
+/// Where a VM is, and what made that known.
+struct Settled {
+    place: Place,
+    source: Presence,
+    destination: Presence,
+    /// When it was told to run at the destination, if it was.
+    resumed_there_ns: Option<i64>,
 }
 
-fn wait_for_end(watch: &mut Watch, journal: &mut Journal, limit: Duration) -> Result<bool> {
-    let deadline = Deadline::after(limit);
-    while !deadline.passed() {
-        if watch.cancelled || watch.failure.is_some() || watch.source_completed_ns.is_some() {
-            return Ok(true);
+impl Run<'_, '_> {
+    /// After both ends have said that they are complete.
+    pub(crate) fn complete(mut self) -> Ended {
+        let settled = self.settle();
+        self.conclude(settled, Status::Completed, None)
+    }
+
+    /// After anything else: takes the VM back if that is safe, else sees the migration through.
+    pub(crate) fn give_up(mut self, GaveUp { status, reason }: GaveUp) -> Ended {
+        self.follow(Duration::ZERO);
+        if self.watch.is_committed() {
+            self.note("see-through", &reason);
+            self.see_through();
+        } else {
+            self.note("cancel", &reason);
+            self.back_out();
         }
-        if let Some(event) = journal.next(deadline.step(Duration::from_millis(100)))? {
-            watch.see(&event);
+        let settled = self.settle();
+        self.conclude(settled, status, Some(reason))
+    }
+
+    /// Ends a migration whose VM has not gone over, with hands on whatever could let it run there meanwhile.
+    fn back_out(&mut self) {
+        let until = self.after(self.patience());
+        while self.watch.source_job() == SourceJob::UnderWay && !self.job.mover.is_managed() {
+            let is_held = self.hold_an_end();
+            if self.watch.is_committed() {
+                // It had arrived before it was held.
+                return self.see_through();
+            }
+            if is_held || self.left_until(until).is_none() {
+                break;
+            }
+            // Whoever may run it does not say: nothing is safe to be done but to ask again.
+            self.pause(ASK_EVERY);
+            let _ = self.count();
+        }
+        // First, as the source may be waiting for them.
+        self.abandon_disks();
+        let is_safe = self.job.mover.is_managed() || self.has_hold();
+        if is_safe && self.watch.source_job() == SourceJob::UnderWay {
+            self.cancel();
         }
     }
-    Ok(false)
-}
 
-/// Makes sure that exactly one copy runs, the source's if post-copy had not begun, and says where.
-pub(crate) fn secure(
-    source: &mut dyn Vm,
-    destination: &mut dyn Vm,
-    post_copy_began: bool,
-    journal: &mut Journal,
-) -> Result<Place> {
-    // A destination that does not answer counts as not running: it is ended below before the source may run.
-    if destination.run_state().is_ok_and(|state| state.running) && !source_runs(source)? {
-        return Ok(Place::Destination);
+    /// Whether the VM cannot begin to run at the destination by itself.
+    fn has_hold(&mut self) -> bool {
+        self.watch.held
+            || self.watch.arrives_stopped
+            || self.watch.stands_before_switch_over()
+            || self.job.mover.ask(Side::Destination).seen == Seen::Gone
     }
-    // Only when it is gone for sure may the source run again.
-    destination.quit(SETTLE_LIMIT)?;
-    let state = run_again(source, post_copy_began)?;
-    let kind = EventKind::SourceChecked { running: state.running, state: state.word.clone() };
-    keep(journal, source, kind)?;
-    if state.running { Ok(Place::Source) } else { Err(MigrateError::Lost { state: state.word }) }
-}
 
-fn source_runs(source: &mut dyn Vm) -> Result<bool> {
-    Ok(source.run_state()?.running)
-}
-
-/// The source's state once it runs, or after the limit.
-fn run_again(source: &mut dyn Vm, post_copy_began: bool) -> Result<RunState> {
-    let deadline = Deadline::after(SETTLE_LIMIT);
-    loop {
-        let state = source.run_state()?;
-        if state.running || deadline.passed() || post_copy_began {
-            return Ok(state);
+    /// Sees to it that the VM cannot begin to run at the destination by itself; says whether it cannot.
+    fn hold_an_end(&mut self) -> bool {
+        let held = self.act(Act::HoldDestination);
+        // That it ran there before it was held is told before the answer.
+        self.follow(Duration::ZERO);
+        let Err(error) = held else { return true };
+        if self.has_hold() {
+            return true;
         }
-        // It refuses while the migration it had been told to end still is on its way out.
-        let _ = source.resume();
-        dunlin_clock::sleep_until(now_ns() + 50 * MILLISECOND_NS);
+        self.warn("the destination cannot be held", &error);
+        let held = self.act(Act::HoldSource);
+        self.follow(Duration::ZERO);
+        if let Err(error) = &held {
+            self.warn("the source cannot be held", error);
+        }
+        held.is_ok()
+    }
+
+    /// Cancels and waits until the source says that it has left the migration, by force where that sticks.
+    fn cancel(&mut self) {
+        // A source that refuses or does not answer is forced below.
+        if self.act(Act::Cancel).is_ok() && self.await_leaving(CANCEL_LIMIT) {
+            return;
+        }
+        if self.job.mover.is_managed() {
+            self.await_leaving(BREAK_LIMIT);
+            return;
+        }
+        self.note("break-connections", "the cancel did not take effect");
+        if let Err(error) = self.act(Act::BreakConnections) {
+            self.warn("its connections cannot be broken", &error);
+        }
+        self.await_leaving(BREAK_LIMIT);
+    }
+
+    /// Waits until the source is through with the migration, one way or the other; says whether it is.
+    fn await_leaving(&mut self, limit: Duration) -> bool {
+        let until = self.after(limit);
+        while self.watch.source_job() == SourceJob::UnderWay {
+            let Some(left) = self.left_until(until) else { return false };
+            self.follow(left.min(Duration::from_millis(100)));
+            if self.watch.source_job() == SourceJob::UnderWay && self.count().is_err() {
+                return self.job.mover.ask(Side::Source).seen == Seen::Gone;
+            }
+        }
+        true
+    }
+
+    /// Waits for a migration that can no longer be taken back: until both ends are complete, or one of them is out of it
+    /// for good, or patience has an end. As long as bytes move it begins anew, up to twice the migration's own limit.
+    fn see_through(&mut self) {
+        let patience = self.patience();
+        let total = Duration::from_secs_f64(self.job.limits.total_ms.max(0.0) / 1e3);
+        let last_ns = self.after(patience.max(2 * total));
+        let mut until_ns = self.after(patience);
+        while self.left_until(until_ns).is_some() {
+            self.follow(ASK_EVERY);
+            let both_complete = self.watch.destination_completed_ns.is_some() || self.job.mover.is_managed();
+            if self.watch.source_completed_ns.is_some() && both_complete {
+                return;
+            }
+            // A connection that is lost does not come back by itself.
+            if self.watch.post_copy_paused || self.watch.source_job() == SourceJob::Left {
+                return;
+            }
+            let moved_ns = self.watch.moved_ns();
+            // Nobody counts for an end that is gone, which the next question shows.
+            let counted = self.count().is_ok();
+            if self.watch.moved_ns() != moved_ns {
+                until_ns = self.after(patience).min(last_ns);
+            }
+            let gone = |run: &mut Self, side| run.job.mover.ask(side).seen == Seen::Gone;
+            // With a product a VM that is not there yet is no sign of anything.
+            let is_lost = !self.job.mover.is_managed() && gone(self, Side::Destination);
+            if is_lost || (!counted && gone(self, Side::Source)) {
+                return;
+            }
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        Duration::from_secs_f64(self.job.limits.patience_ms.max(0.0) / 1e3)
+    }
+
+    /// Asks both ends where the VM is, again and again until that is clear, and does what is needed for one copy to run.
+    fn settle(&mut self) -> Settled {
+        let mut until = self.after(SETTLE_LIMIT);
+        // An end that does not answer may be held up by something that passes; then it gets as long as any other.
+        let until_if_silent = self.after(self.patience());
+        let mut resumed_there_ns = None;
+        let mut is_nowhere = false;
+        loop {
+            // In this order: the right to run only goes from the source to the destination.
+            let destination = self.job.mover.ask(Side::Destination);
+            let source = self.job.mover.ask(Side::Source);
+            // What they said before they answered belongs to the answer.
+            self.follow(Duration::ZERO);
+            let ends = self.ends(&source, &destination);
+            let (act, otherwise) = match verdict(&ends) {
+                // The gravest word is not believed at once: a VM may appear where it was not a moment ago.
+                Verdict::At(Place::Nowhere) if !is_nowhere => {
+                    is_nowhere = true;
+                    self.pause(LOST_AFTER);
+                    continue;
+                }
+                Verdict::At(place) => return Settled { place, source, destination, resumed_there_ns },
+                Verdict::Wait { else_at } => (None, else_at),
+                Verdict::ResumeSource => (Some(Act::Resume(Side::Source)), Place::Nowhere),
+                Verdict::ResumeDestination => (Some(Act::Resume(Side::Destination)), Place::Nowhere),
+                Verdict::HoldDestination | Verdict::EndDestination if self.job.mover.is_managed() => {
+                    (None, without_answer(&source))
+                }
+                Verdict::HoldDestination => (Some(Act::HoldDestination), without_answer(&source)),
+                Verdict::EndDestination => {
+                    (Some(Act::EndDestination { limit: END_LIMIT }), without_answer(&source))
+                }
+                Verdict::StopSource => (Some(Act::StopSource), Place::Destination),
+            };
+            let is_silent = [&source, &destination].iter().any(|presence| presence.seen == Seen::Silent);
+            if is_silent && self.left_until(until_if_silent).is_some() {
+                until = self.after(SETTLE_LIMIT);
+            }
+            if self.left_until(until).is_none() {
+                return Settled { place: otherwise, source, destination, resumed_there_ns };
+            }
+            if let Some(act) = act {
+                self.note(act.name(), &why(&ends));
+                // A hypervisor may refuse for as long as the migration is on its way out: it is asked again.
+                if self.act(act).is_ok() && act == Act::Resume(Side::Destination) {
+                    resumed_there_ns = Some(self.world.now_ns());
+                    continue;
+                }
+            }
+            self.pause(ASK_EVERY);
+            // Where an event was lost, the answer tells.
+            let _ = self.count();
+        }
+    }
+
+    fn ends(&self, source: &Presence, destination: &Presence) -> Ends {
+        Ends {
+            source: source.seen,
+            destination: destination.seen,
+            should_run: self.watch.should_run,
+            // A product holds by itself an end that it has in its hands, which one that does not answer is not.
+            held: self.watch.held || (self.job.mover.is_managed() && destination.seen != Seen::Silent),
+            may_have_run: self.watch.may_have_run_there(),
+            source_job: self.watch.source_job(),
+        }
+    }
+
+    /// Records the end, and takes away what is no longer needed.
+    fn conclude(mut self, settled: Settled, status: Status, error: Option<String>) -> Ended {
+        let Settled { place, source, destination, resumed_there_ns } = settled;
+        // The last word is what both ends say in the end.
+        let arrived = place == Place::Destination && self.watch.source_completed_ns.is_some();
+        if arrived {
+            let ends =
+                [self.watch.source_completed_ns, self.watch.destination_completed_ns, resumed_there_ns];
+            let t_ns = ends.into_iter().flatten().max().unwrap_or_else(|| self.world.now_ns());
+            self.tell_at(t_ns, Side::Destination, EventKind::MigrationCompleted);
+            // The counters' last word: of a short last pass there may be none yet.
+            let _ = self.count();
+            match self.job.mover.report() {
+                Ok(report) => self.tell(Side::Source, EventKind::HypervisorReport(report)),
+                Err(error) => self.warn("the hypervisor's own account of the migration", &error),
+            }
+        }
+        if place == Place::Source {
+            let running = source.seen == Seen::Runs;
+            self.tell(Side::Source, EventKind::SourceChecked { running, state: source.word.clone() });
+            // What we prepared there holds nothing that is worth anything.
+            if !self.job.mover.is_managed()
+                && let Err(error) = self.job.mover.act(Act::EndDestination { limit: END_LIMIT })
+            {
+                self.warn("the destination was not ended", &error);
+            }
+        }
+        let (source_word, destination_word) = (source.word.clone(), destination.word.clone());
+        self.tell(
+            Side::Source,
+            EventKind::VmPlaced {
+                place,
+                source: source.seen,
+                source_word,
+                destination: destination.seen,
+                destination_word,
+            },
+        );
+        match (place, self.check_record()) {
+            (_, Err(unkept)) => Ended { status: Status::Failed, error: Some(unkept.reason), place },
+            (Place::Destination, Ok(())) if arrived => {
+                Ended { status: Status::Completed, error: None, place }
+            }
+            (Place::Source, Ok(())) if status != Status::Completed => Ended { status, error, place },
+            (Place::Source | Place::Destination, Ok(())) => {
+                let error = error.or_else(|| Some("the VM did not stay where it had been moved to".into()));
+                Ended { status: Status::Failed, error, place }
+            }
+            (Place::Nowhere | Place::Unknown, Ok(())) => {
+                let error = lost(place, &source, &destination, error.as_deref());
+                Ended { status: Status::Failed, error: Some(error), place }
+            }
+        }
     }
 }
 
-/// Records what is done and why.
-pub(crate) fn note(journal: &mut Journal, vm: &dyn Vm, action: &str, reason: &str) -> Result<()> {
-    keep(journal, vm, EventKind::Decision { action: action.to_owned(), reason: reason.to_owned() })
+/// Where the VM is told to be if a destination can neither be held nor ended: the source's own answer stands.
+fn without_answer(source: &Presence) -> Place {
+    if source.seen == Seen::Runs { Place::Source } else { Place::Unknown }
 }
 
-/// Records what happened to a VM now.
-pub(crate) fn keep(journal: &mut Journal, vm: &dyn Vm, kind: EventKind) -> Result<()> {
-    let event = Event { t_ns: now_ns(), host: Some(vm.host().clone()), vm: Some(vm.id().clone()), kind };
-    Ok(journal.keep(&event)?)
+/// Why something is done to an end, in the record.
+fn why(ends: &Ends) -> String {
+    let word = |seen| match seen {
+        Seen::Runs => "runs it",
+        Seen::Holds => "holds it",
+        Seen::Waits => "waits for it",
+        Seen::Gone => "is gone",
+        Seen::Silent => "does not answer",
+    };
+    format!("the source {}, the destination {}", word(ends.source), word(ends.destination))
+}
+
+fn lost(place: Place, source: &Presence, destination: &Presence, reason: Option<&str>) -> String {
+    let head = match place {
+        Place::Nowhere => "the VM runs nowhere",
+        _ => "it is not known where the VM runs, so nothing was ended and nothing resumed",
+    };
+    let reason = reason.map(|reason| format!(" after: {reason}")).unwrap_or_default();
+    format!("{head} (source: {}; destination: {}){reason}", source.word, destination.word)
 }

@@ -2,172 +2,142 @@
 
 use std::time::Duration;
 
-use dunlin_clock::now_ns;
-use dunlin_hypervisor::{MirrorProgress, MirrorStage};
+use dunlin_hypervisor::{DiskCopies, HypervisorError, MirrorProgress, MirrorStage, Side};
 use dunlin_policy::{Action, DisksCopied, Stage, decide, keep_in_step};
-use dunlin_record::{EventKind, Journal, Status, in_one_line};
+use dunlin_record::{EventKind, Status, in_one_line};
 
-use crate::rescue::{keep, note};
-use crate::sequence::{Job, Outcome, PROGRESS_EVERY_NS, failure_text};
-use crate::watch::Watch;
-use crate::{MigrateError, Result};
+use crate::run::{GaveUp, PROGRESS_EVERY, Run};
 
 /// How often the copies are asked while the VM stands still for them, at least: their events come sooner.
 const HAND_OVER_EVERY: Duration = Duration::from_millis(20);
 /// How long copies that are abandoned may take to end.
 const ABANDON_LIMIT: Duration = Duration::from_secs(5);
 
-/// The disks of a VM, on their way.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Disks {
-    /// Where the destination takes them.
-    pub(crate) address: String,
-    /// Whether their copies are under way: from their begin to the hand-over, or to their being given up.
-    pub(crate) under_way: bool,
-    /// What there was to copy at first; 0 until the hypervisor says it.
-    first_total_bytes: i64,
-    /// Whether the hypervisor was asked to let the guest's writes wait for both hosts.
-    step_asked: bool,
+/// When the guest's writes have to wait for both hosts.
+#[derive(Default)]
+pub(crate) struct Step {
+    /// What there was to copy at first; absent until the hypervisor says it.
+    first_total_bytes: Option<i64>,
+    /// Whether the hypervisor was asked to let them.
+    asked: bool,
 }
 
-impl Disks {
-    pub(crate) fn new(address: String) -> Self {
-        Self { address, under_way: false, first_total_bytes: 0, step_asked: false }
-    }
-}
-
-/// Copies the disks until both hosts' are even; an outcome if the migration is to be given up.
-pub(crate) fn copy(
-    job: &mut Job<'_>,
-    disks: &mut Disks,
-    watch: &mut Watch,
-    journal: &mut Journal,
-) -> Result<Option<Outcome>> {
-    watch.enter(Stage::Storage, now_ns());
-    let address = disks.address.clone();
-    keep(journal, &*job.source, EventKind::StorageMirrorStarted { address })?;
-    disks.under_way = true;
-    if let Err(error) = job.source.start_mirrors(&disks.address) {
-        return Ok(Some(failed(job, &error.into())));
-    }
-    let every = Duration::from_nanos(PROGRESS_EVERY_NS.unsigned_abs());
-    if let Some(outcome) = until(MirrorStage::Even, every, job, disks, watch, journal)? {
-        return Ok(Some(outcome));
-    }
-    let copied_bytes = watch.storage_bytes();
-    keep(journal, &*job.source, EventKind::StorageMirrored { copied_bytes })?;
-    watch.enter(Stage::Setup, now_ns());
-    Ok(None)
-}
-
-/// With the VM stopped before its switch-over: copies the last, and takes the source's hands off the destination's disks;
-/// an outcome if the migration is to be given up.
-pub(crate) fn hand_over(
-    job: &mut Job<'_>,
-    disks: &mut Disks,
-    watch: &mut Watch,
-    journal: &mut Journal,
-) -> Result<Option<Outcome>> {
-    watch.enter(Stage::Storage, now_ns());
-    job.source.finish_mirrors()?;
-    if let Some(outcome) = until(MirrorStage::Ended, HAND_OVER_EVERY, job, disks, watch, journal)? {
-        return Ok(Some(outcome));
-    }
-    job.source.release_mirrors()?;
-    disks.under_way = false;
-    // Nobody else writes to them when the VM does.
-    job.destination.withdraw_disks()?;
-    let copied_bytes = watch.storage_bytes();
-    keep(journal, &*job.source, EventKind::StorageHandedOver { copied_bytes })?;
-    watch.enter(Stage::SwitchOver, now_ns());
-    Ok(None)
-}
-
-/// Takes note of how far the copies are, and says it.
-pub(crate) fn count(job: &mut Job<'_>, watch: &mut Watch) -> Result<MirrorProgress> {
-    let progress = job.source.mirrors()?;
-    let read_ns = now_ns();
-    watch.count_storage(progress.copied_bytes, read_ns);
-    (job.on_mirrors)(read_ns, &progress)?;
-    Ok(progress)
-}
-
-/// Gives copies up that are under way: from now on the source's disks are the VM's only ones.
-pub(crate) fn abandon(job: &mut Job<'_>, disks: &mut Disks, journal: &mut Journal) {
-    if !std::mem::take(&mut disks.under_way) {
-        return;
-    }
-    if let Err(error) = job.source.abandon_mirrors(ABANDON_LIMIT) {
-        // The VM is still to be brought back, and the record may be what failed.
-        let text = in_one_line(&MigrateError::from(error));
-        let _ = keep(journal, &*job.source, EventKind::Warning { text });
-    }
-}
-
-/// Waits for the copies to get somewhere.
-fn until(
-    wanted: MirrorStage,
-    every: Duration,
-    job: &mut Job<'_>,
-    disks: &mut Disks,
-    watch: &mut Watch,
-    journal: &mut Journal,
-) -> Result<Option<Outcome>> {
-    loop {
-        job.source.check_alive()?;
-        let progress = match count(job, watch) {
-            Ok(progress) => progress,
-            Err(error) => return Ok(Some(failed(job, &error))),
+impl Run<'_, '_> {
+    /// Copies the disks until both hosts' are even.
+    pub(crate) fn copy_disks(&mut self, step: &mut Step) -> Result<(), GaveUp> {
+        let Some(address) = self.job.mover.disks().map(|disks| disks.address().to_owned()) else {
+            return Ok(());
         };
-        hold_back(job, disks, &progress, journal)?;
-        if progress.stage >= wanted {
+        self.watch.enter(Stage::Storage, self.world.now_ns());
+        self.tell(Side::Source, EventKind::StorageMirrorStarted { address });
+        self.disks_under_way = true;
+        let started = self.copies().and_then(DiskCopies::start);
+        started.map_err(|error| self.failed_copy(&error))?;
+        self.until(MirrorStage::Even, PROGRESS_EVERY, step)?;
+        let copied_bytes = self.watch.storage_bytes();
+        self.tell(Side::Source, EventKind::StorageMirrored { copied_bytes });
+        self.watch.enter(Stage::Setup, self.world.now_ns());
+        Ok(())
+    }
+
+    /// With the VM stopped before its switch-over: copies the last, and takes the source's hands off the destination's
+    /// disks.
+    pub(crate) fn hand_over_disks(&mut self, step: &mut Step) -> Result<(), GaveUp> {
+        if !self.disks_under_way {
+            return Ok(());
+        }
+        self.watch.enter(Stage::Storage, self.world.now_ns());
+        self.copies()?.finish()?;
+        self.until(MirrorStage::Ended, HAND_OVER_EVERY, step)?;
+        self.copies()?.hand_over()?;
+        self.disks_under_way = false;
+        let copied_bytes = self.watch.storage_bytes();
+        self.tell(Side::Source, EventKind::StorageHandedOver { copied_bytes });
+        self.watch.enter(Stage::SwitchOver, self.world.now_ns());
+        Ok(())
+    }
+
+    /// Reads how far the copies are, if any are under way.
+    pub(crate) fn count_disks(&mut self) -> Result<Option<MirrorProgress>, GaveUp> {
+        if !self.disks_under_way {
             return Ok(None);
         }
-        if let Some(why) = watch.failure.clone() {
-            return Ok(Some(Outcome::GaveUp(Status::Failed, failure_text(job, &why))));
+        let read = self.copies().and_then(DiskCopies::progress);
+        let progress = read.map_err(|error| self.failed_copy(&error))?;
+        let read_ns = self.world.now_ns();
+        self.watch.count_storage(progress.copied_bytes, read_ns);
+        if let Err(error) = (self.job.on_mirrors)(read_ns, &progress) {
+            self.world.fail(error);
         }
-        if job.cancel.is_cancelled() {
-            return Ok(Some(Outcome::GaveUp(Status::Cancelled, "ended by the user".into())));
-        }
-        match decide(job.strategy, job.limits, &watch.telemetry(now_ns())) {
-            Action::GiveUp { reason } => return Ok(Some(Outcome::GaveUp(Status::NotConverged, reason))),
-            Action::Fail { reason } => return Ok(Some(Outcome::GaveUp(Status::Failed, reason))),
-            Action::Wait | Action::SwitchToPostCopy { .. } | Action::StopVm { .. } => {}
-        }
-        if let Some(event) = journal.next(every)? {
-            watch.see(&event);
-        }
+        Ok(Some(progress))
     }
-}
 
-/// Lets the guest's writes wait for both hosts where that is due and the hypervisor can.
-fn hold_back(
-    job: &mut Job<'_>,
-    disks: &mut Disks,
-    progress: &MirrorProgress,
-    journal: &mut Journal,
-) -> Result<()> {
-    if disks.step_asked {
-        return Ok(());
+    /// Gives copies up that are under way: from now on the source's disks are the VM's only ones.
+    pub(crate) fn abandon_disks(&mut self) {
+        if std::mem::take(&mut self.disks_under_way)
+            && let Err(error) = self.copies().and_then(|copies| copies.abandon(ABANDON_LIMIT))
+        {
+            // The VM is still to be brought back.
+            self.warn("the copies of its disks did not end", &error);
+        }
     }
-    if disks.first_total_bytes == 0 {
-        disks.first_total_bytes = progress.total_bytes;
-    }
-    let copied = DisksCopied {
-        first_total_bytes: disks.first_total_bytes,
-        copied_bytes: progress.copied_bytes,
-        even: progress.stage == MirrorStage::Even,
-    };
-    let Some(reason) = keep_in_step(&copied) else { return Ok(()) };
-    disks.step_asked = true;
-    if job.source.mirror_in_step()? {
-        note(journal, &*job.source, "mirror-in-step", &reason)?;
-    }
-    Ok(())
-}
 
-/// A copy that failed, in the words of whoever is to blame: a destination that is gone, else the copy itself.
-pub(crate) fn failed(job: &mut Job<'_>, error: &MigrateError) -> Outcome {
-    let why = in_one_line(error);
-    Outcome::GaveUp(Status::Failed, failure_text(job, &why))
+    /// Waits for the copies to get somewhere.
+    fn until(&mut self, wanted: MirrorStage, every: Duration, step: &mut Step) -> Result<(), GaveUp> {
+        loop {
+            self.job.mover.check()?;
+            let Some(progress) = self.count_disks()? else { return Ok(()) };
+            self.hold_back(step, &progress)?;
+            if progress.stage >= wanted {
+                return Ok(());
+            }
+            self.check_record()?;
+            if let Some(why) = self.watch.failure.clone() {
+                return Err(GaveUp::failed(self.explain(&why)));
+            }
+            if self.job.cancel.is_cancelled() {
+                return Err(GaveUp::cancelled());
+            }
+            let telemetry = self.watch.telemetry(self.world.now_ns());
+            match decide(self.job.strategy, self.job.limits, &telemetry) {
+                Action::GiveUp { reason } => {
+                    return Err(GaveUp { status: Status::NotConverged, reason });
+                }
+                Action::Fail { reason } => return Err(GaveUp::failed(reason)),
+                Action::Wait | Action::SwitchToPostCopy { .. } | Action::StopVm { .. } => {}
+            }
+            self.follow(every);
+        }
+    }
+
+    /// Lets the guest's writes wait for both hosts where that is due and the hypervisor can.
+    fn hold_back(&mut self, step: &mut Step, progress: &MirrorProgress) -> Result<(), GaveUp> {
+        if step.asked {
+            return Ok(());
+        }
+        step.first_total_bytes = step.first_total_bytes.or(progress.total_bytes.filter(|total| *total > 0));
+        let copied = DisksCopied {
+            first_total_bytes: step.first_total_bytes,
+            copied_bytes: progress.copied_bytes,
+            even: progress.stage == MirrorStage::Even,
+        };
+        let Some(reason) = keep_in_step(&copied) else { return Ok(()) };
+        step.asked = true;
+        if self.copies()?.keep_in_step()? {
+            self.note("mirror-in-step", &reason);
+        }
+        Ok(())
+    }
+
+    /// A copy that failed, in the words of whoever is to blame: a destination that is gone, else the copy itself.
+    fn failed_copy(&mut self, error: &HypervisorError) -> GaveUp {
+        GaveUp::failed(self.explain(&in_one_line(error)))
+    }
+
+    fn copies(&mut self) -> Result<&mut dyn DiskCopies, HypervisorError> {
+        self.job.mover.disks().ok_or_else(|| HypervisorError::Unsupported {
+            what: "copying a VM's disks step by step".into(),
+            because: "none of them move, or the product moves them itself".into(),
+        })
+    }
 }

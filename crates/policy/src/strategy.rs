@@ -15,8 +15,8 @@ pub struct Telemetry {
     pub switch_asked: bool,
     /// Whether the VM was stopped already so that the rest can be copied.
     pub stop_asked: bool,
-    /// For how long no byte has moved, in ms.
-    pub stalled_ms: f64,
+    /// For how long no byte has moved, in ms; absent where bytes are not counted, or none have to move.
+    pub stalled_ms: Option<f64>,
 }
 
 /// Where a migration is.
@@ -41,6 +41,9 @@ pub struct Limits {
     pub total_ms: f64,
     /// Without a byte moving.
     pub stall_ms: f64,
+    /// Of waiting for ends that do not answer or stand still once the VM may run at the destination, when nothing can be
+    /// taken back any more.
+    pub patience_ms: f64,
 }
 
 /// What to do.
@@ -73,8 +76,8 @@ pub enum Action {
 /// What a strategy does next.
 #[must_use]
 pub fn decide(strategy: &Strategy, limits: Limits, now: &Telemetry) -> Action {
-    if now.stalled_ms >= limits.stall_ms {
-        return Action::Fail { reason: format!("no byte moved for {:.1} s", now.stalled_ms / 1e3) };
+    if let Some(stalled_ms) = now.stalled_ms.filter(|stalled_ms| *stalled_ms >= limits.stall_ms) {
+        return Action::Fail { reason: format!("no byte moved for {:.1} s", stalled_ms / 1e3) };
     }
     if now.elapsed_ms >= limits.total_ms {
         return past_limit(limits, now);
@@ -130,14 +133,14 @@ fn past_limit(limits: Limits, now: &Telemetry) -> Action {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { total_ms: 10_000.0, stall_ms: 3_000.0 };
+    const LIMITS: Limits = Limits { total_ms: 10_000.0, stall_ms: 3_000.0, patience_ms: 60_000.0 };
     const EARLY: Telemetry = Telemetry {
         elapsed_ms: 500.0,
         stage: Stage::PreCopy,
         passes_ended: 0,
         switch_asked: false,
         stop_asked: false,
-        stalled_ms: 0.0,
+        stalled_ms: None,
     };
 
     const STAGES: [Stage; 5] =
@@ -206,14 +209,14 @@ mod tests {
         #[test]
         fn every_migration_is_ended_in_the_end(stage in 0..5, elapsed_ms in 20_000.0..1e9, passes_ended in 0..9u32, switch_asked: bool) {
             let stage = STAGES[stage as usize];
-            let now = Telemetry { elapsed_ms, stage, passes_ended, switch_asked, stop_asked: false, stalled_ms: 0.0 };
+            let now = Telemetry { elapsed_ms, stage, passes_ended, switch_asked, stop_asked: false, stalled_ms: None };
             proptest::prop_assert!(["give up", "fail"].contains(&name(&Strategy::PreCopy, now)));
         }
 
         #[test]
         fn a_stall_always_ends_as_a_failure(stage in 0..5, stalled_ms in 3_000.0..1e9) {
             let stage = STAGES[stage as usize];
-            proptest::prop_assert_eq!(name(&Strategy::PreCopy, Telemetry { stage, stalled_ms, ..EARLY }), "fail");
+            proptest::prop_assert_eq!(name(&Strategy::PreCopy, Telemetry { stage, stalled_ms: Some(stalled_ms), ..EARLY }), "fail");
         }
     }
 }

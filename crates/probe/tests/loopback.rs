@@ -1,5 +1,5 @@
 //! Probes against real sockets on the loopback interface.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests are not in test functions")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests are not in test functions")]
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -13,6 +13,7 @@ use dunlin_probe::{
     INTERVAL_RANGE_NS, PAYLOAD_BYTES, ProbeError, ProbeKind, ProbeRows, ProbeSpec, ProbeSummary, serve_echo,
     start,
 };
+use dunlin_test_support::skip;
 
 const LATE_ANSWERS: Duration = Duration::from_millis(300);
 
@@ -88,7 +89,7 @@ fn may_ping() -> bool {
     match start(&spec, Box::new(|_| {})) {
         Ok(_) => true,
         Err(ProbeError::Socket { source, .. }) if source.kind() == ErrorKind::PermissionDenied => {
-            println!("skipped: this test needs CAP_NET_RAW");
+            skip("this test needs CAP_NET_RAW");
             false
         }
         Err(error) => panic!("{error}"),

@@ -12,6 +12,7 @@ use std::time::Duration;
 use dunlin_clock::{Deadline, MILLISECOND_NS, now_ns, sleep_until};
 use dunlin_probe::{PAYLOAD_BYTES, ProbeKind, ProbeRows, ProbeSpec, start};
 use dunlin_record::ABSENT;
+use dunlin_test_support::skip;
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{Pid, gettid};
 
@@ -62,12 +63,10 @@ impl FarHost {
 #[test]
 fn requests_across_a_link_are_stamped_and_a_cut_shows_as_a_gap_in_the_answers() {
     if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
-        println!("skipped: a network namespace cannot be made here ({error})");
-        return;
+        return skip(format!("a network namespace cannot be made here ({error})"));
     }
     if Command::new("ip").arg("-V").output().is_err() {
-        println!("skipped: there is no ip command here");
-        return;
+        return skip("there is no ip command here");
     }
     let far = FarHost::start();
     ip(&format!("link add near type veth peer name far netns {}", far.tid));

@@ -4,7 +4,9 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use dunlin_record::{Event, EventKind, EventWriter, HostId, SeriesWriter, VmId, read_series, shapes};
+use dunlin_record::{
+    Event, EventKind, EventWriter, HostId, MigrationState, SeriesWriter, VmId, read_series, shapes,
+};
 
 /// A minute and a half of one probe at its default interval.
 const ROWS: i64 = 100_000;
@@ -16,7 +18,10 @@ fn event(t_ns: i64) -> Event {
         t_ns,
         host: Some(HostId::new("host-a")),
         vm: Some(VmId::new("vm0")),
-        kind: EventKind::MigrationStatus { status: "pre-switchover".into() },
+        kind: EventKind::MigrationStatus {
+            status: "its word".into(),
+            state: Some(MigrationState::AwaitingSwitchOver),
+        },
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Probes, Switch, Transport, Workload};
+use crate::{DriverSettings, Probes, Switch, Transport, Workload};
 
 /// One cell of a scenario's matrix, every default filled in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -20,8 +20,12 @@ pub struct Case {
     pub dials: BTreeMap<String, serde_json::Value>,
     /// The virtual machine.
     pub vm: VmSettings,
-    /// The hypervisor on both sides.
-    pub qemu: HypervisorSettings,
+    /// Who runs and moves it: a driver, by its name, with its settings for both sides.
+    #[serde(flatten)]
+    pub hypervisor: DriverSettings,
+    /// When pre-copy ends by itself, as far as the driver knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<PreCopyLimits>,
     /// The testbed's networks.
     pub link: Links,
     /// The switch of the migration network.
@@ -74,9 +78,9 @@ pub struct VmSettings {
     pub vcpus: u32,
     /// How many such VMs are moved, one after the other.
     pub count: u32,
-    /// QEMU machine type.
+    /// Machine type, by the hypervisor's own name.
     pub machine: String,
-    /// QEMU CPU model; QEMU's own default for the accelerator if absent.
+    /// CPU model, by the hypervisor's own name; its own default if absent.
     pub cpu: Option<String>,
     /// A kernel image other than the fetched one.
     pub kernel: Option<PathBuf>,
@@ -86,6 +90,9 @@ pub struct VmSettings {
     pub kernel_args: String,
     /// Boot each time instead of restoring a template.
     pub fresh: bool,
+    /// Whether its owner has paused it before the move: then it arrives paused.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
     /// A disk with a file system, new for each trial.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disk: Option<Disk>,
@@ -118,12 +125,13 @@ impl Default for VmSettings {
             memory_mib: 512,
             vcpus: 1,
             count: 1,
-            machine: "q35".into(),
+            machine: String::new(),
             cpu: None,
             kernel: None,
             modules: None,
             kernel_args: String::new(),
             fresh: false,
+            paused: false,
             disk: None,
             swap_mib: None,
             shared_storage: true,
@@ -131,54 +139,16 @@ impl Default for VmSettings {
     }
 }
 
-/// The hypervisor (QEMU) on both sides.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// When pre-copy ends by itself: what is left to send fits into the downtime limit at the rate of the migration.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct HypervisorSettings {
-    /// The source's QEMU binary.
-    pub binary: PathBuf,
-    /// The destination's, if another.
-    pub destination_binary: Option<PathBuf>,
-    /// The folder with the firmware (`-L`) of an unpacked source binary.
-    pub firmware: Option<PathBuf>,
-    /// The same for the destination's, if another.
-    pub destination_firmware: Option<PathBuf>,
-    /// What runs the vCPUs.
-    pub accelerator: Accelerator,
-    /// More arguments for both command lines.
-    pub extra_args: Vec<String>,
-    /// Migration capabilities by QEMU's own names.
-    pub capabilities: BTreeMap<String, bool>,
-    /// Migration parameters by QEMU's own names.
-    pub parameters: BTreeMap<String, serde_json::Value>,
-}
-
-impl Default for HypervisorSettings {
-    fn default() -> Self {
-        Self {
-            binary: "qemu-system-x86_64".into(),
-            destination_binary: None,
-            firmware: None,
-            destination_firmware: None,
-            accelerator: Accelerator::Auto,
-            extra_args: Vec::new(),
-            capabilities: BTreeMap::new(),
-            parameters: BTreeMap::new(),
-        }
-    }
-}
-
-/// What runs the vCPUs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Accelerator {
-    /// KVM if a guest really boots under it, else TCG.
-    #[default]
-    Auto,
-    /// The kernel's.
-    Kvm,
-    /// QEMU's emulation.
-    Tcg,
+pub struct PreCopyLimits {
+    /// The downtime limit; absent where the driver does not know it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub downtime_ms: Option<f64>,
+    /// A cap on the migration's rate besides the link's; absent = none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bandwidth_bytes_s: Option<f64>,
 }
 
 /// The testbed's two networks.
@@ -404,7 +374,7 @@ mod tests {
     #[test]
     fn a_title_names_the_dials() {
         let mut case: Case = serde_json::from_value(serde_json::json!({
-            "name": "dirty", "vm": {}, "qemu": {}, "link": {}, "probes": {}, "workload": null,
+            "name": "dirty", "vm": {}, "toy": {}, "link": {}, "probes": {}, "workload": null,
             "strategy": { "kind": "pre-copy" }, "trials": {}
         }))
         .unwrap();

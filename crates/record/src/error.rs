@@ -42,6 +42,12 @@ pub enum RecordError {
         /// The newest format known here.
         known: u32,
     },
+    /// Another process writes in the run's folder.
+    #[error("{} is being written by another run of dunlin", path.display())]
+    Busy {
+        /// Which folder.
+        path: PathBuf,
+    },
     /// The folder is not a run.
     #[error("{} is not a run folder: it has no run.json", path.display())]
     NotARun {
@@ -66,7 +72,7 @@ pub enum RecordError {
 
 impl RecordError {
     /// Wraps an I/O error with what was being done to what.
-    pub(crate) fn io(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+    pub fn io(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { doing, path, source }
     }

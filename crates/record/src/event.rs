@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Achieved, Case, HostId, ProbeConnection, StreamSeen, VmId, Workload};
+use crate::{
+    Achieved, Case, HostId, MigrationState, Place, ProbeConnection, Seen, Step, StreamSeen, VmId, Workload,
+};
 
 /// One change of state.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -193,28 +195,34 @@ pub enum EventKind {
     },
     /// Both hosts' disks are even; from now on each of the guest's writes goes to both. The memory's migration begins.
     StorageMirrored {
-        /// What the hypervisor says it copied, holes included.
-        copied_bytes: i64,
+        /// What the hypervisor says it copied, holes included; absent where it does not say.
+        copied_bytes: Option<i64>,
     },
     /// The last write has been copied and the source has let go of the destination's disks: the VM may run there.
     StorageHandedOver {
-        /// What the hypervisor says it copied in all, holes included.
-        copied_bytes: i64,
+        /// What the hypervisor says it copied in all, holes included; absent where it does not say.
+        copied_bytes: Option<i64>,
     },
     /// The hypervisor's migration status changed (on either host).
     MigrationStatus {
         /// By the hypervisor's own name, as in `pre-switchover`.
         status: String,
+        /// The same in what all hypervisors have; absent where it has no such meaning.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        state: Option<MigrationState>,
     },
     /// The hypervisor began this pass over the memory.
     MigrationPass {
         /// From 1.
         pass: u32,
     },
-    /// A fine step inside the hypervisor, by its own name (QEMU: trace point `vmstate_downtime_checkpoint`).
+    /// A fine step inside the hypervisor.
     Checkpoint {
-        /// As in `src-non-iterable-saved`.
+        /// By its own name.
         name: String,
+        /// What it means, if it means something to all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<Step>,
     },
     /// The VM's vCPUs stopped on this host.
     VcpusStopped,
@@ -253,6 +261,19 @@ pub enum EventKind {
         /// The hypervisor's word for its state.
         state: String,
     },
+    /// Where the VM is at the end of its migration, however that ended: as both hosts said when they were asked.
+    VmPlaced {
+        /// There.
+        place: Place,
+        /// What the source said …
+        source: Seen,
+        /// … in its own words.
+        source_word: String,
+        /// What the destination said …
+        destination: Seen,
+        /// … in its own words.
+        destination_word: String,
+    },
     /// Something lowers the worth of the figures.
     Warning {
         /// What.
@@ -278,8 +299,11 @@ pub struct HypervisorIdentity {
     pub name: String,
     /// As in `10.0.2`.
     pub version: String,
-    /// `kvm` or `tcg`.
+    /// What runs the vCPUs, by its own name, as in `kvm`.
     pub accelerator: String,
+    /// Whether their instructions are emulated, which is many times slower; absent where the hypervisor does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emulated: Option<bool>,
 }
 
 /// How a guest was started.
@@ -356,6 +380,9 @@ pub struct HypervisorReport {
     /// Bytes it says it sent while the vCPUs were stopped.
     #[serde(default)]
     pub downtime_bytes: Option<i64>,
+    /// Why the migration failed, in its words, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
     /// Everything it said, under its own names.
     #[serde(default)]
     pub raw: BTreeMap<String, serde_json::Value>,

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
+use crate::upgrade::Upgrade;
 use crate::{Event, RecordError, Result};
 
 /// Appends events to a file. Each event is on disk (as far as the kernel is concerned) when `write` returns.
@@ -70,17 +71,19 @@ pub fn read_events(path: &Path) -> Result<EventReader> {
     let mut reader = BufReader::new(decoder);
     let mut events = Vec::new();
     let mut line = Vec::new();
+    let mut upgrade = Upgrade::default();
     loop {
         line.clear();
         match reader.read_until(b'\n', &mut line) {
             Ok(0) => return Ok(EventReader { events, truncated: false }),
             Ok(_) if line.ends_with(b"\n") => {
-                let event = serde_json::from_slice(&line).map_err(|source| RecordError::Json {
+                let mut event: Event = serde_json::from_slice(&line).map_err(|source| RecordError::Json {
                     what: "event",
                     path: path.to_owned(),
                     line: events.len() + 1,
                     source,
                 })?;
+                upgrade.event(&mut event.kind);
                 events.push(event);
             }
             Ok(_) => return Ok(EventReader { events, truncated: true }),

@@ -53,6 +53,13 @@ impl Journal {
         }
     }
 
+    /// Waits for an event without keeping it: for whoever must act on it even where nothing can be kept any more, and keeps
+    /// it with [`Journal::keep`].
+    pub fn receive(&mut self, limit: Duration) -> Option<Event> {
+        // `self` holds a sender, so the channel never closes.
+        self.receiver.recv_timeout(limit).ok()
+    }
+
     /// Keeps every event handed in so far.
     ///
     /// # Errors

@@ -8,29 +8,34 @@ mod achieved;
 mod capture;
 mod case;
 mod cpu_percent;
+mod driver_settings;
 mod error;
 mod event;
 mod event_file;
 mod ids;
 mod journal;
+mod migration_state;
 mod outcome;
+mod place;
 mod probes;
 mod response;
 mod run_folder;
+#[cfg(any(test, feature = "samples"))]
+pub mod samples;
 mod series;
 mod stream;
 mod switch;
 mod tcp_probe;
 mod transport;
+mod upgrade;
 mod wire;
 mod workload;
 
 pub use achieved::{Achieved, ClockSeen, HttpServed};
 pub use capture::{CaptureOutcome, TrialCapture};
-pub use case::{
-    Accelerator, Captures, Case, Disk, HypervisorSettings, Link, Links, Percent, Strategy, Trials, VmSettings,
-};
+pub use case::{Captures, Case, Disk, Link, Links, Percent, PreCopyLimits, Strategy, Trials, VmSettings};
 pub use cpu_percent::{CpuPercent, CpuShares};
+pub use driver_settings::DriverSettings;
 pub use error::{RecordError, Result, in_one_line};
 pub use event::{
     DiskHeld, Event, EventKind, GuestStart, HypervisorIdentity, HypervisorReport, MemoryHeld, Moment, Status,
@@ -39,14 +44,18 @@ pub use event::{
 pub use event_file::{EventReader, EventWriter, read_events};
 pub use ids::{HostId, TrialId, VmId};
 pub use journal::Journal;
+pub use migration_state::{MigrationState, Step};
 pub use outcome::{
     AnsweredBy, CaseLabel, DiskMib, DowntimeMs, Flag, HypervisorLabel, Iteration, LinkOutcome, MemoryMib,
     Outage, Outcome, PhasesMs, ProbeOutcome, StorageBytes, SwitchBytes, WireBytes, WorkloadOutcome,
     outcome_schema,
 };
+pub use place::{Place, Seen};
 pub use probes::{HttpProbe, Probe, Probes, TcpPath};
 pub use response::{FailureCounts, RequestFailure, ResponsePhases, Responses};
-pub use run_folder::{HostFingerprint, RunFolder, RunInfo, SkippedCase, TrialRecord};
+pub use run_folder::{
+    Difference, HostFingerprint, Resumption, RunFolder, RunInfo, RunLock, SkippedCase, Software, TrialRecord,
+};
 pub use series::{ABSENT, Column, Series, SeriesWriter, read_series, shapes};
 pub use stream::{LostNumbers, Received, StreamBreak, StreamLoss, StreamOutcome, StreamSeen};
 pub use switch::{Snmp, SnmpAuth, SnmpPrivacy, Switch};

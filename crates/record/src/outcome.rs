@@ -124,7 +124,7 @@ pub struct HypervisorLabel {
     /// The destination's version, if another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination_version: Option<String>,
-    /// `kvm` or `tcg`.
+    /// What ran the vCPUs, by its own name, as in `kvm`.
     pub accelerator: String,
 }
 

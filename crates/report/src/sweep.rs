@@ -8,9 +8,6 @@ use crate::cases::{CaseRow, Spread};
 /// Fewer values than this are a comparison, which the bars show, and no sweep.
 const POINTS_MIN: usize = 3;
 
-/// QEMU's default downtime limit: pre-copy ends once what is left can be sent in it.
-const DOWNTIME_LIMIT_MS: f64 = 300.0;
-
 const MIB: f64 = 1_048_576.0;
 
 /// Cases of one name, by the one numeric dial in which they differ.
@@ -114,12 +111,12 @@ impl Sweep<'_> {
 }
 
 fn law<'a>(case: &Case, outcomes: impl Iterator<Item = &'a Outcome>) -> Option<Law> {
-    let parameter = |name: &str| case.qemu.parameters.get(name).and_then(Value::as_f64);
+    let limits = case.limits?;
     let goodput_mbit = Spread::of(outcomes.filter_map(|outcome| outcome.link.goodput_mbit))?.median;
     let goodput_mib_s = goodput_mbit * 1e6 / 8.0 / MIB;
-    let cap_mib_s = parameter("max-bandwidth").filter(|bytes| *bytes > 0.0).map(|bytes| bytes / MIB);
+    let cap_mib_s = limits.bandwidth_bytes_s.map(|bytes_s| bytes_s / MIB);
     Some(Law {
-        downtime_limit_ms: parameter("downtime-limit").unwrap_or(DOWNTIME_LIMIT_MS),
+        downtime_limit_ms: limits.downtime_ms?,
         mib_s: cap_mib_s.map_or(goodput_mib_s, |cap| cap.min(goodput_mib_s)),
     })
 }

@@ -49,6 +49,14 @@ pub enum TestbedError {
         /// What it said, or how it ended.
         why: String,
     },
+    /// A node of the lab did not come up.
+    #[error("the node {node} did not come up: {why}")]
+    Node {
+        /// Which node.
+        node: String,
+        /// What its first process said.
+        why: String,
+    },
     /// The system keeps from this user what a testbed needs.
     #[error("{what} is not permitted; to mend: {mend}")]
     NotPermitted {

@@ -10,9 +10,6 @@ use std::time::Duration;
 use dunlin_clock::{Deadline, MILLISECOND_NS, SECOND_NS, now_ns};
 use socket2::SockRef;
 
-use crate::helper::Helper;
-use crate::{Result, TestbedError};
-
 /// Round trips tried; the shortest counts.
 const EXCHANGES: usize = 20;
 /// How long the stream counts.
@@ -34,23 +31,6 @@ pub struct Goodput {
     pub rtt_ms: f64,
 }
 
-/// Sends a stream for some 0.6 s from a host to the address `at` of another, and measures it. Port 0 of `at` takes a
-/// free one.
-///
-/// # Errors
-/// Where a helper cannot, or it takes longer than `limit`.
-pub fn measure_goodput(from: &Helper, to: &Helper, at: SocketAddrV4, limit: Duration) -> Result<Goodput> {
-    let deadline = Deadline::after(limit);
-    let (sink, at) = to.start_goodput_sink(at, limit)?;
-    let rtt_ns = from.run_goodput_source(at, deadline.left())?;
-    let arrived = sink.arrived(deadline.left())?;
-    let goodput_mbit = arrived.mbit().ok_or_else(|| TestbedError::Helper {
-        host: to.host().to_string(),
-        why: format!("too little arrived at {at} to tell the goodput: {} bytes", arrived.bytes),
-    })?;
-    Ok(Goodput { goodput_mbit, rtt_ms: rtt_ns as f64 / MILLISECOND_NS as f64 })
-}
-
 /// What arrived of a stream after its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Arrived {
@@ -61,7 +41,7 @@ pub(crate) struct Arrived {
 }
 
 impl Arrived {
-    fn mbit(self) -> Option<f64> {
+    pub(crate) fn mbit(self) -> Option<f64> {
         (self.bytes > 0 && self.during_ns > 0)
             .then(|| self.bytes as f64 * 8.0 / 1e6 / (self.during_ns as f64 / SECOND_NS as f64))
     }

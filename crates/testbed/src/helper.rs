@@ -2,45 +2,64 @@
 //! streams what it sees back.
 
 mod echo;
+mod pipe;
 mod protocol;
 mod responder;
 mod serve;
 
 use std::collections::HashMap;
-use std::io::BufReader;
+use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddrV4;
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout};
+use std::process::{Child, ChildStdout};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use dunlin_clock::Deadline;
+use dunlin_clock::{Deadline, Mapping, now_ns};
 use dunlin_probe::TcpProbeSummary;
 use dunlin_record::{HostId, TcpProbe};
 use dunlin_wire::{CaptureSpec, CaptureSummary, Filter, RowSink, Summary};
 
 use crate::goodput::Arrived;
 use crate::{Result, TestbedError};
-use protocol::{Ask, Report, Request, Tell, read_frame, write_frame};
+use pipe::RequestPipe;
+use protocol::{Ask, GREETING, GREETING_BYTES, Report, Request, Tell, VERSION, read_frame, write_frame};
 pub use serve::serve as serve_helper;
 
 /// How long a helper may take to begin what it is asked, on a machine that is busy with other things.
 const START_LIMIT: Duration = Duration::from_secs(10);
 /// How long a helper may take to end once its input has ended.
 const END_LIMIT: Duration = Duration::from_secs(2);
+/// How often that is looked at.
+const END_STEP: Duration = Duration::from_millis(2);
+/// How long it may take to read a request.
+const READ_LIMIT: Duration = Duration::from_secs(10);
+/// How often a clock is asked; the quickest answer counts.
+const CLOCK_EXCHANGES: usize = 10;
 
 /// A helper on a host. Dropping it ends it and all it does.
 #[derive(Debug)]
 pub struct Helper {
     host: HostId,
     child: Child,
-    requests: Mutex<Option<ChildStdin>>,
+    requests: Mutex<Option<RequestPipe>>,
     routes: Routes,
     reader: Option<JoinHandle<()>>,
     next_id: AtomicU32,
+}
+
+/// How a host's clocks stand to the bench's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockReading {
+    /// Add this to a stamp of its monotonic clock to get the bench's.
+    pub offset_ns: i64,
+    /// By how much that may be wrong, either way.
+    pub error_ns: i64,
+    /// From its real-time clock to the bench's.
+    pub realtime: Mapping,
 }
 
 /// Something a helper does until [`Helper::stop`].
@@ -67,6 +86,8 @@ impl Helper {
         let Some((requests, reports)) = pipes else {
             return Err(helper.failed("its standard input and output are not pipes"));
         };
+        let requests =
+            RequestPipe::new(requests).map_err(TestbedError::io("prepare the pipe to a helper"))?;
         helper.requests = Mutex::new(Some(requests));
         let reader = Builder::new().name(format!("helper-{}", helper.host));
         let reader = reader.spawn(move || read_reports(reports, &routes));
@@ -77,6 +98,37 @@ impl Helper {
             Tell::Pong => Ok(helper),
             other => Err(helper.unexpected(&other)),
         }
+    }
+
+    /// How the clocks of its host stand to ours, by the shortest of some exchanges (Cristian's algorithm: the host read them
+    /// somewhere between question and answer).
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    pub fn clock(&self, limit: Duration) -> Result<ClockReading> {
+        let deadline = Deadline::after(limit);
+        let mut best: Option<ClockReading> = None;
+        for _ in 0..CLOCK_EXCHANGES {
+            let asked_ns = now_ns();
+            let told = self.ask(Ask::Clock, None)?.next("the time", deadline.left())?;
+            let answered_ns = now_ns();
+            let Tell::Clock { monotonic_ns, epoch_ns, error_ns } = told else {
+                return Err(self.unexpected(&told));
+            };
+            let half_ns = (answered_ns - asked_ns) / 2;
+            let middle_ns = asked_ns + half_ns;
+            let reading = ClockReading {
+                offset_ns: middle_ns.saturating_sub(monotonic_ns),
+                // Half a nanosecond may be lost in each division.
+                error_ns: half_ns + 1,
+                realtime: Mapping {
+                    offset_ns: middle_ns.saturating_sub(epoch_ns),
+                    error_ns: error_ns.saturating_add(half_ns + 1),
+                },
+            };
+            best = best.filter(|best| best.error_ns <= reading.error_ns).or(Some(reading));
+        }
+        best.ok_or_else(|| self.failed("it was not asked for the time"))
     }
 
     /// The host it is on.
@@ -249,9 +301,13 @@ impl Helper {
         let reports = self.routes.open(id, sink).map_err(|why| self.failed(why))?;
         let pending = Pending { helper: self, id, reports, keep: false };
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(requests) = requests.as_mut() else { return Err(self.failed("it was ended")) };
-        write_frame(requests, &Request { id, ask })
-            .map_err(|error| self.failed(format!("it takes no requests: {error}")))?;
+        let Some(pipe) = requests.as_mut() else { return Err(self.failed("it was ended")) };
+        write_frame(&mut pipe.within(READ_LIMIT), &Request { id, ask }).map_err(|error| {
+            // Half a request may be on its way: no other can follow.
+            *requests = None;
+            self.failed(format!("it takes no requests: {}", dunlin_record::in_one_line(&error)))
+        })?;
+        drop(requests);
         Ok(pending)
     }
 
@@ -268,16 +324,34 @@ impl Drop for Helper {
     fn drop(&mut self) {
         // The end of its input ends a helper that is well; any other is killed.
         *self.requests.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        if !self.has_ended_by(Deadline::after(END_LIMIT)) {
+            // Fails only where it has ended already.
+            let _ = self.child.kill();
+        }
+        // What the kernel holds does not end by a signal; and the reader has its end only when nobody has the pipe any more.
+        // Neither is waited for without a limit.
         let deadline = Deadline::after(END_LIMIT);
-        while matches!(self.child.try_wait(), Ok(None)) && !deadline.passed() {
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        // Both fail only where it has ended and been waited for already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.has_ended_by(deadline);
         if let Some(reader) = self.reader.take() {
-            let _ = reader.join();
+            while !reader.is_finished() && !deadline.passed() {
+                std::thread::sleep(deadline.step(END_STEP));
+            }
+            if reader.is_finished() {
+                let _ = reader.join();
+            }
         }
+    }
+}
+
+impl Helper {
+    fn has_ended_by(&mut self, deadline: Deadline) -> bool {
+        while matches!(self.child.try_wait(), Ok(None)) {
+            if deadline.passed() {
+                return false;
+            }
+            std::thread::sleep(deadline.step(END_STEP));
+        }
+        true
     }
 }
 
@@ -444,6 +518,9 @@ impl std::fmt::Debug for Routes {
 
 fn read_reports(reports: ChildStdout, routes: &Routes) {
     let mut reports = BufReader::new(reports);
+    if let Err(why) = read_greeting(&mut reports) {
+        return routes.end(why);
+    }
     let why = loop {
         match read_frame(&mut reports) {
             Ok(Some(report)) => routes.pass_on(report),
@@ -452,6 +529,24 @@ fn read_reports(reports: ChildStdout, routes: &Routes) {
         }
     };
     routes.end(why);
+}
+
+/// Refuses another version, and whatever is no helper of ours.
+fn read_greeting(reports: &mut impl BufRead) -> Result<(), String> {
+    let mut line = Vec::new();
+    let read = reports.by_ref().take(GREETING_BYTES).read_until(b'\n', &mut line);
+    if !read.is_ok_and(|length| length > 0) {
+        return Err("it ended".into());
+    }
+    let line = String::from_utf8_lossy(&line);
+    match line.strip_prefix(GREETING).and_then(|version| version.trim_end().parse::<u32>().ok()) {
+        Some(VERSION) => Ok(()),
+        Some(other) => Err(format!(
+            "it speaks version {other} of the helper's protocol, this dunlin speaks {VERSION}: put the same dunlin on all \
+             hosts"
+        )),
+        None => Err(format!("what answers there is no helper of dunlin's: {:?}", line.trim_end())),
+    }
 }
 
 fn millis(limit: Duration) -> u64 {

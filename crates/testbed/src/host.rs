@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use dunlin_record::{HostFingerprint, HostId};
 
-use crate::{Process, Result};
+use crate::{Helper, Process, Result};
 
 /// One of the testbed's two networks (Hu et al., section 3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -43,17 +43,35 @@ impl fmt::Display for Network {
 /// A program to be run on a host.
 #[derive(Debug, Clone)]
 pub struct Launch {
-    /// The program: a path, or a name to be looked for in `PATH`.
+    /// The program: a path on the host, or a name to be looked for in its `PATH`.
     pub program: PathBuf,
     /// Its arguments.
     pub args: Vec<OsString>,
-    /// The file that gets its standard output; replaced if there.
+    /// The file on the host that gets its standard output; replaced if there.
     pub stdout: PathBuf,
-    /// The file that gets its standard error; replaced if there.
+    /// The file on the host that gets its standard error; replaced if there.
     pub stderr: PathBuf,
 }
 
+/// What a program that was run to its end came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// As in "exit status 1" or "signal 9".
+    pub how: String,
+    /// Whether it ended with exit status 0.
+    pub success: bool,
+    /// The begin of its standard output, at most [`OUTPUT_BYTES`].
+    pub stdout: Vec<u8>,
+    /// The begin of its standard error, at most [`OUTPUT_BYTES`].
+    pub stderr: Vec<u8>,
+}
+
+/// How much of what a program says is kept.
+pub const OUTPUT_BYTES: usize = 1 << 20;
+
 /// A machine that runs a hypervisor, as the testbed sees it.
+///
+/// Paths are the host's own. Nothing that is only good on this machine (a local path, a child process) comes out of it.
 pub trait Host: Send + Sync {
     /// Its name.
     fn id(&self) -> &HostId;
@@ -61,13 +79,32 @@ pub trait Host: Send + Sync {
     /// A folder on the host for sockets and other things that need not stay.
     fn scratch(&self) -> &Path;
 
-    /// Its address on a network.
-    fn address(&self, network: Network) -> Ipv4Addr;
+    /// A folder on the host for what its programs write that is to end up in a local folder; `collect` brings it there.
+    /// Where the host has the same files as this machine it is that folder itself.
+    ///
+    /// # Errors
+    /// Where it cannot be made.
+    fn outbox(&self, local: &Path) -> Result<PathBuf>;
 
-    /// The device whose counters show what passes between the host and a network.
-    fn interface(&self, network: Network) -> &str;
+    /// Brings what lies in the outbox of a local folder there.
+    ///
+    /// # Errors
+    /// Where it cannot be brought.
+    fn collect(&self, local: &Path) -> Result<()>;
 
-    /// Runs a program on the host, with nothing to read and in a process group of its own. It dies with the testbed.
+    /// Its address on a network; absent where it is not in it.
+    fn address(&self, network: Network) -> Option<Ipv4Addr>;
+
+    /// The device whose counters show what passes between the host and a network; absent where it is not known.
+    fn interface(&self, network: Network) -> Option<&str>;
+
+    /// Runs a program on the host to its end, with nothing to read. It is ended at the limit.
+    ///
+    /// # Errors
+    /// Where it cannot be started, or has not ended in time.
+    fn run(&self, program: &Path, args: &[OsString], limit: Duration) -> Result<Output>;
+
+    /// Starts a program on the host, with nothing to read and in a process group of its own. It dies with the testbed.
     ///
     /// # Errors
     /// Where a file cannot be opened or the program cannot be started.
@@ -77,8 +114,59 @@ pub trait Host: Send + Sync {
     ///
     /// # Errors
     /// Where nobody listens there in time.
-    fn connect(&self, socket: &Path, limit: Duration) -> Result<UnixStream>;
+    fn dial(&self, socket: &Path, limit: Duration) -> Result<UnixStream>;
 
+    /// Copies a local file to the host.
+    ///
+    /// # Errors
+    /// Where either cannot be read or written.
+    fn copy_to(&self, local: &Path, there: &Path) -> Result<()>;
+
+    /// Copies a file of the host here.
+    ///
+    /// # Errors
+    /// Where either cannot be read or written.
+    fn copy_from(&self, there: &Path, local: &Path) -> Result<()>;
+
+    /// A small file of the host.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    fn read(&self, there: &Path) -> Result<Vec<u8>>;
+
+    /// Writes a small file on the host that nobody else there may read; its folder is made if need be, likewise.
+    ///
+    /// # Errors
+    /// Where it is there already, or cannot be written.
+    fn write_private(&self, there: &Path, bytes: &[u8]) -> Result<()>;
+
+    /// Removes a file or a whole folder of the host; well where there is none.
+    ///
+    /// # Errors
+    /// Where it cannot be removed.
+    fn remove(&self, there: &Path) -> Result<()>;
+
+    /// Runs our own binary there, which does on the host what has to be done there.
+    ///
+    /// # Errors
+    /// Where it cannot be started, does not answer, or is of another version.
+    fn helper(&self) -> Result<Helper>;
+
+    /// What makes network devices for VMs there; absent where that is not ours to do.
+    fn taps(&self) -> Option<&dyn Taps>;
+
+    /// Resident bytes of a process's mapping of exactly `mapping_bytes` (a guest's memory); absent if it has none.
+    ///
+    /// # Errors
+    /// Where the process is gone or may not be looked at.
+    fn resident_bytes(&self, pid: u32, mapping_bytes: u64) -> Result<Option<i64>>;
+
+    /// What machine it is.
+    fn fingerprint(&self) -> HostFingerprint;
+}
+
+/// Makes network devices for VMs on a host.
+pub trait Taps {
     /// Makes a tap on the service network for a VM and sets it up; it stays until removed.
     ///
     /// # Errors
@@ -90,13 +178,4 @@ pub trait Host: Send + Sync {
     /// # Errors
     /// Where there is none of this name.
     fn remove_tap(&self, name: &str) -> Result<()>;
-
-    /// Resident bytes of a process's mapping of exactly `mapping_bytes` (a guest's memory); absent if it has none.
-    ///
-    /// # Errors
-    /// Where the process is gone or may not be looked at.
-    fn resident_bytes(&self, pid: u32, mapping_bytes: u64) -> Result<Option<i64>>;
-
-    /// What machine it is.
-    fn fingerprint(&self) -> HostFingerprint;
 }

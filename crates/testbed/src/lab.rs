@@ -1,4 +1,6 @@
-//! The lab: a testbed of two hosts, a switch and a bench, made of network namespaces on one machine.
+//! The lab: a testbed of hosts, a switch and a bench, made of namespaces on one machine.
+//!
+//! A host is a network namespace, or a *node*, which has all else of its own too.
 //!
 //! ```text
 //!                    switch
@@ -17,21 +19,28 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dunlin_clock::Deadline;
+use dunlin_clock::{Deadline, Mapping};
 use dunlin_record::{HostFingerprint, HostId, Link, Links};
+use dunlin_wire::SnmpAgent;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::bootstrap::{Inside, SCRATCH};
 use crate::namespace::Namespace;
 use crate::netlink::{Netlink, Shape};
-use crate::{Host, LabHost, MacAddress, Network, Relay, Result, TestbedError, device, fingerprint, sysctl};
+use crate::node::Node;
+use crate::{
+    ClockReading, Host, LabHost, MacAddress, Network, Relay, Result, Testbed, TestbedError, device,
+    fingerprint, sysctl,
+};
 pub use managed_switch::ManagedSwitch;
 pub use second_link::{SECOND_LINK, check_mptcp};
 use wiring::{Cable, Place};
 
-/// The hosts' names and the last byte of their addresses.
-const HOSTS: [(&str, u8); 2] = [("host-a", 11), ("host-b", 12)];
+/// The last byte of the first host's addresses.
+const FIRST_HOST: u8 = 11;
+/// A lab's hosts at most: they are named by letters.
+const HOSTS_MAX: u8 = 26;
 /// The last byte of the bench's addresses.
 const BENCH: u8 = 1;
 /// The last byte of the switch's address on the service network, where it can be managed.
@@ -52,15 +61,36 @@ pub struct LabSpec {
     pub tap_queue_frames: u32,
     /// Whether the bench reaches the service network through a relay on which outages can be injected.
     pub injector: bool,
-    /// Whether the hosts have a second link to each other, like that to the migration network, for MPTCP.
+    /// Whether the first two hosts have a second link to each other, like that to the migration network, for MPTCP.
     pub second_link: bool,
+    /// How many hosts: `host-a`, `host-b` and so on, from 1 to 26.
+    pub hosts: u8,
+    /// What they are.
+    pub kind: HostKind,
+}
+
+/// What a host of a lab is. There is room for more: a *machine*, say, which a QEMU runs whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HostKind {
+    /// A network namespace: its programs share all else with the lab.
+    #[default]
+    Namespace,
+    /// A network namespace with pid, mount, uts and ipc namespaces of its own, so that daemons can live in it.
+    Node,
 }
 
 impl LabSpec {
-    /// A lab with these links, the kernel's usual tap queue, no injector and no second link.
+    /// A lab of two namespaces with these links, the kernel's usual tap queue, no injector and no second link.
     #[must_use]
     pub fn new(links: Links) -> Self {
-        Self { links, tap_queue_frames: 1000, injector: false, second_link: false }
+        Self {
+            links,
+            tap_queue_frames: 1000,
+            injector: false,
+            second_link: false,
+            hosts: 2,
+            kind: HostKind::default(),
+        }
     }
 }
 
@@ -69,7 +99,9 @@ impl LabSpec {
 pub struct Lab {
     // First, so that all processes have ended before the relays go.
     _remains: Remains,
-    hosts: [Arc<LabHost>; 2],
+    hosts: Vec<Arc<LabHost>>,
+    links: Links,
+    second_link: bool,
     switch: Namespace,
     injector: Option<Relay>,
     /// Kept alive for the links they carry.
@@ -83,17 +115,16 @@ impl Lab {
     /// # Errors
     /// Where a link cannot be had as asked, or the system refuses anything; nothing of the lab then remains.
     pub fn up(inside: &Inside, spec: &LabSpec) -> Result<Self> {
-        check(&spec.links)?;
+        check(spec)?;
         // VMs will need it: better refused now than when the first is to start.
         device::open_tun()?;
         let mut remains = Remains::default();
         let congestion_control = sysctl::congestion_control()?;
         let switch = remains.namespace("switch")?;
-        let names = HOSTS.map(|(name, _)| name);
-        let [a, b] = names.map(|name| remains.namespace(name));
-        let places = [a?, b?];
+        let names = (0..spec.hosts).map(host_name);
+        let places = names.map(|name| remains.namespace(&name)).collect::<Result<Vec<_>>>()?;
         let bench = inside.namespace();
-        for namespace in [bench, &switch, &places[0], &places[1]] {
+        for namespace in [bench, &switch].into_iter().chain(&places) {
             sysctl::settle(namespace)?;
             Netlink::open(namespace)?.set_up("lo")?;
         }
@@ -111,7 +142,7 @@ impl Lab {
                 relayed,
                 congestion_control: &congestion_control,
             };
-            for (place, (_, last)) in places.iter().zip(HOSTS) {
+            for (place, last) in places.iter().zip(FIRST_HOST..) {
                 let relayed = !shape.delay.is_zero() && !netem;
                 let place = Place { namespace: place, last, has_taps: network == Network::Service };
                 relays.extend(cable(shape, relayed).connect(place)?);
@@ -133,28 +164,30 @@ impl Lab {
                 relayed,
                 congestion_control: &congestion_control,
             };
-            let ends = [(&places[0], HOSTS[0].1), (&places[1], HOSTS[1].1)];
+            let ends = [(&places[0], FIRST_HOST), (&places[1], FIRST_HOST + 1)];
             relays.extend(second_link::lay(cable, ends)?);
         }
-        wiring::introduce(bench, &places, &HOSTS.map(|(_, last)| last))?;
+        wiring::introduce(bench, &places, FIRST_HOST)?;
 
         let hosts = make_hosts(places, spec, &congestion_control)?;
-        let lab = Self { _remains: remains, hosts, switch, injector, _relays: relays, congestion_control };
+        let lab = Self {
+            _remains: remains,
+            hosts,
+            links: spec.links.clone(),
+            second_link: spec.second_link,
+            switch,
+            injector,
+            _relays: relays,
+            congestion_control,
+        };
         lab.wait_until_reachable()?;
         Ok(lab)
     }
 
-    /// Its hosts, `host-a` and `host-b`.
+    /// Its hosts, `host-a` and `host-b` and so on.
     #[must_use]
-    pub fn hosts(&self) -> &[Arc<LabHost>; 2] {
+    pub fn hosts(&self) -> &[Arc<LabHost>] {
         &self.hosts
-    }
-
-    /// The name of the switch's port to a host on a network; absent where the host is not of this lab.
-    #[must_use]
-    pub fn switch_port(&self, host: &HostId, network: Network) -> Option<String> {
-        let (_, last) = HOSTS.iter().find(|(name, _)| *name == host.as_str())?;
-        Some(wiring::port(network, *last))
     }
 
     /// The bench's address on a network.
@@ -169,37 +202,10 @@ impl Lab {
         wiring::mac(network, BENCH)
     }
 
-    /// The address on the service network of the VM with this number, from 0; and its network's prefix length.
-    #[must_use]
-    pub fn vm_address(&self, number: u8) -> (Ipv4Addr, u8) {
-        (address(Network::Service, FIRST_VM.saturating_add(number)), PREFIX)
-    }
-
-    /// Fixes a VM's hardware address at the bench, so that no address resolution is measured as an outage.
-    ///
-    /// # Errors
-    /// Where the kernel refuses.
-    pub fn introduce_vm(&self, address: Ipv4Addr, mac: MacAddress) -> Result<()> {
-        Netlink::open_here("bench")?.set_neighbour(Network::Service.as_str(), address, mac)
-    }
-
-    /// The bench's device on a network.
-    #[must_use]
-    pub fn bench_interface(&self, network: Network) -> &'static str {
-        network.as_str()
-    }
-
     /// The relay between the service network (its end `a`) and the bench (`b`), if the lab was made with one.
     #[must_use]
     pub fn injector(&self) -> Option<&Relay> {
         self.injector.as_ref()
-    }
-
-    /// What machine the whole lab is.
-    #[must_use]
-    pub fn fingerprint(&self) -> HostFingerprint {
-        let names: Vec<&str> = HOSTS.iter().map(|(name, _)| *name).chain(["bench"]).collect();
-        fingerprint::read(names.join(", "), &self.congestion_control)
     }
 
     /// Bridges and carriers come up a moment after they were told to.
@@ -223,17 +229,72 @@ impl Lab {
     }
 }
 
+impl Testbed for Lab {
+    fn hosts(&self) -> Vec<Arc<dyn Host>> {
+        self.hosts.iter().map(|host| Arc::<LabHost>::clone(host) as Arc<dyn Host>).collect()
+    }
+
+    fn bench_address(&self, network: Network) -> Option<Ipv4Addr> {
+        Some(self.bench_address(network))
+    }
+
+    fn bench_interface(&self, network: Network) -> Option<&str> {
+        Some(network.as_str())
+    }
+
+    fn bench_mac(&self, network: Network) -> Option<MacAddress> {
+        Some(wiring::mac(network, BENCH))
+    }
+
+    fn vm_address(&self, number: u8) -> Option<(Ipv4Addr, u8)> {
+        Some((address(Network::Service, FIRST_VM.checked_add(number)?), PREFIX))
+    }
+
+    fn introduce_vm(&self, address: Ipv4Addr, mac: MacAddress) -> Result<()> {
+        Netlink::open_here("bench")?.set_neighbour(Network::Service.as_str(), address, mac)
+    }
+
+    fn links(&self) -> Option<&Links> {
+        Some(&self.links)
+    }
+
+    fn second_link(&self) -> Option<&str> {
+        self.second_link.then_some(SECOND_LINK)
+    }
+
+    fn switch_port(&self, host: &HostId, network: Network) -> Option<String> {
+        let last = (FIRST_HOST..).zip(&self.hosts).find(|(_, known)| known.id == *host)?.0;
+        Some(wiring::port(network, last))
+    }
+
+    fn manage_switch(&self, agent: &SnmpAgent) -> Result<ManagedSwitch> {
+        self.manage_switch(agent)
+    }
+
+    /// All hosts are this machine, with its clock.
+    fn clock(&self, _host: &HostId) -> Result<ClockReading> {
+        Ok(ClockReading { offset_ns: 0, error_ns: 0, realtime: Mapping::read() })
+    }
+
+    /// One machine is them all.
+    fn fingerprints(&self) -> Vec<HostFingerprint> {
+        let hosts = self.hosts.iter().map(|host| host.id.as_str());
+        let names: Vec<&str> = hosts.chain(["bench"]).collect();
+        vec![fingerprint::read(names.join(", "), &self.congestion_control)]
+    }
+}
+
 /// What must be taken away by hand at the end; the rest goes with the last process or descriptor.
 #[derive(Debug, Default)]
 struct Remains {
-    names: Vec<&'static str>,
+    names: Vec<String>,
     bench_devices: Vec<&'static str>,
 }
 
 impl Remains {
-    fn namespace(&mut self, name: &'static str) -> Result<Namespace> {
+    fn namespace(&mut self, name: &str) -> Result<Namespace> {
         let namespace = Namespace::create(name)?;
-        self.names.push(name);
+        self.names.push(name.to_owned());
         Ok(namespace)
     }
 }
@@ -257,13 +318,22 @@ impl Drop for Remains {
     }
 }
 
-fn make_hosts(places: [Namespace; 2], spec: &LabSpec, congestion_control: &str) -> Result<[Arc<LabHost>; 2]> {
-    let make = |namespace: Namespace, last: u8| {
+fn make_hosts(places: Vec<Namespace>, spec: &LabSpec, congestion_control: &str) -> Result<Vec<Arc<LabHost>>> {
+    let names = hosts_file(spec.hosts);
+    let make = |(namespace, last): (Namespace, u8)| {
         let scratch = Path::new(SCRATCH).join(namespace.name());
-        fs::create_dir_all(&scratch).map_err(TestbedError::io(format!("create {}", scratch.display())))?;
+        let node = match spec.kind {
+            HostKind::Namespace => {
+                let doing = format!("create {}", scratch.display());
+                fs::create_dir_all(&scratch).map_err(TestbedError::io(doing))?;
+                None
+            }
+            HostKind::Node => Some(Node::make(&namespace, &names, &scratch)?),
+        };
         Ok(Arc::new(LabHost {
             id: HostId::new(namespace.name()),
             namespace,
+            node,
             scratch,
             addresses: Network::ALL.map(|network| address(network, last)),
             interfaces: [wiring::UPLINK, Network::Migration.as_str()],
@@ -272,8 +342,23 @@ fn make_hosts(places: [Namespace; 2], spec: &LabSpec, congestion_control: &str) 
             congestion_control: congestion_control.to_owned(),
         }))
     };
-    let [a, b] = places;
-    Ok([make(a, HOSTS[0].1)?, make(b, HOSTS[1].1)?])
+    places.into_iter().zip(FIRST_HOST..).map(make).collect()
+}
+
+/// The name of the host of this number, from 0.
+fn host_name(number: u8) -> String {
+    format!("host-{}", char::from(b'a' + number % HOSTS_MAX))
+}
+
+/// By which names a node knows the others (hosts(5)): a host's own name is where hosts speak with each other.
+fn hosts_file(hosts: u8) -> String {
+    let mut text = "127.0.0.1 localhost\n".to_owned();
+    for (number, last) in (0..hosts).zip(FIRST_HOST..) {
+        let name = host_name(number);
+        let [service, migration] = Network::ALL.map(|network| address(network, last));
+        text.push_str(&format!("{migration} {name} {name}.migration\n{service} {name}.service\n"));
+    }
+    text
 }
 
 fn address(network: Network, last: u8) -> Ipv4Addr {
@@ -295,7 +380,15 @@ fn shape(link: &Link) -> Shape {
 }
 
 /// Scenarios are checked when they are read; this keeps a figure made elsewhere from a panic.
-fn check(links: &Links) -> Result<()> {
+fn check(spec: &LabSpec) -> Result<()> {
+    let links = &spec.links;
+    let fewest = if spec.second_link { 2 } else { 1 };
+    if !(fewest..=HOSTS_MAX).contains(&spec.hosts) {
+        return Err(TestbedError::Unsupported {
+            what: format!("a lab of {} hosts", spec.hosts),
+            because: format!("it can have from {fewest} to {HOSTS_MAX}"),
+        });
+    }
     for network in Network::ALL {
         let link = link_of(links, network);
         let rate_is_sane = link.rate_mbit.is_none_or(|rate| rate.is_finite() && rate > 0.0);

@@ -1,8 +1,10 @@
-//! A host of the lab: a network namespace of the process that owns the lab.
+//! A host of the lab: a network namespace of the process that owns the lab, alone or with a world of its own (a node).
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{self, DirBuilder, File};
+use std::io::{ErrorKind, Write};
 use std::net::Ipv4Addr;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -12,10 +14,12 @@ use std::time::Duration;
 use dunlin_clock::Deadline;
 use dunlin_record::{HostFingerprint, HostId};
 
+use crate::local_process::LocalProcess;
 use crate::namespace::Namespace;
 use crate::netlink::Netlink;
-use crate::{Host, Launch, Network, Process, Result, TestbedError};
-use crate::{device, fingerprint, memory_map};
+use crate::node::Node;
+use crate::{Helper, Host, Launch, Network, Output, Process, Result, Taps, TestbedError};
+use crate::{device, fingerprint, memory_map, process};
 
 /// How long to wait before connecting again to a socket that is not there yet.
 const CONNECT_STEP: Duration = Duration::from_millis(2);
@@ -25,6 +29,8 @@ const CONNECT_STEP: Duration = Duration::from_millis(2);
 pub struct LabHost {
     pub(crate) id: HostId,
     pub(crate) namespace: Namespace,
+    /// What else it has of its own, where it is a node.
+    pub(crate) node: Option<Node>,
     pub(crate) scratch: PathBuf,
     pub(crate) addresses: [Ipv4Addr; 2],
     pub(crate) interfaces: [&'static str; 2],
@@ -36,20 +42,65 @@ pub struct LabHost {
 
 impl LabHost {
     /// Starts a program on the host with its standard input and output on pipes; its standard error is ours.
-    ///
-    /// # Errors
-    /// Where it cannot be started.
-    pub fn spawn_piped(&self, program: &Path, args: &[OsString]) -> Result<Child> {
+    fn spawn_piped(&self, program: &Path, args: &[OsString]) -> Result<Child> {
         let mut command = Command::new(program);
         command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
-        self.namespace.spawn(command)
+        self.spawn(command)
+    }
+
+    /// Starts a program where the host's programs run.
+    fn spawn(&self, command: Command) -> Result<Child> {
+        match &self.node {
+            Some(node) => node.spawn(command, &self.namespace),
+            None => self.namespace.spawn(command),
+        }
+    }
+
+    /// Its address on a network.
+    #[must_use]
+    pub fn address(&self, network: Network) -> Ipv4Addr {
+        self.addresses[network as usize]
+    }
+
+    /// Does work on the host's files.
+    fn on_files<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        match &self.node {
+            Some(node) => node.within(work),
+            None => work(),
+        }
+    }
+
+    /// Where a node's programs write what is to end up in a local folder that they do not see: below the node's own scratch
+    /// folder, under the local folder's whole path.
+    fn own_outbox(&self, local: &Path) -> Result<PathBuf> {
+        let doing = || TestbedError::io(format!("find {}", local.display()));
+        let local = std::path::absolute(local).map_err(doing())?;
+        Ok(self.scratch.join("outbox").join(local.strip_prefix("/").unwrap_or(&local)))
+    }
+
+    /// Whether the host's programs find a local folder under the same name.
+    fn sees(&self, local: &Path) -> Result<bool> {
+        let which = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+        let here = fs::metadata(local).map_err(TestbedError::io(format!("look at {}", local.display())))?;
+        let there = self.on_files(|| Ok(fs::metadata(local).ok()))?;
+        Ok(there.map(which) == Some(which(here)))
+    }
+
+    fn io(&self, doing: &str, path: &Path) -> impl FnOnce(std::io::Error) -> TestbedError + use<> {
+        TestbedError::io(format!("{doing} {} on {}", path.display(), self.id))
+    }
+
+    /// The process that is the first one of the host's own pid namespace; absent where it has none of its own.
+    #[must_use]
+    pub fn first_process(&self) -> Option<u32> {
+        self.node.as_ref().map(Node::pid)
     }
 
     /// Does work in the host's network namespace, on a thread made for it. Sockets made there stay there.
     ///
     /// # Errors
     /// Where the namespace cannot be entered, or the work fails.
-    pub fn run<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    pub fn inside<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         self.namespace.run(work)
     }
 
@@ -69,44 +120,136 @@ impl Host for LabHost {
         &self.scratch
     }
 
-    fn address(&self, network: Network) -> Ipv4Addr {
-        self.addresses[network as usize]
+    fn outbox(&self, local: &Path) -> Result<PathBuf> {
+        if self.sees(local)? {
+            return Ok(local.to_owned());
+        }
+        let own = self.own_outbox(local)?;
+        self.on_files(|| fs::create_dir_all(&own).map_err(self.io("create", &own)))?;
+        Ok(own)
     }
 
-    fn interface(&self, network: Network) -> &str {
-        self.interfaces[network as usize]
+    fn collect(&self, local: &Path) -> Result<()> {
+        if self.sees(local)? {
+            return Ok(());
+        }
+        let own = self.own_outbox(local)?;
+        let files = self.on_files(|| {
+            let entries = match fs::read_dir(&own) {
+                Ok(entries) => entries,
+                // Nobody has asked for it.
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+                Err(error) => return Err(self.io("list", &own)(error)),
+            };
+            let files = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
+            Ok(files.map(|entry| entry.path()).collect())
+        })?;
+        for there in files {
+            let Some(name) = there.file_name() else { continue };
+            self.copy_from(&there, &local.join(name))?;
+        }
+        Ok(())
+    }
+
+    fn address(&self, network: Network) -> Option<Ipv4Addr> {
+        Some(self.addresses[network as usize])
+    }
+
+    fn interface(&self, network: Network) -> Option<&str> {
+        Some(self.interfaces[network as usize])
+    }
+
+    fn run(&self, program: &Path, args: &[OsString], limit: Duration) -> Result<Output> {
+        let mut command = Command::new(program);
+        command
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0);
+        process::run_to_end(LocalProcess::new(self.spawn(command)?), &program.display().to_string(), limit)
     }
 
     fn launch(&self, launch: Launch) -> Result<Process> {
-        let create =
-            |path: &Path| File::create(path).map_err(TestbedError::io(format!("create {}", path.display())));
+        let create = |path: &Path| File::create(path).map_err(self.io("create", path));
+        let (stdout, stderr) = self.on_files(|| Ok((create(&launch.stdout)?, create(&launch.stderr)?)))?;
         let mut command = Command::new(&launch.program);
-        command
-            .args(&launch.args)
-            .stdin(Stdio::null())
-            .stdout(create(&launch.stdout)?)
-            .stderr(create(&launch.stderr)?)
-            .process_group(0);
-        self.namespace.spawn(command).map(Process::new)
+        command.args(&launch.args).stdin(Stdio::null()).stdout(stdout).stderr(stderr).process_group(0);
+        Ok(Process::new(LocalProcess::new(self.spawn(command)?)))
     }
 
-    fn connect(&self, socket: &Path, limit: Duration) -> Result<UnixStream> {
+    fn dial(&self, socket: &Path, limit: Duration) -> Result<UnixStream> {
         let deadline = Deadline::after(limit);
-        loop {
+        let dial = || loop {
             match UnixStream::connect(socket) {
                 Ok(stream) => return Ok(stream),
-                Err(error) if !may_come(&error) => {
-                    return Err(TestbedError::io(format!("connect to {}", socket.display()))(error));
-                }
+                Err(error) if !may_come(&error) => return Err(self.io("connect to", socket)(error)),
                 Err(_) if deadline.passed() => {
                     let waiting_for = format!("a connection to {} on {}", socket.display(), self.id);
                     return Err(TestbedError::Timeout { waiting_for, after_s: limit.as_secs_f64() });
                 }
                 Err(_) => std::thread::sleep(deadline.step(CONNECT_STEP)),
             }
-        }
+        };
+        self.on_files(dial)
     }
 
+    fn copy_to(&self, local: &Path, there: &Path) -> Result<()> {
+        let from = File::open(local).map_err(TestbedError::io(format!("open {}", local.display())))?;
+        self.on_files(|| copy(from, there).map_err(self.io(&format!("copy {} to", local.display()), there)))
+    }
+
+    fn copy_from(&self, there: &Path, local: &Path) -> Result<()> {
+        let from = self.on_files(|| File::open(there).map_err(self.io("open", there)))?;
+        copy(from, local).map_err(self.io(&format!("copy to {} from", local.display()), there))
+    }
+
+    fn read(&self, there: &Path) -> Result<Vec<u8>> {
+        self.on_files(|| fs::read(there).map_err(self.io("read", there)))
+    }
+
+    fn write_private(&self, there: &Path, bytes: &[u8]) -> Result<()> {
+        self.on_files(|| {
+            if let Some(folder) = there.parent() {
+                let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+                made.map_err(self.io("create", folder))?;
+            }
+            let file = File::options().write(true).create_new(true).mode(0o600).open(there);
+            file.and_then(|mut file| file.write_all(bytes)).map_err(self.io("write", there))
+        })
+    }
+
+    fn remove(&self, there: &Path) -> Result<()> {
+        let remove = || match fs::symlink_metadata(there) {
+            Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(there),
+            Ok(_) => fs::remove_file(there),
+            Err(error) => Err(error),
+        };
+        self.on_files(|| match remove() {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(self.io("remove", there)(error)),
+            _ => Ok(()),
+        })
+    }
+
+    fn helper(&self) -> Result<Helper> {
+        let child = self.spawn_piped(Path::new("/proc/self/exe"), &["helper".into()])?;
+        Helper::start(self.id.clone(), child)
+    }
+
+    fn taps(&self) -> Option<&dyn Taps> {
+        Some(self)
+    }
+
+    fn resident_bytes(&self, pid: u32, mapping_bytes: u64) -> Result<Option<i64>> {
+        self.on_files(|| memory_map::resident_bytes(pid, mapping_bytes))
+    }
+
+    fn fingerprint(&self) -> HostFingerprint {
+        fingerprint::read(self.id.to_string(), &self.congestion_control)
+    }
+}
+
+impl Taps for LabHost {
     fn add_tap(&self, name: &str) -> Result<()> {
         self.namespace.run(|| {
             device::add_tap(name)?;
@@ -121,18 +264,18 @@ impl Host for LabHost {
     fn remove_tap(&self, name: &str) -> Result<()> {
         Netlink::open(&self.namespace)?.delete(name)
     }
+}
 
-    fn resident_bytes(&self, pid: u32, mapping_bytes: u64) -> Result<Option<i64>> {
-        memory_map::resident_bytes(pid, mapping_bytes)
-    }
-
-    fn fingerprint(&self) -> HostFingerprint {
-        fingerprint::read(self.id.to_string(), &self.congestion_control)
-    }
+/// Copies an open file to a path, with its mode, as `fs::copy` does between paths.
+fn copy(mut from: File, to: &Path) -> std::io::Result<()> {
+    let mode = from.metadata()?.permissions();
+    let mut to = File::create(to)?;
+    std::io::copy(&mut from, &mut to)?;
+    to.set_permissions(mode)
 }
 
 /// Whether a socket that refuses like this may be about to be opened.
 fn may_come(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{ConnectionRefused, Interrupted, NotFound, WouldBlock};
+    use ErrorKind::{ConnectionRefused, Interrupted, NotFound, WouldBlock};
     matches!(error.kind(), NotFound | ConnectionRefused | WouldBlock | Interrupted)
 }

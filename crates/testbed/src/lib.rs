@@ -10,31 +10,40 @@ mod helper;
 mod host;
 mod lab;
 mod lab_host;
+mod local_process;
 mod mac_address;
+mod measure;
 mod memory_map;
 mod mend;
 mod nameless;
 mod namespace;
 mod netlink;
+mod node;
 mod process;
 mod realtime;
 mod relay;
+mod running_lab;
 mod shell;
 mod sysctl;
+mod testbed;
 
 pub use bootstrap::{Inside, enter};
 pub use capabilities::{Capability, Lack, capabilities};
 pub use error::{Result, TestbedError};
-pub use goodput::{Goodput, measure_goodput};
-pub use helper::{Helper, HelperTask, HostCapture, serve_helper};
-pub use host::{Host, Launch, Network};
-pub use lab::{Lab, LabSpec, ManagedSwitch, SECOND_LINK, check_mptcp};
+pub use goodput::Goodput;
+pub use helper::{ClockReading, Helper, HelperTask, HostCapture, serve_helper};
+pub use host::{Host, Launch, Network, OUTPUT_BYTES, Output, Taps};
+pub use lab::{HostKind, Lab, LabSpec, ManagedSwitch, SECOND_LINK, check_mptcp};
 pub use lab_host::LabHost;
 pub use mac_address::MacAddress;
+pub use measure::measure_goodput;
 pub use nameless::NamelessFile;
-pub use process::Process;
+pub use node::{NODE_ROLE, serve_node};
+pub use process::{End, Process, ProcessHandle};
 pub use relay::{
     Crossing, DEFAULT_QUEUE_FRAMES, DirectionCounts, Fault, Injection, PendingInjection, Relay, RelayCounts,
     RelayEnd, RelaySpec,
 };
-pub use shell::{running_labs, shell};
+pub use running_lab::{RunningLabs, running_labs};
+pub use shell::shell;
+pub use testbed::Testbed;

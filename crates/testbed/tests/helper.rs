@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use dunlin_clock::{MILLISECOND_NS, now_ns, sleep_until};
 use dunlin_record::{HostId, shapes};
+use dunlin_test_support::skip;
 use dunlin_testbed::{Helper, TestbedError, measure_goodput, serve_helper};
 use dunlin_wire::RowSink;
 use nix::sched::{CloneFlags, setns, unshare};
@@ -25,7 +26,7 @@ fn main() {
     if std::env::args().nth(1).as_deref() == Some("helper") {
         std::process::exit(serve_helper());
     }
-    let tests: [(&str, fn()); 6] = [
+    let tests: [(&str, fn()); 9] = [
         ("a_stopped_record_has_handed_on_all_its_rows", a_stopped_record_has_handed_on_all_its_rows),
         (
             "what_a_helper_cannot_do_is_an_error_that_says_why",
@@ -36,7 +37,10 @@ fn main() {
             a_helper_that_is_killed_fails_what_is_asked_of_it,
         ),
         ("a_program_that_is_no_helper_is_refused", a_program_that_is_no_helper_is_refused),
+        ("a_helper_of_another_version_is_refused", a_helper_of_another_version_is_refused),
+        ("a_clock_is_read_to_within_its_error", a_clock_is_read_to_within_its_error),
         ("a_dropped_helper_is_gone", a_dropped_helper_is_gone),
+        ("a_pipe_that_outlives_its_helper_holds_nobody_up", a_pipe_that_outlives_its_helper_holds_nobody_up),
         (
             "two_hosts_are_watched_and_their_link_is_measured",
             two_hosts_are_watched_and_their_link_is_measured,
@@ -100,7 +104,7 @@ fn a_helper_that_is_killed_fails_what_is_asked_of_it() {
 }
 
 fn a_program_that_is_no_helper_is_refused() {
-    for (program, why) in [("true", "it ended"), ("yes", "is longer than any should be")] {
+    for (program, why) in [("true", "it ended"), ("yes", "no helper of dunlin's")] {
         let error = Helper::start(HostId::new("host-a"), spawn(&mut Command::new(program))).unwrap_err();
         let said = error.to_string();
         // `true` may be gone before the first request is written.
@@ -116,6 +120,16 @@ fn a_dropped_helper_is_gone() {
     assert!(std::fs::exists(&process).unwrap());
     drop(helper);
     assert!(!std::fs::exists(&process).unwrap());
+}
+
+fn a_pipe_that_outlives_its_helper_holds_nobody_up() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    // Whatever it left running still has its standard output.
+    let script = format!("sleep 600 & echo $! >{}; echo foreign", file.path().display());
+    Helper::start(HostId::new("host-a"), spawn(Command::new("sh").args(["-c", &script]))).unwrap_err();
+    let left: i32 = std::fs::read_to_string(file.path()).unwrap().trim().parse().unwrap();
+    // It was not waited for: it is there to be ended.
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(left), nix::sys::signal::Signal::SIGKILL).unwrap();
 }
 
 fn two_hosts_are_watched_and_their_link_is_measured() {
@@ -155,6 +169,27 @@ fn two_hosts_are_watched_and_their_link_is_measured() {
     assert!(matches!(error, TestbedError::Helper { .. } | TestbedError::Timeout { .. }), "{error:?}");
 }
 
+fn a_helper_of_another_version_is_refused() {
+    let refused = |says: &str| {
+        let child = spawn(Command::new("sh").args(["-c", &format!("printf '{says}'; exec sleep 600")]));
+        Helper::start(HostId::new("host-a"), child).unwrap_err().to_string()
+    };
+    let other = refused("dunlin-helper 999\\n");
+    assert!(other.contains("version 999") && other.contains("the same dunlin on all hosts"), "{other}");
+    let foreign = refused("Welcome to host-a!\\n");
+    assert!(foreign.contains("no helper of dunlin's") && foreign.contains("Welcome"), "{foreign}");
+}
+
+fn a_clock_is_read_to_within_its_error() {
+    let helper = Helper::start(HostId::new("host-a"), spawn_helper()).unwrap();
+    let reading = helper.clock(LIMIT).unwrap();
+    // It is this machine's clock: the truth is 0.
+    assert!(reading.offset_ns.abs() <= reading.error_ns, "{reading:?}");
+    let here = dunlin_clock::Mapping::read();
+    let apart_ns = (reading.realtime.offset_ns - here.offset_ns).abs();
+    assert!(apart_ns <= reading.realtime.error_ns + here.error_ns + MILLISECOND_NS, "{reading:?} {here:?}");
+}
+
 /// Sends probes one after the other, each once the one before is answered.
 fn probe(at: SocketAddrV4, count: u64) {
     let socket = UdpSocket::bind(("10.8.0.1", 0)).unwrap();
@@ -180,7 +215,7 @@ fn collect() -> (RowSink, Receiver<Vec<i64>>) {
 
 fn fresh_namespace() -> Option<File> {
     if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
-        eprintln!("skipped: no right to make a network namespace ({error}); run as root");
+        skip(format!("no right to make a network namespace ({error}); run as root"));
         return None;
     }
     Some(File::open("/proc/thread-self/ns/net").unwrap())

@@ -1,9 +1,5 @@
 //! The relay between two network namespaces of this test, with real traffic. Needs root; skipped without.
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    reason = "helpers of tests fail the test, or say why it is skipped"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests are not in test functions")]
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -16,6 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use dunlin_clock::{Cancel, MILLISECOND_NS, SECOND_NS, now_ns, sleep_until};
+use dunlin_test_support::skip;
 use dunlin_testbed::{Fault, Injection, Relay, RelayEnd, RelaySpec, TestbedError};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::socket::setsockopt;
@@ -203,7 +200,7 @@ impl Link {
             queue_frames,
         }) {
             Err(TestbedError::NotPermitted { what, mend }) => {
-                eprintln!("skipped: {what} is not permitted; to mend: {mend}");
+                skip(format!("{what} is not permitted; to mend: {mend}"));
                 return None;
             }
             relay => relay.unwrap(),
@@ -305,7 +302,7 @@ impl Drop for Echo {
 /// Moves this thread to a new network namespace without IPv6, which sends frames unasked.
 fn fresh_namespace() -> Option<File> {
     if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
-        eprintln!("skipped: no right to make a network namespace ({error}); run as root");
+        skip(format!("no right to make a network namespace ({error}); run as root"));
         return None;
     }
     for scope in ["all", "default"] {

@@ -1,10 +1,6 @@
 //! Counters of a real SNMP agent (net-snmp's) about the loopback interface of this test's own network namespace. Needs
 //! root and snmpd; skipped without.
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    reason = "helpers of tests fail the test, or say why it is skipped"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests are not in test functions")]
 
 use std::net::UdpSocket;
 use std::process::{Child, Command, Stdio};
@@ -13,6 +9,7 @@ use std::time::Duration;
 
 use dunlin_clock::{Deadline, MILLISECOND_NS, now_ns, sleep_until};
 use dunlin_record::{ABSENT, SnmpAuth, SnmpPrivacy};
+use dunlin_test_support::skip;
 use dunlin_wire::{
     RowSink, Secret, SnmpAccess, SnmpAgent, SnmpAuthentication, count_switch_port, read_interface,
     set_snmp_integer,
@@ -103,7 +100,7 @@ struct Snmpd {
 impl Snmpd {
     fn start() -> Option<Self> {
         if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
-            eprintln!("skipped: cannot make a network namespace: {error}");
+            skip(format!("cannot make a network namespace: {error}"));
             return None;
         }
         let up = Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap();
@@ -134,7 +131,7 @@ impl Snmpd {
         let child = match spawned {
             Ok(child) => child,
             Err(error) => {
-                eprintln!("skipped: snmpd cannot be started: {error}");
+                skip(format!("snmpd cannot be started: {error}"));
                 return None;
             }
         };

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use dunlin_record::{Conversation, Flow, RttMs};
+use dunlin_test_support::skip;
 use dunlin_wire::{AccountOptions, PacketReader, account};
 
 const FIXTURES: [&str; 7] = [
@@ -99,8 +100,7 @@ fn directions(conversations: &[Conversation]) -> impl Iterator<Item = (u64, u16,
 fn counts_are_tshark_s() {
     for name in FIXTURES {
         let Some(theirs) = ask_tshark(name) else {
-            eprintln!("skipped: tshark is not installed");
-            return;
+            return skip("tshark is not installed");
         };
         let conversations = conversations(name);
         for (number, port, flow, _) in directions(&conversations) {
@@ -121,8 +121,7 @@ fn counts_are_tshark_s() {
 fn round_trip_times_are_tshark_s() {
     for name in FIXTURES {
         let Some(theirs) = ask_tshark(name) else {
-            eprintln!("skipped: tshark is not installed");
-            return;
+            return skip("tshark is not installed");
         };
         for (number, port, acknowledging, timed) in directions(&conversations(name)) {
             let sent_twice =

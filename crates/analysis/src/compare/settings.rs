@@ -19,10 +19,21 @@ pub struct ChangedSetting {
 
 /// How often a case is run, which changes none of its figures.
 const AMOUNTS: [&str; 4] = ["trials.count", "trials.min", "trials.max", "trials.until"];
+/// What a driver makes of its settings, which are compared themselves.
+const FOLLOWS: &str = "limits";
 
-/// The settings in which cases of the same title differ, in A's order. How often a case is run is none.
+/// The settings in which cases of the same title differ, in A's order. How often a case is run is none, nor is what follows
+/// from other settings.
 #[must_use]
 pub fn changed_settings(a: &[Case], b: &[Case]) -> Vec<ChangedSetting> {
+    let mut changed = changed_settings_and_amounts(a, b);
+    changed.retain(|one| !AMOUNTS.contains(&one.setting.as_str()));
+    changed
+}
+
+/// The same, with how often a case is run.
+#[must_use]
+pub fn changed_settings_and_amounts(a: &[Case], b: &[Case]) -> Vec<ChangedSetting> {
     let mut changed = Vec::new();
     for before in a {
         let title = before.title();
@@ -43,7 +54,7 @@ fn differences(
     b: Option<&Value>,
     changed: &mut Vec<ChangedSetting>,
 ) {
-    if a == b || AMOUNTS.contains(&path) {
+    if a == b || path == FOLLOWS {
         return;
     }
     if let (Some(Value::Object(before)), Some(Value::Object(after))) = (a, b) {
@@ -64,6 +75,7 @@ fn differences(
 
 #[cfg(test)]
 mod tests {
+    use dunlin_record::PreCopyLimits;
     use serde_json::json;
 
     use super::*;
@@ -74,21 +86,24 @@ mod tests {
         let mut other = same.clone();
         other.vm.memory_mib = 1024;
         other.trials.count = 99;
-        other.qemu.parameters.insert("downtime-limit".into(), json!(500));
+        other.hypervisor.settings.insert("speed".into(), json!(500));
+        other.limits = Some(PreCopyLimits { downtime_ms: Some(500.0), bandwidth_bytes_s: None });
         let mut elsewhere = other.clone();
         elsewhere.name = "elsewhere".into();
         let a = [same.clone()];
         assert_eq!(changed_settings(&a, &[elsewhere, same]), []);
-        let changed = changed_settings(&a, &[other]);
+        let changed = changed_settings(&a, std::slice::from_ref(&other));
         let rows: Vec<_> =
             changed.iter().map(|one| (one.setting.as_str(), one.a.clone(), one.b.clone())).collect();
         assert_eq!(
             rows,
-            [
-                ("qemu.parameters.downtime-limit", None, Some(json!(500))),
-                ("vm.memory_mib", Some(json!(512)), Some(json!(1024))),
-            ]
+            [("toy.speed", None, Some(json!(500))), ("vm.memory_mib", Some(json!(512)), Some(json!(1024))),]
         );
         assert_eq!(changed[0].case, "idle");
+        let amounts = changed_settings_and_amounts(&a, &[other]);
+        assert!(
+            amounts.iter().any(|one| one.setting == "trials.count" && one.b == Some(json!(99))),
+            "{amounts:?}"
+        );
     }
 }

@@ -2,14 +2,14 @@
 
 use dunlin_record::{ABSENT, Event, EventKind, Series, TcpProbe, TrialRecord};
 
-use crate::answers::Passages;
+use crate::answers::{Answerer, Passages};
 use crate::moments::Moments;
 use crate::phases::Phases;
 use crate::probe_log::ProbeLog;
 use crate::samples::Samples;
 use crate::stories::stories;
 use crate::tcp_streams::Taken;
-use crate::timeline::{Answerer, Mark, ProbeTrack, RateTrack, Request, Timeline, WireTick};
+use crate::timeline::{Mark, ProbeTrack, RateTrack, Request, Timeline, WireTick};
 use crate::trial::Trial;
 use crate::units::{MIB_BYTES, ms_between, ns_in_ms};
 
@@ -108,8 +108,8 @@ fn label(kind: &EventKind) -> Option<String> {
         EventKind::MigrationCompleted => "migration-completed",
         EventKind::VcpusStopped => "vcpus-stopped",
         EventKind::VcpusRunning => "vcpus-running",
-        EventKind::MigrationStatus { status } => status,
-        EventKind::Checkpoint { name } => name,
+        EventKind::MigrationStatus { status, .. } => status,
+        EventKind::Checkpoint { name, .. } => name,
         EventKind::Decision { action, .. } => action,
         EventKind::ProcessEnded { how, .. } => return Some(format!("process-ended: {how}")),
         _ => return None,
@@ -213,15 +213,15 @@ mod tests {
         let labels: Vec<_> = marks.iter().map(|mark| mark.label.as_str()).collect();
         let expected = [
             "migrate-command",
-            "setup",
-            "active",
-            "active",
+            "its Setup",
+            "its PreCopy",
+            "its PreCopy",
             "vcpus-stopped",
-            "device",
-            "src-non-iterable-saved",
+            "its SwitchOver",
+            "its last byte",
             "vcpus-running",
-            "completed",
-            "completed",
+            "its Completed",
+            "its Completed",
             "migration-completed",
         ];
         assert_eq!(labels, expected);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use dunlin_analysis::outcomes;
 use dunlin_probe::ProbeSummary;
 use dunlin_record::{
-    Captures, Case, Event, EventKind, HostId, HypervisorSettings, Links, Outcome, Probes, Series, Status,
+    Captures, Case, DriverSettings, Event, EventKind, HostId, Links, Outcome, Probes, Series, Status,
     Strategy, Switch, Transport, TrialId, TrialRecord, Trials, VmId, VmSettings, shapes,
 };
 use dunlin_testbed::Injection;
@@ -160,7 +160,8 @@ fn case(interval_ms: f64) -> Case {
         name: "calibrate".into(),
         dials: BTreeMap::new(),
         vm: VmSettings::default(),
-        qemu: HypervisorSettings::default(),
+        hypervisor: DriverSettings::default(),
+        limits: None,
         link: Links::default(),
         switch: Switch::default(),
         probes: Probes::default(),

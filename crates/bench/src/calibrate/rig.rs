@@ -8,7 +8,6 @@ use dunlin_probe::DEFAULT_UDP_PORT;
 use dunlin_record::Links;
 use dunlin_testbed::{Fault, Helper, Host, Injection, Inside, Lab, LabSpec, Network, Relay, TestbedError};
 
-use crate::world::start_helper;
 use crate::{BenchError, Result};
 
 /// How often a wait looks whether the user wants an end.
@@ -31,7 +30,7 @@ impl<'a> Rig<'a> {
         let lab = Lab::up(inside, &LabSpec { injector: true, ..LabSpec::new(Links::default()) })?;
         let host = &lab.hosts()[0];
         let target = host.address(Network::Service);
-        let echo = start_helper(host)?;
+        let echo = host.helper()?;
         echo.echo_udp(SocketAddrV4::new(target, DEFAULT_UDP_PORT))?;
         Ok(Self { cancel, target, _echo: echo, lab })
     }

@@ -1,14 +1,16 @@
 //! Holds every key and value of a file against what may stand there, and notes all that does not.
 
+use dunlin_hypervisor::Driver;
+
 use super::NAME_MAX;
 use super::error::{Findings, ProblemKind};
-use super::keys::{Key, RUN, SETTINGS, Takes, Variant, Verdict, one_of};
+use super::keys::{DRIVER, Grammar, Key, RUN, Takes, Variant, Verdict, one_of};
 use super::node::{Leaf, Node, Table, Value};
 
 /// Checks a whole file: its own keys, its defaults, its cases.
-pub(super) fn file(file: &Table, findings: &mut Findings) {
+pub(super) fn file(file: &Table, grammar: &Grammar<'_>, findings: &mut Findings) {
     let own = ["name", "title", "run", "case"];
-    unknown_keys(file, &names(&own, SETTINGS), "", findings);
+    unknown_keys(file, &names(&own, grammar.settings()), "", findings);
     name(
         file,
         "name",
@@ -23,13 +25,13 @@ pub(super) fn file(file: &Table, findings: &mut Findings) {
     if let Some(node) = file.get("run") {
         run(node, findings);
     }
-    table(file, SETTINGS, "", findings);
+    settings(file, grammar, findings);
     match file.get("case").map(|cases| (cases, &cases.value)) {
         None => findings.add(0, "case", missing("at least one [[case]]")),
         Some((node, Value::List(cases))) if cases.is_empty() => {
             findings.add(node.at, "case", impossible("at least one [[case]]", node));
         }
-        Some((_, Value::List(cases))) => cases.iter().for_each(|node| case(node, findings)),
+        Some((_, Value::List(cases))) => cases.iter().for_each(|node| case(node, grammar, findings)),
         Some((node, _)) => findings.add(node.at, "case", wrong_type("[[case]] tables", node)),
     }
 }
@@ -48,14 +50,26 @@ fn run(node: &Node, findings: &mut Findings) {
     }
 }
 
-fn case(node: &Node, findings: &mut Findings) {
+fn case(node: &Node, grammar: &Grammar<'_>, findings: &mut Findings) {
     let Value::Table(entries) = &node.value else {
         findings.add(node.at, "case", wrong_type("a [[case]] table", node));
         return;
     };
-    unknown_keys(entries, &names(&["name"], SETTINGS), "case", findings);
+    unknown_keys(entries, &names(&["name"], grammar.settings()), "case", findings);
     name(entries, "case.name", node.at, case_name_fits, "text without line breaks", findings);
-    table(entries, SETTINGS, "", findings);
+    settings(entries, grammar, findings);
+}
+
+/// Checks what stands at the top of a file and in each case alike.
+fn settings(entries: &Table, grammar: &Grammar<'_>, findings: &mut Findings) {
+    table(entries, grammar.settings(), "", findings);
+    let Some(node) = entries.get(DRIVER) else { return };
+    let known: Vec<&str> = grammar.drivers().map(Driver::name).collect();
+    for item in node.items() {
+        if item.text().is_some_and(|name| !name.trim().is_empty() && !known.contains(&name)) {
+            findings.add(item.at, DRIVER, impossible(one_of(&known), item));
+        }
+    }
 }
 
 /// Checks the `name` of the scenario or of a case.
@@ -90,7 +104,7 @@ fn case_name_fits(name: &str) -> bool {
 }
 
 /// Checks those entries of a table that are known; the others are [`unknown_keys`].
-fn table(entries: &Table, keys: &'static [Key], path: &str, findings: &mut Findings) {
+fn table(entries: &Table, keys: &[Key], path: &str, findings: &mut Findings) {
     for (name, node) in entries {
         if let Some(key) = keys.iter().find(|key| key.name == name) {
             value(node, &key.takes, &join(path, name), findings);
@@ -98,11 +112,12 @@ fn table(entries: &Table, keys: &'static [Key], path: &str, findings: &mut Findi
     }
 }
 
-fn value(node: &Node, takes: &'static Takes, path: &str, findings: &mut Findings) {
+fn value(node: &Node, takes: &Takes, path: &str, findings: &mut Findings) {
     match (takes, &node.value) {
-        (Takes::Table(keys) | Takes::Switch(keys), Value::Table(entries)) => {
-            unknown_keys(entries, &names(&[], keys), path, findings);
-            table(entries, keys, path, findings);
+        (Takes::Table(_) | Takes::Switch(_) | Takes::Driver(_), Value::Table(entries)) => {
+            let keys = takes.keys().unwrap_or_default();
+            unknown_keys(entries, &names(&[], &keys), path, findings);
+            table(entries, &keys, path, findings);
         }
         (Takes::Tagged { variants, .. }, Value::Table(entries)) => tagged(entries, variants, path, findings),
         (Takes::Map(each), Value::Table(entries)) => {
@@ -110,7 +125,7 @@ fn value(node: &Node, takes: &'static Takes, path: &str, findings: &mut Findings
                 value(node, each, &join(path, name), findings);
             }
         }
-        (Takes::Table(_) | Takes::Map(_) | Takes::Tagged { .. }, Value::List(_)) => {
+        (Takes::Table(_) | Takes::Driver(_) | Takes::Map(_) | Takes::Tagged { .. }, Value::List(_)) => {
             findings.add(node.at, path, wrong_type(takes.expected(), node));
         }
         (Takes::Texts, Value::List(items)) => texts(items, path, findings),
@@ -147,7 +162,7 @@ fn texts(items: &[Node], path: &str, findings: &mut Findings) {
 }
 
 /// A tagged table is checked against all its kinds: which one it is may be known only once it has been merged.
-fn tagged(entries: &Table, variants: &'static [Variant], path: &str, findings: &mut Findings) {
+fn tagged(entries: &Table, variants: &[Variant], path: &str, findings: &mut Findings) {
     let mut known = vec!["kind"];
     for key in variants.iter().flat_map(|variant| variant.keys) {
         if !known.contains(&key.name) {
@@ -161,11 +176,7 @@ fn tagged(entries: &Table, variants: &'static [Variant], path: &str, findings: &
     let Some(kind) = entries.get("kind") else { return };
     let path = join(path, "kind");
     let kinds: Vec<&str> = variants.iter().map(|variant| variant.kind).collect();
-    let listed = match &kind.value {
-        Value::List(items) if !items.is_empty() => items.as_slice(),
-        _ => std::slice::from_ref(kind),
-    };
-    for item in listed {
+    for item in kind.items() {
         match &item.value {
             Value::Leaf(Leaf::Text(text)) if kinds.contains(&text.as_str()) => {}
             Value::Leaf(Leaf::Text(_)) => findings.add(item.at, &path, impossible(one_of(&kinds), item)),

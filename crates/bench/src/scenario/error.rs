@@ -109,6 +109,20 @@ pub enum ProblemKind {
         /// What is there, short.
         found: String,
     },
+    /// Settings of two drivers in one case, and no word which is meant.
+    #[error(
+        "settings of another driver beside \"{beside}\", expected one driver's, or driver = … that says which"
+    )]
+    TwoDrivers {
+        /// The other driver.
+        beside: String,
+    },
+    /// Settings of a driver in a case that names another.
+    #[error("settings of a driver that this case does not have, expected {expected}")]
+    OtherDriver {
+        /// Those it has.
+        expected: String,
+    },
     /// Two cells of the matrix have the same name and the same dials.
     #[error("two cases would be titled \"{title}\", expected each name and each list value once")]
     DuplicateTitle {

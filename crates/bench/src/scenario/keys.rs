@@ -1,24 +1,27 @@
 //! The keys of a scenario and what each takes. A test holds this list against the record's types.
 
+use dunlin_hypervisor::{Driver, Registry, SettingKey, SettingKind};
 use dunlin_record::Percent;
 use dunlin_traffic::MESSAGE_BYTES_MAX;
 
 use super::node::{Leaf, Node, Value};
 
 /// A key and what it takes.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Key {
     pub(super) name: &'static str,
     pub(super) takes: Takes,
 }
 
 /// What a key takes.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Takes {
     /// A table with these keys.
     Table(&'static [Key]),
     /// The same, or `true` for all its defaults, or `false` for none of it.
     Switch(&'static [Key]),
+    /// A driver's table.
+    Driver(&'static [SettingKey]),
     /// A table whose `kind` says which other keys it has; `false` for none where it is optional.
     Tagged { variants: &'static [Variant], optional: bool },
     /// A table with any keys, each of which takes this.
@@ -29,6 +32,8 @@ pub(super) enum Takes {
     Number { of: &'static str, min: f64, above: bool, max: f64 },
     /// The same, or one word.
     NumberOr { word: &'static str, of: &'static str, max: f64 },
+    /// A number, from 0 on.
+    FromZero,
     /// A share, as in `"5%"`.
     Percent,
     /// One of some words.
@@ -83,13 +88,42 @@ const TRIALS_MAX: i64 = 10_000;
 pub(super) const RUN: &[Key] =
     &[key("shuffle", Takes::Flag), key("seed", whole("(32 bits)", 0, u32::MAX as i64))];
 
-/// A whole set of settings, as one table.
-pub(super) const ALL: Takes = Takes::Table(SETTINGS);
+/// The key that names a case's driver.
+pub(super) const DRIVER: &str = "driver";
 
-/// The tables that may stand at the top of the file (as defaults) and in each case.
-pub(super) const SETTINGS: &[Key] = &[
-    key("vm", Takes::Table(VM)),
-    key("qemu", Takes::Table(QEMU)),
+/// What may stand in a file, given the drivers there are.
+pub(super) struct Grammar<'r> {
+    registry: &'r Registry,
+    settings: Vec<Key>,
+}
+
+impl<'r> Grammar<'r> {
+    pub(super) fn new(registry: &'r Registry) -> Self {
+        let tables = registry.all().map(|driver| key(driver.name(), Takes::Driver(driver.keys())));
+        let settings =
+            [key("vm", Takes::Table(VM))].into_iter().chain(tables).chain(SETTINGS.iter().copied());
+        Self { registry, settings: settings.collect() }
+    }
+
+    /// What may stand at the top of the file (as defaults) and in each case.
+    pub(super) fn settings(&self) -> &[Key] {
+        &self.settings
+    }
+
+    /// What one of those takes.
+    pub(super) fn takes(&self, name: &str) -> Option<Takes> {
+        self.settings.iter().find(|key| key.name == name).map(|key| key.takes)
+    }
+
+    /// The drivers there are, the one first that is meant where none is named.
+    pub(super) fn drivers(&self) -> impl Iterator<Item = &'r dyn Driver> {
+        self.registry.all()
+    }
+}
+
+/// What stands there besides the VM and the drivers' tables.
+const SETTINGS: &[Key] = &[
+    key(DRIVER, Takes::Text),
     key("link", Takes::Table(LINKS)),
     key("switch", Takes::Table(SWITCH)),
     key("probes", Takes::Table(PROBES)),
@@ -110,6 +144,7 @@ const VM: &[Key] = &[
     key("modules", Takes::Text),
     key("kernel_args", Takes::AnyText),
     key("fresh", Takes::Flag),
+    key("paused", Takes::Flag),
     key("disk", Takes::Table(DISK)),
     key("swap_mib", whole("MiB", 1, DISK_MAX_MIB)),
     key("shared_storage", Takes::Flag),
@@ -117,17 +152,6 @@ const VM: &[Key] = &[
 
 /// At least the file system's own with some room.
 const DISK: &[Key] = &[key("size_mib", whole("MiB", 32, DISK_MAX_MIB))];
-
-const QEMU: &[Key] = &[
-    key("binary", Takes::Text),
-    key("destination_binary", Takes::Text),
-    key("firmware", Takes::Text),
-    key("destination_firmware", Takes::Text),
-    key("accelerator", Takes::Word(&["auto", "kvm", "tcg"])),
-    key("extra_args", Takes::Texts),
-    key("capabilities", Takes::Map(&Takes::Flag)),
-    key("parameters", Takes::Map(&Takes::Scalar)),
-];
 
 const LINKS: &[Key] = &[key("migration", Takes::Table(LINK)), key("service", Takes::Table(LINK))];
 
@@ -286,22 +310,47 @@ const TRANSPORTS: &[Variant] = &[
 const CHANNELS: &[Key] =
     &[key("channels", whole("connections", 1, 255)), key("compression", Takes::Word(&["zlib", "zstd"]))];
 
-impl Takes {
-    /// What an entry of the table this takes does take.
-    pub(super) fn entry(&self, name: &str) -> Option<&Takes> {
-        let mut keys: Box<dyn Iterator<Item = &Key>> = match self {
-            Self::Table(keys) | Self::Switch(keys) => Box::new(keys.iter()),
-            Self::Tagged { variants, .. } => Box::new(variants.iter().flat_map(|variant| variant.keys)),
-            Self::Map(each) | Self::Each(each) => return Some(each),
-            _ => return None,
+impl From<&SettingKey> for Key {
+    fn from(setting: &SettingKey) -> Self {
+        let takes = match setting.takes {
+            SettingKind::Text => Takes::Text,
+            SettingKind::Word(words) => Takes::Word(words),
+            SettingKind::Flag => Takes::Flag,
+            SettingKind::Number => Takes::FromZero,
+            SettingKind::Texts => Takes::Texts,
+            SettingKind::Flags => Takes::Map(&Takes::Flag),
+            SettingKind::Scalars => Takes::Map(&Takes::Scalar),
         };
-        keys.find(|key| key.name == name).map(|key| &key.takes)
+        key(setting.name, takes)
+    }
+}
+
+impl Takes {
+    /// The keys of the table this takes, where they are always the same.
+    pub(super) fn keys(&self) -> Option<Vec<Key>> {
+        match self {
+            Self::Table(keys) | Self::Switch(keys) => Some(keys.to_vec()),
+            Self::Driver(keys) => Some(keys.iter().map(Key::from).collect()),
+            _ => None,
+        }
+    }
+
+    /// What an entry of the table this takes does take.
+    pub(super) fn entry(&self, name: &str) -> Option<Takes> {
+        let keys = match self {
+            Self::Tagged { variants, .. } => {
+                variants.iter().flat_map(|variant| variant.keys).copied().collect()
+            }
+            Self::Map(each) | Self::Each(each) => return Some(**each),
+            _ => self.keys()?,
+        };
+        keys.into_iter().find(|key| key.name == name).map(|key| key.takes)
     }
 
     /// What stands here, in words, for a value of the wrong type.
     pub(super) fn expected(&self) -> String {
         match self {
-            Self::Table(_) | Self::Map(_) => "a table".into(),
+            Self::Table(_) | Self::Driver(_) | Self::Map(_) => "a table".into(),
             Self::Switch(_) => "a table, true or false".into(),
             Self::Tagged { variants, optional } => {
                 let or_none = if *optional { ", or false" } else { "" };
@@ -311,6 +360,7 @@ impl Takes {
             Self::Whole { of, .. } => format!("a whole number of {of}"),
             Self::Number { of, .. } => format!("a number of {of}"),
             Self::NumberOr { word, of, .. } => format!("a number of {of} or \"{word}\""),
+            Self::FromZero => "a number from 0 on".into(),
             Self::Percent => "a share as in \"5%\"".into(),
             Self::Word(words) => one_of(words),
             Self::Text | Self::AnyText => "text".into(),
@@ -337,6 +387,10 @@ impl Takes {
                     Some(value) => number_verdict(value, of, 0.0, true, *max).or_word(word),
                     None => Verdict::WrongType,
                 },
+            },
+            (Self::FromZero, Value::Leaf(leaf)) => match leaf.number() {
+                Some(value) => Verdict::within(value >= 0.0 && value.is_finite(), || self.expected()),
+                None => Verdict::WrongType,
             },
             (Self::Percent, Value::Leaf(Leaf::Text(text))) => {
                 Verdict::within(Percent::try_from(text.clone()).is_ok(), || {

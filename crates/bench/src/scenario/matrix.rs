@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
 
-use super::keys::{ALL, SETTINGS, Takes};
+use super::keys::{Grammar, Takes};
 use super::node::{Leaf, Node, Table, Value};
 
 /// A list that multiplies.
@@ -28,17 +28,19 @@ pub(super) struct Cell {
 }
 
 /// The settings among `over`'s entries, deep over those among `base`'s.
-pub(super) fn merge_settings(base: &Table, over: &Table) -> Table {
+pub(super) fn merge_settings(grammar: &Grammar<'_>, base: &Table, over: &Table) -> Table {
     let settings = |table: &Table| -> Table {
-        SETTINGS.iter().filter_map(|key| Some((key.name.to_owned(), table.get(key.name)?.clone()))).collect()
+        let entry = |name: &str| Some((name.to_owned(), table.get(name)?.clone()));
+        grammar.settings().iter().filter_map(|key| entry(key.name)).collect()
     };
-    merge(settings(base), settings(over), &ALL)
+    merge(settings(base), settings(over), &|key| grammar.takes(key))
 }
 
-fn merge(mut base: Table, over: Table, takes: &Takes) -> Table {
+/// `takes` says what the entry of a key takes.
+fn merge(mut base: Table, over: Table, takes: &dyn Fn(&str) -> Option<Takes>) -> Table {
     for (key, node) in over {
-        let merged = match (base.remove(&key), takes.entry(&key)) {
-            (Some(below), Some(takes)) => merge_node(below, node, takes),
+        let merged = match (base.remove(&key), takes(&key)) {
+            (Some(below), Some(takes)) => merge_node(below, node, &takes),
             _ => node,
         };
         base.insert(key, merged);
@@ -60,7 +62,7 @@ fn merge_node(below: Node, over: Node, takes: &Takes) -> Node {
             Node { value: Value::Table(high), ..over }
         }
         (Value::Table(low), Value::Table(high)) => {
-            Node { value: Value::Table(merge(low, high, takes)), ..over }
+            Node { value: Value::Table(merge(low, high, &|key| takes.entry(key))), ..over }
         }
         (_, value) => Node { value, ..over },
     }
@@ -71,36 +73,38 @@ fn is_tagged(takes: &Takes) -> bool {
 }
 
 fn other_kind(low: &Table, high: &Table) -> bool {
-    let text = |table: &Table| match table.get("kind").map(|kind| &kind.value) {
-        Some(Value::Leaf(Leaf::Text(kind))) => Some(kind.clone()),
-        _ => None,
-    };
+    let text = |table: &Table| Some(table.get("kind")?.text()?.to_owned());
     high.contains_key("kind") && text(low) != text(high)
 }
 
 /// The lists that multiply, in the order of the file.
-pub(super) fn dials(settings: &Table) -> Vec<Dial> {
+pub(super) fn dials(grammar: &Grammar<'_>, settings: &Table) -> Vec<Dial> {
     let mut dials = Vec::new();
-    collect(settings, &ALL, &mut Vec::new(), &mut dials);
+    collect(settings, &|key| grammar.takes(key), &mut Vec::new(), &mut dials);
     dials.sort_by_key(|dial| dial.at);
     dials
 }
 
-fn collect(table: &Table, takes: &Takes, path: &mut Vec<String>, dials: &mut Vec<Dial>) {
+fn collect(
+    table: &Table,
+    takes: &dyn Fn(&str) -> Option<Takes>,
+    path: &mut Vec<String>,
+    dials: &mut Vec<Dial>,
+) {
     for (key, node) in table {
         path.push(key.clone());
-        collect_node(node, takes.entry(key), path, dials);
+        collect_node(node, takes(key), path, dials);
         path.pop();
     }
 }
 
-fn collect_node(node: &Node, takes: Option<&Takes>, path: &mut Vec<String>, dials: &mut Vec<Dial>) {
+fn collect_node(node: &Node, takes: Option<Takes>, path: &mut Vec<String>, dials: &mut Vec<Dial>) {
     match (&node.value, takes) {
-        (Value::Table(table), Some(takes)) => collect(table, takes, path, dials),
+        (Value::Table(table), Some(takes)) => collect(table, &|key| takes.entry(key), path, dials),
         (Value::List(items), Some(Takes::Each(each))) => {
             for (index, item) in items.iter().enumerate() {
                 path.push(index.to_string());
-                collect_node(item, Some(each), path, dials);
+                collect_node(item, Some(*each), path, dials);
                 path.pop();
             }
         }
@@ -112,7 +116,7 @@ fn collect_node(node: &Node, takes: Option<&Takes>, path: &mut Vec<String>, dial
 }
 
 /// A list does, unless it is one by nature and not a list of such lists.
-fn multiplies(values: &[Node], takes: Option<&Takes>) -> bool {
+fn multiplies(values: &[Node], takes: Option<Takes>) -> bool {
     let nested = || values.iter().any(|value| matches!(value.value, Value::List(_)));
     !matches!(takes, Some(Takes::Texts)) || nested()
 }
@@ -173,13 +177,13 @@ fn put_below(node: &mut Node, path: &[String], value: &Node) {
 }
 
 /// A cell's settings as the record's types read them.
-pub(super) fn to_json(settings: &Table) -> Json {
-    table_json(settings, &ALL)
+pub(super) fn to_json(grammar: &Grammar<'_>, settings: &Table) -> Json {
+    table_json(settings, &|key| grammar.takes(key))
 }
 
-fn table_json(table: &Table, takes: &Takes) -> Json {
+fn table_json(table: &Table, takes: &dyn Fn(&str) -> Option<Takes>) -> Json {
     let entry = |(key, node): (&String, &Node)| {
-        let value = takes.entry(key).map_or_else(|| plain_json(node), |takes| node_json(node, takes));
+        let value = takes(key).map_or_else(|| plain_json(node), |takes| node_json(node, &takes));
         (key.clone(), value)
     };
     Json::Object(table.iter().map(entry).collect())
@@ -188,7 +192,7 @@ fn table_json(table: &Table, takes: &Takes) -> Json {
 /// The words by which a file says "none of it" are absence to the record.
 fn node_json(node: &Node, takes: &Takes) -> Json {
     match (takes, &node.value) {
-        (takes, Value::Table(table)) => table_json(table, takes),
+        (takes, Value::Table(table)) => table_json(table, &|key| takes.entry(key)),
         (Takes::Each(each), Value::List(items)) => items.iter().map(|item| node_json(item, each)).collect(),
         (Takes::Switch(_), Value::Leaf(Leaf::Bool(true))) => Json::Object(serde_json::Map::new()),
         (Takes::Switch(_) | Takes::Tagged { .. }, Value::Leaf(Leaf::Bool(false))) => Json::Null,

@@ -46,6 +46,22 @@ impl Node {
             _ => None,
         }
     }
+
+    /// The text that this is, if it is one.
+    pub(super) fn text(&self) -> Option<&str> {
+        match &self.value {
+            Value::Leaf(Leaf::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The entries of a list that is not empty, else this alone.
+    pub(super) fn items(&self) -> &[Node] {
+        match &self.value {
+            Value::List(items) if !items.is_empty() => items,
+            _ => std::slice::from_ref(self),
+        }
+    }
 }
 
 impl fmt::Display for Node {

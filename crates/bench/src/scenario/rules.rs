@@ -1,13 +1,14 @@
 //! What a resolved case must obey as a whole: settings that only together are right or wrong.
 
 use dunlin_guest::disk_room_mib;
+use dunlin_hypervisor::Driver;
 use dunlin_record::{Case, Disk, HttpServer, Probes, Snmp, Strategy, TcpPath, VmSettings, Workload};
 use serde_json::{Value as Json, json};
 
 use super::error::{Findings, ProblemKind};
-use super::keys::{SETTINGS, Takes, Variant};
+use super::keys::{Grammar, Takes, Variant};
 use super::matrix::{Cell, to_json};
-use super::node::{Leaf, Node, Table, Value};
+use super::node::{Node, Table, Value};
 
 /// What the guest's kernel and agent need besides a workload's memory, in MiB, with the 16 MiB that the agent leaves free.
 ///
@@ -18,17 +19,24 @@ fn guest_own_mib(memory_mib: u32) -> u32 {
     80 + memory_mib.div_ceil(16) + step_mib
 }
 
-/// The case a cell is; nothing where it breaks a rule. `at` is where its `[[case]]` stands.
-pub(super) fn case(name: &str, at: usize, cell: &Cell, findings: &mut Findings) -> Option<Case> {
-    if !kinds_fit(cell, at, findings) {
+/// The case a cell is, for a driver whose table is the only one it may have; nothing where it breaks a rule. `at` is where
+/// its `[[case]]` stands.
+pub(super) fn case(
+    name: &str,
+    at: usize,
+    cell: &Cell,
+    (grammar, driver): (&Grammar<'_>, &dyn Driver),
+    findings: &mut Findings,
+) -> Option<Case> {
+    if !kinds_fit(cell, at, grammar, findings) {
         return None;
     }
     let mut case =
-        json!({ "name": name, "dials": cell.dials, "vm": {}, "qemu": {}, "link": {}, "trials": {} });
-    if let (Some(case), Json::Object(settings)) = (case.as_object_mut(), to_json(&cell.settings)) {
+        json!({ "name": name, "dials": cell.dials, "vm": {}, (driver.name()): {}, "link": {}, "trials": {} });
+    if let (Some(case), Json::Object(settings)) = (case.as_object_mut(), to_json(grammar, &cell.settings)) {
         case.extend(settings);
     }
-    let case: Case = match serde_path_to_error::deserialize(case) {
+    let mut case: Case = match serde_path_to_error::deserialize(case) {
         Ok(case) => case,
         Err(error) => {
             let path = error.path().to_string();
@@ -37,12 +45,30 @@ pub(super) fn case(name: &str, at: usize, cell: &Cell, findings: &mut Findings) 
             return None;
         }
     };
-    let broken = broken_rules(&case);
+    let mut broken = broken_rules(&case);
+    broken.extend(left_to_driver(&mut case, driver));
     let is_whole = broken.is_empty();
     for (path, kind) in broken {
         findings.add(place(cell, &path, at), path, kind);
     }
     is_whole.then_some(case)
+}
+
+/// Fills in what a case leaves to its driver. Says which setting the driver does not take, if there is one.
+fn left_to_driver(case: &mut Case, driver: &dyn Driver) -> Option<(String, ProblemKind)> {
+    match driver.resolve(&case.hypervisor.settings) {
+        Ok(settings) => case.hypervisor.settings = settings,
+        Err(wrong) => {
+            let path = [driver.name(), &wrong.path].into_iter().filter(|part| !part.is_empty());
+            let path = path.collect::<Vec<_>>().join(".");
+            return Some((path, ProblemKind::Refused { message: wrong.message }));
+        }
+    }
+    case.limits = Some(driver.limits(&case.hypervisor.settings));
+    if case.vm.machine.is_empty() {
+        case.vm.machine = driver.default_machine().to_owned();
+    }
+    None
 }
 
 /// A case, or where it is to run as a pair (Hu et al., section 3.4) two: with its probes and without, which shows the
@@ -247,9 +273,9 @@ fn broken_by_http(case: &Case) -> Option<(String, ProblemKind)> {
 }
 
 /// Whether every tagged table has a kind, and only and all of this kind's keys.
-fn kinds_fit(cell: &Cell, at: usize, findings: &mut Findings) -> bool {
+fn kinds_fit(cell: &Cell, at: usize, grammar: &Grammar<'_>, findings: &mut Findings) -> bool {
     let mut fit = true;
-    for key in SETTINGS {
+    for key in grammar.settings() {
         if let (Takes::Tagged { variants, .. }, Some(node)) = (&key.takes, cell.settings.get(key.name)) {
             for (path, kind) in wrong_for_kind(node, variants, key.name) {
                 fit = false;
@@ -289,10 +315,8 @@ fn wrong_for_kind(node: &Node, variants: &[Variant], path: &str) -> Vec<(String,
 }
 
 fn variant_of<'a>(entries: &Table, variants: &'a [Variant]) -> Option<&'a Variant> {
-    match &entries.get("kind")?.value {
-        Value::Leaf(Leaf::Text(kind)) => variants.iter().find(|variant| variant.kind == kind),
-        _ => None,
-    }
+    let kind = entries.get("kind")?.text()?;
+    variants.iter().find(|variant| variant.kind == kind)
 }
 
 /// Where a setting stands; for one that does not, the innermost table around it, at last the case itself.

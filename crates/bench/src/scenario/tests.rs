@@ -1,6 +1,7 @@
 //! Scenarios as they are written: what each comes to, and what is said of those that cannot be.
 
 mod cases;
+mod drivers;
 mod errors;
 mod keys;
 mod properties;
@@ -17,7 +18,7 @@ use dunlin_record::{
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
-use super::keys::{RUN, SETTINGS, Takes};
+use super::keys::{DRIVER, Grammar, Key, RUN, Takes};
 use super::*;
 
 const DEMO: &str = include_str!("../../../../scenarios/demo.toml");

@@ -39,18 +39,19 @@ impl<'a> Captures<'a> {
         };
         let mut captures = Self { running: Vec::new() };
         for (helper, host) in run.world.helpers()?.iter().zip(run.world.hosts()?) {
-            let id = host.id();
-            if asked.migration {
-                let spec = spec(host.interface(Network::Migration), format!("{id}: migration network"));
+            let (Some(helper), id) = (helper, host.id()) else { continue };
+            if let Some(interface) = host.interface(Network::Migration).filter(|_| asked.migration) {
+                let spec = spec(interface, format!("{id}: migration network"));
                 captures.add(helper, &spec, &folder, format!("{id}-migration.pcapng"))?;
             }
-            for guest in guests.iter().filter(|_| asked.service) {
-                let spec = spec(&guest.spec.tap, format!("{id}: service network, tap of {}", guest.id));
+            let tapped = guests.iter().filter_map(|guest| Some((guest, guest.tap()?)));
+            for (guest, tap) in tapped.filter(|_| asked.service) {
+                let spec = spec(tap, format!("{id}: service network, tap of {}", guest.id));
                 captures.add(helper, &spec, &folder, format!("{id}-{}.pcapng", guest.id))?;
             }
         }
-        if asked.service {
-            let interface = run.world.lab()?.bench_interface(Network::Service);
+        let own = run.world.testbed()?.bench_interface(Network::Service);
+        if let Some(interface) = own.filter(|_| asked.service) {
             let file = "bench-service.pcapng".to_owned();
             let capture =
                 dunlin_wire::capture(&spec(interface, "bench: service network".into()), &folder.join(&file))?;

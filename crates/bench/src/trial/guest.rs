@@ -8,19 +8,15 @@ use std::time::Duration;
 
 use dunlin_clock::{Deadline, now_ns};
 use dunlin_guest::{AgentClient, GuestError, Neighbour, Network as GuestNetwork, kernel_args};
-use dunlin_hypervisor::Vm;
-use dunlin_hypervisor::qemu::{
-    Birth, QemuVm, QemuVmSpec, Start, TemplateKey, restore_template, save_template,
-};
-use dunlin_migrate::Place;
+use dunlin_hypervisor::{Maker, Side, Vm, VmDisk, VmOrder, VmSpec};
 use dunlin_record::{
     Achieved, Case, Event, EventKind, GuestStart, Journal, MemoryHeld, Moment, VmId, Workload,
 };
-use dunlin_testbed::{Host, MacAddress, Network};
+use dunlin_testbed::{Host, MacAddress, Network, TestbedError};
 
 use super::storage::Storage;
 use super::streams::Streams;
-use super::{Nest, event};
+use super::{TrialContext, event};
 use crate::{BenchError, Result};
 
 /// Limit of a boot until the agent answers: some 6 s under emulation, more where the machine is busy.
@@ -34,79 +30,141 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 /// Limit of starting or ending a workload: all its memory is touched or checked.
 const WORKLOAD_LIMIT: Duration = Duration::from_secs(60);
 
-/// A guest of a trial.
+/// A guest of a trial: made for it, or found.
 pub(crate) struct Guest {
     pub(crate) id: VmId,
-    pub(crate) spec: QemuVmSpec,
-    pub(crate) source: QemuVm,
-    pub(crate) address: Ipv4Addr,
-    agent: AgentClient,
+    pub(crate) source: Arc<dyn Vm>,
+    /// Absent where it is not known: then nothing probes it.
+    pub(crate) address: Option<Ipv4Addr>,
+    /// Absent in VMs that are not our guests.
+    agent: Option<AgentClient>,
+    /// What we made of it, and end; absent where it was found.
+    made: Option<Made>,
+}
+
+/// What belongs to a guest that was made for a trial.
+struct Made {
+    memory_mib: u32,
     /// Open as long as a hypervisor may open it.
     storage: Storage,
     // Last, so that the taps go after the VM.
-    _taps: [Tap; 2],
+    _taps: Vec<Tap>,
 }
 
 impl Guest {
-    /// Starts a guest at the source: from its template, which is made first if need be, or by booting it.
-    pub(crate) fn start(nest: Nest<'_>, number: u32, journal: &mut Journal) -> Result<Self> {
-        let Nest { case, plan, world, .. } = nest;
+    /// Starts a guest at the source: from its template, which is made first if need be, or by booting it. Or finds the VM
+    /// that is to be moved.
+    pub(crate) fn start(context: TrialContext<'_>, number: u32, journal: &mut Journal) -> Result<Self> {
+        match usize::try_from(number).ok().and_then(|number| context.plan.existing.get(number)) {
+            Some(name) => Self::find(context, name, number, journal),
+            None => Self::make(context, number, journal),
+        }
+    }
+
+    fn find(context: TrialContext<'_>, name: &str, number: u32, journal: &mut Journal) -> Result<Self> {
+        let source = context.plan.source.find(name, journal.sender())?;
+        let given = context.world.testbed()?.vm_address(u8::try_from(number).unwrap_or(u8::MAX));
+        let agent = source.agent_stream()?.map(AgentClient::new).transpose()?;
+        Ok(Self {
+            id: source.id().clone(),
+            source,
+            address: given.map(|(address, _)| address),
+            agent,
+            made: None,
+        })
+    }
+
+    fn make(context: TrialContext<'_>, number: u32, journal: &mut Journal) -> Result<Self> {
+        let TrialContext { case, plan, world, .. } = context;
+        let maker = maker(context)?;
         let number = u8::try_from(number).unwrap_or(u8::MAX);
         let id = VmId::new(format!("vm{number}"));
         let mac = MacAddress::new([0x52, 0x54, 0x00, 0xd0, 0x00, number]);
-        let storage = Storage::make(&case.vm, nest.logs)?;
-        let spec = QemuVmSpec {
+        let storage = Storage::make(&case.vm, context.logs)?;
+        let hosts = [plan.source.host(), plan.destination.host()];
+        let taps = hosts.map(|host| Tap::add(host, &format!("tap-{id}")));
+        let taps: Vec<Tap> = taps.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
+        let (kernel, initrd) = match &plan.image {
+            Some(image) => (image.kernel.clone(), image.initramfs.clone()),
+            None => Default::default(),
+        };
+        let spec = VmSpec {
             id: id.clone(),
             memory_mib: case.vm.memory_mib,
             vcpus: case.vm.vcpus,
-            machine: case.vm.machine.clone(),
+            machine: Some(case.vm.machine.clone()).filter(|machine| !machine.is_empty()),
             cpu: case.vm.cpu.clone(),
-            accelerator: plan.accelerator,
-            kernel: plan.image.kernel.clone(),
-            initrd: plan.image.initramfs.clone(),
+            kernel,
+            initrd,
             kernel_args: kernel_args(None, &case.vm.kernel_args),
-            tap: format!("tap-{id}"),
+            tap: taps.first().map(|tap| tap.name.clone()),
             mac: mac.to_string(),
-            disks: storage.devices(Place::Source),
-            extra_args: case.qemu.extra_args.clone(),
+            disks: storage.devices(Side::Source),
         };
-        let taps = [Tap::add(&plan.source.host, &spec.tap)?, Tap::add(&plan.destination.host, &spec.tap)?];
-        let lab = world.lab()?;
-        let (address, prefix) = lab.vm_address(number);
-        lab.introduce_vm(address, mac)?;
-
-        let (source, agent) =
-            if case.vm.fresh { boot(nest, &spec, journal)? } else { restore(nest, &spec, journal)? };
-        agent.refresh(ANSWER_LIMIT)?;
-        let bench = Neighbour {
-            address: lab.bench_address(Network::Service),
-            mac: lab.bench_mac(Network::Service).octets(),
+        let given = world.testbed()?.vm_address(number);
+        if let Some((address, _)) = given {
+            world.testbed()?.introduce_vm(address, mac)?;
+        }
+        let (source, agent) = if plan.image.is_none() {
+            (maker.boot(&order(context, &spec, journal.sender()))?, None)
+        } else if case.vm.fresh {
+            boot(context, maker, &spec, journal).map(|(vm, agent)| (vm, Some(agent)))?
+        } else {
+            restore(context, maker, &spec, journal).map(|(vm, agent)| (vm, Some(agent)))?
         };
-        agent.configure_network(GuestNetwork { address, prefix, neighbours: vec![bench] }, ANSWER_LIMIT)?;
-        if storage.has_swap() {
-            agent.swap_on(ANSWER_LIMIT)?;
-        }
-        if storage.has_disk() {
-            agent.mount_disk(ANSWER_LIMIT)?;
-        }
-        Ok(Self { id, spec, source, address, agent, storage, _taps: taps })
+        let memory_mib = case.vm.memory_mib;
+        let made = Some(Made { memory_mib, storage, _taps: taps });
+        let guest = Self { id, source, address: given.map(|(address, _)| address), agent, made };
+        guest.settle_in(context, given)?;
+        Ok(guest)
     }
 
-    /// The same VM as the destination's hypervisor is to build it.
-    pub(super) fn spec_there(&self) -> QemuVmSpec {
-        QemuVmSpec { disks: self.storage.devices(Place::Destination), ..self.spec.clone() }
+    /// Gives a guest that has just come up its address and its disks.
+    fn settle_in(&self, context: TrialContext<'_>, given: Option<(Ipv4Addr, u8)>) -> Result<()> {
+        let (Some(agent), Some(made)) = (&self.agent, &self.made) else { return Ok(()) };
+        agent.refresh(ANSWER_LIMIT)?;
+        let testbed = context.world.testbed()?;
+        if let Some((address, prefix)) = given {
+            let bench = testbed.bench_address(Network::Service).zip(testbed.bench_mac(Network::Service));
+            let neighbours = bench.map(|(address, mac)| Neighbour { address, mac: mac.octets() });
+            let network = GuestNetwork { address, prefix, neighbours: neighbours.into_iter().collect() };
+            agent.configure_network(network, ANSWER_LIMIT)?;
+        }
+        if made.storage.has_swap() {
+            agent.swap_on(ANSWER_LIMIT)?;
+        }
+        if made.storage.has_disk() {
+            agent.mount_disk(ANSWER_LIMIT)?;
+        }
+        Ok(())
+    }
+
+    /// Whether we made it, and so end it.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.made.is_some()
+    }
+
+    /// The device on both hosts through which its frames pass; absent where there is none to be seen.
+    pub(crate) fn tap(&self) -> Option<&str> {
+        self.source.tap()
+    }
+
+    /// Its disks as the destination's hypervisor is to have them.
+    pub(super) fn disks_there(&self) -> Vec<VmDisk> {
+        self.made.as_ref().map(|made| made.storage.devices(Side::Destination)).unwrap_or_default()
     }
 
     /// Records what the disks hold that are to move with it, if any are.
     pub(super) fn tell_storage(&self, journal: &mut Journal) -> Result<()> {
-        let Some(held) = self.storage.held() else { return Ok(()) };
+        let Some(held) = self.made.as_ref().and_then(|made| made.storage.held()) else { return Ok(()) };
         Ok(journal.keep(&event(Some(self.source.host()), Some(&self.id), EventKind::StorageHeld(held)))?)
     }
 
     /// Starts all that the workload is made of, one after the other.
     pub(super) fn start_workload(&self, workload: &Workload, streams: &Streams) -> Result<()> {
+        let agent = self.agent.as_ref().ok_or_else(no_agent)?;
         for (job, part) in (0..).zip(workload.parts()) {
-            self.agent.start_workload(job, part, streams.peer_of(job), WORKLOAD_LIMIT)?;
+            agent.start_workload(job, part, streams.peer_of(job), WORKLOAD_LIMIT)?;
         }
         Ok(())
     }
@@ -114,10 +172,11 @@ impl Guest {
     /// Ends it all at once, so that no part has the guest for itself, and says what each did. What died has its last
     /// words.
     pub(crate) fn stop_workload(&self, workload: &Workload) -> Result<Achieved> {
+        let agent = self.agent.as_ref().ok_or_else(no_agent)?;
         let mut parts: Vec<_> = workload.parts().iter().map(|_| Ok(Achieved::default())).collect();
         thread::scope(|scope| {
             for (job, part) in (0..).zip(&mut parts) {
-                scope.spawn(move || *part = self.agent.stop_workload(job, WORKLOAD_LIMIT));
+                scope.spawn(move || *part = agent.stop_workload(job, WORKLOAD_LIMIT));
             }
         });
         let told = parts.into_iter().map(|part| match part {
@@ -130,14 +189,20 @@ impl Guest {
     }
 
     /// Talks to the agent where the VM runs now.
-    pub(crate) fn follow(&self, destination: &QemuVm) -> Result<()> {
-        Ok(self.agent.reattach(destination.agent_stream()?)?)
+    pub(crate) fn follow(&self, there: &dyn Vm) -> Result<()> {
+        if let Some(agent) = &self.agent
+            && let Some(stream) = there.agent_stream()?
+        {
+            agent.reattach(stream)?;
+        }
+        Ok(())
     }
 
     /// Records what the guest's CPUs have done until now.
     pub(crate) fn tell_cpu(&self, journal: &mut Journal) -> Result<()> {
+        let Some(agent) = &self.agent else { return Ok(()) };
         let asked_ns = now_ns();
-        let done = self.agent.cpu(ANSWER_LIMIT)?;
+        let done = agent.cpu(ANSWER_LIMIT)?;
         let kind = EventKind::GuestCpu { busy_ns: done.busy_ns, idle_ns: done.idle_ns };
         // It was read somewhere between the question and the answer.
         let t_ns = asked_ns + (now_ns() - asked_ns) / 2;
@@ -147,30 +212,36 @@ impl Guest {
     /// Records what memory and disk the guest holds, as seen from inside and from its host.
     pub(crate) fn tell_held(
         &self,
-        at: &QemuVm,
+        at: &dyn Vm,
         moment: Moment,
         case: &Case,
         journal: &mut Journal,
     ) -> Result<()> {
-        let inside = self.agent.memory(ANSWER_LIMIT)?;
-        let bytes = |value: u64| i64::try_from(value).ok();
-        let swapped = inside.swap_total_bytes.saturating_sub(inside.swap_free_bytes);
         let dirtied = case.workload.as_ref().and_then(Workload::dirtied_mib).map(mib);
-        let held = MemoryHeld {
-            configured_bytes: Some(mib(self.spec.memory_mib)),
+        let mut held = MemoryHeld {
+            configured_bytes: self.made.as_ref().map(|made| mib(made.memory_mib)),
             allocated_bytes: at.allocated_bytes(),
-            used_bytes: bytes(inside.total_bytes.saturating_sub(inside.free_bytes)),
-            requested_bytes: bytes(inside.committed_bytes),
             // Without a workload nothing is rewritten on purpose; what the guest's system dirties is not known.
             dirtied_bytes: dirtied,
-            swapped_bytes: self.storage.has_swap().then(|| bytes(swapped)).flatten(),
+            ..MemoryHeld::default()
         };
+        let storage = self.made.as_ref().map(|made| &made.storage);
+        if let Some(agent) = &self.agent {
+            let inside = agent.memory(ANSWER_LIMIT)?;
+            let bytes = |value: u64| i64::try_from(value).ok();
+            let swapped = inside.swap_total_bytes.saturating_sub(inside.swap_free_bytes);
+            held.used_bytes = bytes(inside.total_bytes.saturating_sub(inside.free_bytes));
+            held.requested_bytes = bytes(inside.committed_bytes);
+            held.swapped_bytes = storage.is_some_and(Storage::has_swap).then(|| bytes(swapped)).flatten();
+        }
         let mut tell = |kind| journal.keep(&event(Some(at.host()), Some(&self.id), kind));
-        tell(EventKind::MemoryHeld { moment, held })?;
-        if self.storage.has_disk() {
-            let used_bytes = self.agent.disk(ANSWER_LIMIT)?.used_bytes;
-            let place = if at.host() == self.source.host() { Place::Source } else { Place::Destination };
-            if let Some(held) = self.storage.disk_held(place, used_bytes) {
+        if held != MemoryHeld::default() {
+            tell(EventKind::MemoryHeld { moment, held })?;
+        }
+        if let (Some(storage), Some(agent)) = (storage.filter(|storage| storage.has_disk()), &self.agent) {
+            let used_bytes = agent.disk(ANSWER_LIMIT)?.used_bytes;
+            let side = if at.host() == self.source.host() { Side::Source } else { Side::Destination };
+            if let Some(held) = storage.disk_held(side, used_bytes) {
                 tell(EventKind::DiskHeld { moment, held })?;
             }
         }
@@ -178,81 +249,118 @@ impl Guest {
     }
 }
 
+fn no_agent() -> BenchError {
+    TestbedError::Unsupported {
+        what: "a workload".into(),
+        because: "no agent of ours runs in this VM".into(),
+    }
+    .into()
+}
+
+fn maker(context: TrialContext<'_>) -> Result<&dyn Maker> {
+    let product = &context.plan.source;
+    Ok(product.maker().ok_or_else(|| TestbedError::Unsupported {
+        what: "making a VM".into(),
+        because: format!("this driver of {} only moves those that exist: name one", product.identity().name),
+    })?)
+}
+
+fn order<'a>(
+    context: TrialContext<'a>,
+    spec: &'a VmSpec,
+    events: std::sync::mpsc::Sender<Event>,
+) -> VmOrder<'a> {
+    VmOrder { spec, logs: context.logs, events }
+}
+
+/// The agent of one of our guests.
+fn agent_of(vm: &dyn Vm) -> Result<AgentClient> {
+    Ok(AgentClient::new(vm.agent_stream()?.ok_or_else(no_agent)?)?)
+}
+
 /// Restores the template of a guest, which is made first if it is not there.
-fn restore(nest: Nest<'_>, spec: &QemuVmSpec, journal: &mut Journal) -> Result<(QemuVm, AgentClient)> {
-    let side = &nest.plan.source;
-    let key = TemplateKey::of(&side.binary, &side.features, spec)?;
-    let path = key.path(&nest.world.cache().join("templates"));
+fn restore(
+    context: TrialContext<'_>,
+    maker: &dyn Maker,
+    spec: &VmSpec,
+    journal: &mut Journal,
+) -> Result<(Arc<dyn Vm>, AgentClient)> {
+    let Some(path) = maker.template(spec, &context.world.cache().join("templates"))? else {
+        return boot(context, maker, spec, journal);
+    };
     let was_there = path.exists();
     if !was_there {
-        make_template(nest, spec, &path)?;
+        make_template(context, maker, spec, &path)?;
     }
     let started_ns = now_ns();
     let restored = (|| {
-        let mut vm = launch(nest, spec, Start::Incoming, journal.sender())?;
-        restore_template(&mut vm, &side.features, &path)?;
-        let agent = AgentClient::new(vm.agent_stream()?)?;
+        let vm = maker.restore(&order(context, spec, journal.sender()), &path)?;
+        let agent = agent_of(&*vm)?;
         agent.identify(ANSWER_LIMIT)?;
         Ok::<_, BenchError>((vm, agent))
     })();
     match restored {
         Ok(up) => {
-            ready(GuestStart::Restored, started_ns, &up.0, journal)?;
+            ready(GuestStart::Restored, started_ns, &*up.0, journal)?;
             Ok(up)
         }
         // A template that does not come up is worth nothing; a fresh boot is.
         Err(_) if was_there => {
             let _ = fs::remove_file(&path);
-            boot(nest, spec, journal)
+            boot(context, maker, spec, journal)
         }
         Err(error) => Err(error),
     }
 }
 
 /// Boots a guest and saves its state once its agent answers. What happens is not part of the trial's record.
-fn make_template(nest: Nest<'_>, spec: &QemuVmSpec, path: &std::path::Path) -> Result<()> {
+fn make_template(
+    context: TrialContext<'_>,
+    maker: &dyn Maker,
+    spec: &VmSpec,
+    path: &std::path::Path,
+) -> Result<()> {
     let aside = Journal::discarding();
     let mut attempt = 1;
-    let mut vm = loop {
-        match boot_aside(nest, spec, &aside) {
-            // QEMU 7.2's emulation now and then trips the kernel while it boots; what is saved has come up well.
+    let vm = loop {
+        match boot_aside(context, maker, spec, &aside) {
+            // An emulator now and then trips the kernel while it boots; what is saved has come up well.
             Err(BenchError::GuestDown { .. }) if attempt < BOOT_ATTEMPTS => attempt += 1,
             up => break up?,
         }
     };
-    Ok(save_template(&mut vm, &nest.plan.source.features, path)?)
+    Ok(maker.save(&vm, path)?)
 }
 
 /// Boots a guest until its agent answers. The agent's session ends here: out of the template the guest comes back to a
 /// client it does not know.
-fn boot_aside(nest: Nest<'_>, spec: &QemuVmSpec, aside: &Journal) -> Result<QemuVm> {
-    let mut vm = launch(nest, spec, Start::Boot, aside.sender())?;
-    await_agent(nest, &mut vm)?;
+fn boot_aside(
+    context: TrialContext<'_>,
+    maker: &dyn Maker,
+    spec: &VmSpec,
+    aside: &Journal,
+) -> Result<Arc<dyn Vm>> {
+    let vm = maker.boot(&order(context, spec, aside.sender()))?;
+    await_agent(context, &*vm)?;
     Ok(vm)
 }
 
-fn boot(nest: Nest<'_>, spec: &QemuVmSpec, journal: &mut Journal) -> Result<(QemuVm, AgentClient)> {
+fn boot(
+    context: TrialContext<'_>,
+    maker: &dyn Maker,
+    spec: &VmSpec,
+    journal: &mut Journal,
+) -> Result<(Arc<dyn Vm>, AgentClient)> {
     let started_ns = now_ns();
-    let mut vm = launch(nest, spec, Start::Boot, journal.sender())?;
-    let agent = await_agent(nest, &mut vm)?;
-    ready(GuestStart::Booted, started_ns, &vm, journal)?;
+    let vm = maker.boot(&order(context, spec, journal.sender()))?;
+    let agent = await_agent(context, &*vm)?;
+    ready(GuestStart::Booted, started_ns, &*vm, journal)?;
     Ok((vm, agent))
 }
 
-fn launch(
-    nest: Nest<'_>,
-    spec: &QemuVmSpec,
-    start: Start,
-    events: std::sync::mpsc::Sender<Event>,
-) -> Result<QemuVm> {
-    let side = &nest.plan.source;
-    let (host, binary, features) = (&side.host, &side.binary, &side.features);
-    Ok(QemuVm::launch(Birth { host, binary, features, spec, start, logs: nest.logs, events })?)
-}
-
 /// Waits for a booting guest, but not for one whose hypervisor has ended, and not for one nobody wants any more.
-fn await_agent(nest: Nest<'_>, vm: &mut QemuVm) -> Result<AgentClient> {
-    let agent = AgentClient::new(vm.agent_stream()?)?;
+fn await_agent(context: TrialContext<'_>, vm: &dyn Vm) -> Result<AgentClient> {
+    let agent = agent_of(vm)?;
     let deadline = Deadline::after(BOOT_LIMIT);
     loop {
         match agent.identify(deadline.step(PATIENCE)) {
@@ -260,30 +368,32 @@ fn await_agent(nest: Nest<'_>, vm: &mut QemuVm) -> Result<AgentClient> {
             Err(GuestError::Timeout { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        // A guest that panics ends its hypervisor.
-        vm.check_alive().map_err(|error| guest_down(vm, error.to_string()))?;
+        // A guest that panics ends its hypervisor, or resets itself.
+        vm.check_alive()
+            .and_then(|()| vm.check_guest())
+            .map_err(|error| guest_down(vm, error.to_string()))?;
         if deadline.passed() {
             return Err(guest_down(
                 vm,
                 format!("its agent did not answer within {} s", BOOT_LIMIT.as_secs()),
             ));
         }
-        if nest.cancel.is_cancelled() {
+        if context.cancel.is_cancelled() {
             return Err(BenchError::Cancelled);
         }
     }
 }
 
-fn guest_down(vm: &QemuVm, why: String) -> BenchError {
+fn guest_down(vm: &dyn Vm, why: String) -> BenchError {
     BenchError::GuestDown {
         vm: vm.id().to_string(),
         host: vm.host().to_string(),
         why,
-        console: vm.console_tail(),
+        console: vm.console_tail().unwrap_or_default(),
     }
 }
 
-fn ready(start: GuestStart, started_ns: i64, vm: &QemuVm, journal: &mut Journal) -> Result<()> {
+fn ready(start: GuestStart, started_ns: i64, vm: &dyn Vm, journal: &mut Journal) -> Result<()> {
     let took_ms = (now_ns() - started_ns) as f64 / 1e6;
     Ok(journal.keep(&event(Some(vm.host()), Some(vm.id()), EventKind::GuestReady { start, took_ms }))?)
 }
@@ -299,15 +409,19 @@ struct Tap {
 }
 
 impl Tap {
-    fn add(host: &Arc<dyn Host>, name: &str) -> Result<Self> {
-        host.add_tap(name)?;
-        Ok(Self { host: Arc::clone(host), name: name.to_owned() })
+    /// Makes one on a host where that is ours to do.
+    fn add(host: &Arc<dyn Host>, name: &str) -> Result<Option<Self>> {
+        let Some(taps) = host.taps() else { return Ok(None) };
+        taps.add_tap(name)?;
+        Ok(Some(Self { host: Arc::clone(host), name: name.to_owned() }))
     }
 }
 
 impl Drop for Tap {
     fn drop(&mut self) {
         // It goes with its namespace at the latest.
-        let _ = self.host.remove_tap(&self.name);
+        if let Some(taps) = self.host.taps() {
+            let _ = taps.remove_tap(&self.name);
+        }
     }
 }

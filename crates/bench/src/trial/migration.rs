@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use dunlin_clock::Deadline;
-use dunlin_hypervisor::qemu::{Birth, QemuVm, Start};
-use dunlin_hypervisor::{MigrationSettings, MirrorProgress, Progress, Vm};
-use dunlin_migrate::{Job, Place, Reserved, migrate, reserve};
+use dunlin_hypervisor::{MirrorProgress, MoveOrder, Mover, Progress, Side, Vm};
+use dunlin_migrate::{Job, Live, migrate};
 use dunlin_policy::Limits;
-use dunlin_record::{ABSENT, EventKind, Journal, Moment, Status, in_one_line, shapes};
+use dunlin_record::{ABSENT, EventKind, Journal, Moment, Place, Status, in_one_line, shapes};
 
-use super::observation::{Observation, Side};
+use super::observation::Observation;
 use super::probing::Probing;
 use super::streams::Streams;
 use super::{Ended, Guest, Run, event};
@@ -18,6 +17,8 @@ use crate::{BenchError, Result};
 
 /// Without a byte moving for this long a migration is ended as failed.
 const STALL_LIMIT: Duration = Duration::from_secs(5);
+/// How long ends are waited for that do not answer, or stand still, once the VM may run at the destination.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How long probes run before what is usual is taken from them: the guest's first answers are slow, and under emulation
 /// very slow.
 const WARM_UP_S: f64 = 0.5;
@@ -39,22 +40,27 @@ impl Run<'_> {
         if let Some(workload) = &case.workload {
             self.observer.stage("starting the workload");
             let started = guest.start_workload(workload, &streams);
-            check_vm(&guest.source).and(started)?;
+            check_vm(&*guest.source).and(started)?;
             let started = EventKind::WorkloadStarted { workload: workload.clone() };
             journal.keep(&event(Some(guest.source.host()), Some(&guest.id), started))?;
         }
-        guest.tell_held(&guest.source, Moment::Before, case, journal)?;
+        guest.tell_held(&*guest.source, Moment::Before, case, journal)?;
 
         self.observer.stage("preparing the destination");
-        let mut destination = self.launch_destination(guest, journal)?;
-        observation.count_vm(self, Side::Destination, &destination)?;
-        let own = MigrationSettings {
-            capabilities: case.qemu.capabilities.clone(),
-            parameters: case.qemu.parameters.clone(),
+        let plan = self.trial.plan;
+        let disks = guest.disks_there();
+        let order = MoveOrder {
+            strategy: &case.strategy,
+            transport: &case.transport,
+            disks: &disks,
+            moves_disks: case.vm.moves_disks(),
+            logs: &self.logs,
+            events: journal.sender(),
         };
-        let moves_disks = case.vm.moves_disks();
-        let (source, strategy, transport) = (&mut guest.source, &case.strategy, &case.transport);
-        let reserved = reserve(source, &mut destination, strategy, transport, moves_disks, &own, journal)?;
+        let mut mover = plan.source.mover(&guest.source, &*plan.destination, &order)?;
+        if let Some(destination) = mover.handle(Side::Destination) {
+            observation.count_vm(self, Side::Destination, destination)?;
+        }
 
         self.observer.stage("observing");
         let probing = Probing::start(self, guest, journal)?;
@@ -62,19 +68,20 @@ impl Run<'_> {
         let observed = observed.and_then(|()| self.baseline(guest, journal));
         let ended = observed.and_then(|()| {
             self.observer.stage("migrating");
-            self.migrate(guest, &mut destination, &reserved, journal)
+            self.pause_if_asked(guest)?;
+            self.migrate(guest, &mut *mover, journal)
         });
         let settled = match &ended {
-            Ok(ended) => self.settle(guest, &destination, ended.place, journal),
+            Ok(ended) => self.settle(guest, &*mover, ended.place, journal),
             Err(_) => Ok(()),
         };
         // What befell the guest says more than what did not go on because of it.
-        let unhurt = guest.source.check_guest().and_then(|()| destination.check_guest());
+        let unhurt = check_ends(&*mover);
         probing.stop(guest, journal)?;
         unhurt?;
         let ended = ended?;
         self.observer.stage("asking the guest");
-        match settled.and_then(|()| self.close(guest, destination, ended.place, streams, journal)) {
+        match settled.and_then(|()| self.close(guest, mover, ended.place, streams, journal)) {
             // What went wrong with the migration says more than what came of it.
             Err(error) if ended.status != Status::Completed => {
                 let warning = EventKind::Warning { text: in_one_line(&error) };
@@ -113,36 +120,39 @@ impl Run<'_> {
         guest.tell_cpu(journal)
     }
 
-    /// Goes after the guest to where it runs now, and shows how it fares there.
-    fn settle(&self, guest: &Guest, destination: &QemuVm, place: Place, journal: &mut Journal) -> Result<()> {
-        if place == Place::Destination {
-            guest.follow(destination)?;
+    /// Pauses the VM as its owner would, where the case says that it is paused.
+    fn pause_if_asked(&self, guest: &Guest) -> Result<()> {
+        if self.trial.case.vm.paused {
+            guest.source.stop()?;
+        }
+        Ok(())
+    }
+
+    /// Goes after the guest to where it is now, lets it run again if it was paused for the move, and shows how it fares
+    /// there.
+    fn settle(&self, guest: &Guest, mover: &dyn Mover, place: Place, journal: &mut Journal) -> Result<()> {
+        let at = match place {
+            Place::Source => mover.handle(Side::Source),
+            Place::Destination => mover.handle(Side::Destination),
+            Place::Nowhere | Place::Unknown => return Ok(()),
+        };
+        if let Some(at) = at {
+            if place == Place::Destination {
+                guest.follow(at)?;
+            }
+            if self.trial.case.vm.paused {
+                at.resume()?;
+            }
         }
         guest.tell_cpu(journal)?;
         self.pause(self.trial.case.trials.settle_s, journal)?;
         guest.tell_cpu(journal)
     }
 
-    fn launch_destination(&self, guest: &Guest, journal: &mut Journal) -> Result<QemuVm> {
-        let side = &self.trial.plan.destination;
-        journal.keep(&event(Some(side.host.id()), Some(&guest.id), EventKind::DestinationLaunched))?;
-        let birth = Birth {
-            host: &side.host,
-            binary: &side.binary,
-            features: &side.features,
-            spec: &guest.spec_there(),
-            start: Start::Incoming,
-            logs: &self.logs,
-            events: journal.sender(),
-        };
-        Ok(QemuVm::launch(birth)?)
-    }
-
     fn migrate(
         &self,
-        guest: &mut Guest,
-        destination: &mut QemuVm,
-        reserved: &Reserved,
+        guest: &Guest,
+        mover: &mut dyn Mover,
         journal: &mut Journal,
     ) -> Result<dunlin_migrate::Ended> {
         let case = self.trial.case;
@@ -160,54 +170,73 @@ impl Run<'_> {
         let copied = copied.transpose()?;
         let mut on_mirrors = |t_ns: i64, progress: &MirrorProgress| {
             if let Some(series) = &copied {
-                series.push(&[t_ns, progress.copied_bytes, progress.total_bytes]);
+                let or_absent = |value: Option<i64>| value.unwrap_or(ABSENT);
+                series.push(&[t_ns, or_absent(progress.copied_bytes), or_absent(progress.total_bytes)]);
             }
             self.recording.check()
         };
         guest.tell_storage(journal)?;
+        let ms = |limit: Duration| limit.as_secs_f64() * 1e3;
+        let limits = Limits {
+            total_ms: case.trials.limit_s * 1e3,
+            stall_ms: ms(STALL_LIMIT),
+            patience_ms: ms(PATIENCE),
+        };
         let job = Job {
-            source: &mut guest.source,
-            destination,
-            reserved,
+            mover,
             strategy: &case.strategy,
-            limits: Limits { total_ms: case.trials.limit_s * 1e3, stall_ms: STALL_LIMIT.as_secs_f64() * 1e3 },
+            limits,
             cancel: self.trial.cancel,
             on_progress: &mut on_progress,
             on_mirrors: &mut on_mirrors,
         };
-        let ended = migrate(job, journal);
+        let mut live = Live::new(journal);
+        let ended = migrate(job, &mut live);
+        let unkept = live.into_failure();
         series.finish();
         copied.iter().for_each(SeriesHandle::finish);
-        Ok(ended?)
+        match unkept {
+            // The VM is cared for; what cannot be kept any more ends the run.
+            Some(error) => Err(error.into()),
+            None => Ok(ended),
+        }
     }
 
     /// Asks the guest, where it runs now, what it did; ends both hypervisors. Gives what the guest found damaged, if it
     /// did.
     fn close(
         &self,
-        guest: &mut Guest,
-        mut destination: QemuVm,
+        guest: &Guest,
+        mover: Box<dyn Mover>,
         place: Place,
         streams: Streams,
         journal: &mut Journal,
     ) -> Result<Option<String>> {
-        let at = if place == Place::Destination { &destination } else { &guest.source };
+        let side = match place {
+            Place::Source => Side::Source,
+            Place::Destination => Side::Destination,
+            // Nobody is there to be asked. What we made ends with its handles.
+            Place::Nowhere | Place::Unknown => return Ok(None),
+        };
+        let Some(at) = mover.handle(side) else { return Ok(None) };
         guest.tell_held(at, Moment::After, self.trial.case, journal)?;
         let (mut damage, mut death) = (None, None);
         if let Some(workload) = &self.trial.case.workload {
             streams.end_sending();
             let achieved = guest.stop_workload(workload);
-            check_vm(&guest.source)?;
-            check_vm(&destination)?;
+            check_ends(&*mover)?;
             let achieved = achieved?;
             damage = streams.finish(guest, journal)?.or_else(|| achieved.damage());
             death = achieved.death().map(str::to_owned);
             let reported = EventKind::WorkloadReported { achieved: Box::new(achieved) };
             journal.keep(&event(Some(at.host()), Some(&guest.id), reported))?;
         }
-        guest.source.quit(QUIT_LIMIT)?;
-        destination.quit(QUIT_LIMIT)?;
-        drop(destination);
+        if guest.is_ours() {
+            for vm in [Side::Source, Side::Destination].into_iter().filter_map(|side| mover.handle(side)) {
+                vm.end(QUIT_LIMIT)?;
+            }
+        }
+        drop(mover);
         journal.drain()?;
         match (damage, death) {
             (None, Some(last_words)) => Err(BenchError::WorkloadDied { last_words }),
@@ -217,9 +246,14 @@ impl Run<'_> {
 }
 
 /// Fails where the guest or its host did: that says more than what a workload made of it.
-fn check_vm(vm: &QemuVm) -> Result<()> {
-    vm.check_guest()?;
-    Ok(vm.check_disks()?)
+fn check_vm(vm: &dyn Vm) -> Result<()> {
+    Ok(vm.check_guest()?)
+}
+
+/// The same at both ends.
+fn check_ends(mover: &dyn Mover) -> Result<()> {
+    let mut ends = [Side::Source, Side::Destination].into_iter().filter_map(|side| mover.handle(side));
+    ends.try_for_each(check_vm)
 }
 
 fn progress_row(t_ns: i64, progress: &Progress) -> [i64; 10] {

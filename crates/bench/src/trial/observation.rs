@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use dunlin_hypervisor::Vm;
-use dunlin_hypervisor::qemu::QemuVm;
+use dunlin_hypervisor::{Side, Vm};
 use dunlin_record::{EventKind, Journal, in_one_line, shapes};
 use dunlin_testbed::{HelperTask, Network};
 use dunlin_traffic::TCP_TEST_PORT;
@@ -24,13 +23,6 @@ pub(super) struct Observation {
     switch: Vec<(Recording, SeriesHandle)>,
 }
 
-/// Which of the two hosts: the number of its helper.
-#[derive(Clone, Copy)]
-pub(super) enum Side {
-    Source,
-    Destination,
-}
-
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Counters,
@@ -44,16 +36,20 @@ impl Observation {
         let mut observation = Self { tasks: Vec::new(), switch: Vec::new() };
         observation.ask_switch(run, journal)?;
         for (number, (helper, host)) in run.world.helpers()?.iter().zip(run.world.hosts()?).enumerate() {
+            let Some(helper) = helper else { continue };
             let id = host.id();
-            let series = run.recording.series(&format!("wire-{id}-migration"), shapes::WIRE)?;
-            let task = helper.count(host.interface(Network::Migration), series.sink())?;
-            observation.tasks.push((number, task, series, Kind::Counters));
-            if number == 0 && run.trial.case.probes.between_hosts() {
-                // What the probes had of the source's counters is none of the migration's.
-                let series = run.recording.series(&format!("wire-{id}-migration-probes"), shapes::WIRE)?;
-                let filter = Filter::tcp_port(TCP_TEST_PORT);
-                let task = helper.count_flow(host.interface(Network::Migration), &filter, series.sink())?;
-                observation.tasks.push((number, task, series, Kind::Flow));
+            if let Some(interface) = host.interface(Network::Migration) {
+                let series = run.recording.series(&format!("wire-{id}-migration"), shapes::WIRE)?;
+                let task = helper.count(interface, series.sink())?;
+                observation.tasks.push((number, task, series, Kind::Counters));
+                if number == 0 && run.trial.case.probes.between_hosts() {
+                    // What the probes had of the source's counters is none of the migration's.
+                    let name = format!("wire-{id}-migration-probes");
+                    let series = run.recording.series(&name, shapes::WIRE)?;
+                    let filter = Filter::tcp_port(TCP_TEST_PORT);
+                    let task = helper.count_flow(interface, &filter, series.sink())?;
+                    observation.tasks.push((number, task, series, Kind::Flow));
+                }
             }
             if let Some(device) = run.world.second_link()? {
                 let series = run.recording.series(&format!("wire-{id}-{device}"), shapes::WIRE)?;
@@ -66,26 +62,27 @@ impl Observation {
                 let task = helper.count_cpu(series.sink())?;
                 observation.tasks.push((number, task, series, Kind::Counters));
             }
-            for guest in guests {
+            for (guest, tap) in guests.iter().filter_map(|guest| Some((guest, guest.tap()?))) {
                 let series =
                     run.recording.series(&format!("{}-passages-{id}", guest.id), shapes::PASSAGES)?;
-                let task = helper.watch_passages(&guest.spec.tap, series.sink())?;
+                let task = helper.watch_passages(tap, series.sink())?;
                 observation.tasks.push((number, task, series, Kind::Passages));
             }
         }
         for guest in guests {
-            observation.count_vm(run, Side::Source, &guest.source)?;
+            observation.count_vm(run, Side::Source, &*guest.source)?;
         }
         Ok(observation)
     }
 
-    /// Begins to count the CPU time of a VM's hypervisor.
-    pub(super) fn count_vm(&mut self, run: &Run<'_>, side: Side, vm: &QemuVm) -> Result<()> {
+    /// Begins to count the CPU time of a VM's hypervisor, where both can be had.
+    pub(super) fn count_vm(&mut self, run: &Run<'_>, side: Side, vm: &dyn Vm) -> Result<()> {
         let number = side as usize;
+        let Some(helper) = &run.world.helpers()?[number] else { return Ok(()) };
+        let (Some(pid), Some(vcpu_threads)) = (vm.pid(), vm.vcpu_threads()?) else { return Ok(()) };
         let name = format!("{}-cpu-{}", vm.id(), vm.host());
         let series = run.recording.series(&name, shapes::PROCESS_CPU)?;
-        let helper = &run.world.helpers()?[number];
-        let task = helper.count_process_cpu(vm.pid(), vm.vcpu_threads()?, series.sink())?;
+        let task = helper.count_process_cpu(pid, vcpu_threads, series.sink())?;
         self.tasks.push((number, task, series, Kind::Counters));
         Ok(())
     }
@@ -113,8 +110,10 @@ impl Observation {
     pub(super) fn stop(self, run: &Run<'_>, journal: &mut Journal) -> Result<()> {
         let mut lost = 0;
         let mut first_error = None;
+        let watched = self.tasks.iter().any(|(.., kind)| *kind == Kind::Passages);
         for (number, task, series, kind) in self.tasks {
-            match run.world.helpers()?[number].stop(task, STOP_LIMIT) {
+            let Some(helper) = &run.world.helpers()?[number] else { continue };
+            match helper.stop(task, STOP_LIMIT) {
                 Ok(summary) if kind == Kind::Passages => lost += summary.dropped.unwrap_or(0),
                 Ok(Summary { dropped: Some(frames @ 1..), .. }) if kind == Kind::Flow => {
                     let text = format!(
@@ -137,7 +136,9 @@ impl Observation {
                 journal.keep(&event(None, None, warning))?;
             }
         }
-        journal.keep(&event(None, None, EventKind::PassagesEnded { drops: lost }))?;
+        if watched {
+            journal.keep(&event(None, None, EventKind::PassagesEnded { drops: lost }))?;
+        }
         first_error.map_or(Ok(()), |error| Err(error.into()))
     }
 }

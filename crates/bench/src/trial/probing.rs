@@ -47,13 +47,18 @@ impl<'a> Probing<'a> {
         let probes = &run.trial.case.probes;
         let tcp = TcpProbing::start(run, guest, journal)?;
         let mut probing = Self { running: Vec::new(), tcp };
+        let Some(address) = guest.address else {
+            let text = "its address is not known, so nothing probes it".into();
+            journal.keep(&event(None, Some(&guest.id), EventKind::Warning { text }))?;
+            return Ok(probing);
+        };
         let kinds =
             [(ProbeKind::Icmp, &probes.icmp), (ProbeKind::Udp { port: DEFAULT_UDP_PORT }, &probes.udp)];
         for (kind, asked) in kinds {
             if let Some(Probe { interval_ms }) = *asked {
                 let spec = ProbeSpec {
                     kind,
-                    target: guest.address,
+                    target: address,
                     interval_ns: ms_in_ns(interval_ms),
                     payload_bytes: PAYLOAD_BYTES,
                 };
@@ -63,7 +68,7 @@ impl<'a> Probing<'a> {
         }
         if let Some(HttpProbe { interval_ms, path }) = &probes.http {
             let spec = LoadSpec {
-                target: SocketAddrV4::new(guest.address, HTTP_PORT),
+                target: SocketAddrV4::new(address, HTTP_PORT),
                 path: path.clone(),
                 interval_ns: ms_in_ns(*interval_ms),
             };

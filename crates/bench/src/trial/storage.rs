@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use dunlin_guest::{DISK_SERIAL, SWAP_SERIAL, format_disk, format_swap};
-use dunlin_hypervisor::qemu::QemuDisk;
-use dunlin_migrate::Place;
+use dunlin_hypervisor::{Side, VmDisk};
 use dunlin_record::{DiskHeld, StorageHeld, VmSettings};
 use dunlin_testbed::{NamelessFile, TestbedError};
 
@@ -46,14 +45,14 @@ impl Storage {
     }
 
     /// The disks as a hypervisor there is to have them.
-    pub(crate) fn devices(&self, place: Place) -> Vec<QemuDisk> {
-        let device = |disk: &Disk, serial: &str| QemuDisk {
+    pub(crate) fn devices(&self, side: Side) -> Vec<VmDisk> {
+        let device = |disk: &Disk, serial: &str| VmDisk {
             serial: serial.to_owned(),
             size_mib: disk.size_mib,
             path: disk.file.path(),
             direct: disk.file.takes_direct_io(),
         };
-        let Disks { disk, swap } = self.of(place);
+        let Disks { disk, swap } = self.of(side);
         let disk = disk.iter().map(|disk| device(disk, DISK_SERIAL));
         disk.chain(swap.iter().map(|swap| device(swap, SWAP_SERIAL))).collect()
     }
@@ -69,8 +68,8 @@ impl Storage {
     }
 
     /// What the disk with a file system holds there, of which the guest says it uses so much.
-    pub(crate) fn disk_held(&self, place: Place, used_bytes: u64) -> Option<DiskHeld> {
-        self.of(place).disk.as_ref().map(|disk| DiskHeld {
+    pub(crate) fn disk_held(&self, side: Side, used_bytes: u64) -> Option<DiskHeld> {
+        self.of(side).disk.as_ref().map(|disk| DiskHeld {
             virtual_size_bytes: Some(i64::from(disk.size_mib) * MIB),
             allocated_bytes: disk.file.allocated_bytes().ok().and_then(bytes),
             used_bytes: bytes(used_bytes),
@@ -92,9 +91,9 @@ impl Storage {
         })
     }
 
-    fn of(&self, place: Place) -> &Disks {
-        match (place, &self.destination) {
-            (Place::Destination, Some(own)) => own,
+    fn of(&self, side: Side) -> &Disks {
+        match (side, &self.destination) {
+            (Side::Destination, Some(own)) => own,
             _ => &self.source,
         }
     }

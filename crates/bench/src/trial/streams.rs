@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 
 use dunlin_clock::{MILLISECOND_NS, now_ns, sleep_until};
 use dunlin_record::{ABSENT, Event, EventKind, Journal, Rate, Received, StreamSeen, VmId, Workload, shapes};
-use dunlin_testbed::Network;
+use dunlin_testbed::{Network, TestbedError};
 use dunlin_traffic::{Account, Disorder, Role, StreamEnd, StreamEvent, StreamSpec, Transport};
 
 use super::{Guest, Run, event};
@@ -38,10 +38,13 @@ impl Streams {
     /// Opens an end for each of the guest's workloads that is a stream.
     pub(super) fn open(run: &Run<'_>, guest: &Guest, journal: &Journal) -> Result<Self> {
         let mut streams = Self { running: Vec::new() };
-        let address = run.world.lab()?.bench_address(Network::Service);
         let parts = run.trial.case.workload.as_ref().map(Workload::parts).unwrap_or_default();
         for (job, part) in (0..).zip(parts) {
             if let Some(spec) = bench_end_of(part) {
+                let address = run.world.testbed()?.bench_address(Network::Service).ok_or_else(|| {
+                    let because = "the bench has no address on the service network".into();
+                    TestbedError::Unsupported { what: "a stream to the guest".into(), because }
+                })?;
                 let series = |what, shape| run.recording.series(&format!("{}-{what}-{job}", guest.id), shape);
                 let series = [series("stream", shapes::STREAM)?, series("disorder", shapes::DISORDER)?];
                 let log = Log::new(job, guest.id.clone(), series.clone(), journal.sender());

@@ -42,6 +42,9 @@ impl<'a> TcpProbing<'a> {
     pub(super) fn start(run: &Run<'a>, guest: &Guest, journal: &mut Journal) -> Result<Self> {
         let mut probing = Self { running: Vec::new(), responder: None };
         for (name, path, probe) in run.trial.case.probes.tcp() {
+            if path == TcpPath::Service && guest.address.is_none() {
+                continue;
+            }
             let (what, shape) = match probe {
                 TcpProbe::RequestResponse(_) => ("transactions", shapes::PROBE_TRANSACTIONS),
                 TcpProbe::Stream(_) => ("samples", shapes::PROBE_SAMPLES),
@@ -58,11 +61,12 @@ impl<'a> TcpProbing<'a> {
             });
             let prober = match path {
                 TcpPath::Service => {
-                    let peer = SocketAddrV4::new(guest.address, TCP_TEST_PORT);
+                    let address = guest.address.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED);
+                    let peer = SocketAddrV4::new(address, TCP_TEST_PORT);
                     Prober::Bench(start_tcp(peer, &probe, sink)?)
                 }
                 TcpPath::Hosts => {
-                    let [source, _] = run.world.helpers()?;
+                    let [source, _] = helpers(run)?;
                     let peer = probing.respond(run)?;
                     Prober::Host(HostTask::new(source, source.probe_tcp(peer, probe, sink)?))
                 }
@@ -78,9 +82,10 @@ impl<'a> TcpProbing<'a> {
     /// Where the destination host responds, from now on at the latest. By its port the probes' frames are told from the
     /// migration's.
     fn respond(&mut self, run: &Run<'a>) -> Result<SocketAddrV4> {
-        let at = SocketAddrV4::new(run.world.hosts()?[1].address(Network::Migration), TCP_TEST_PORT);
+        let address = run.world.hosts()?[1].address(Network::Migration).ok_or_else(between_hosts)?;
+        let at = SocketAddrV4::new(address, TCP_TEST_PORT);
         if self.responder.is_none() {
-            let [_, destination] = run.world.helpers()?;
+            let [_, destination] = helpers(run)?;
             self.responder = Some(HostTask::new(destination, destination.respond_tcp(at)?.0));
         }
         Ok(at)
@@ -116,6 +121,21 @@ impl<'a> TcpProbing<'a> {
             responder.stop(|helper, task| helper.stop(task, STOP_LIMIT))?;
         }
         first_error.map_or(Ok(()), |error| Err(error.into()))
+    }
+}
+
+/// The helpers of both hosts.
+fn helpers<'a>(run: &Run<'a>) -> Result<[&'a Helper; 2]> {
+    match run.world.helpers()? {
+        [Some(source), Some(destination)] => Ok([source, destination]),
+        _ => Err(between_hosts().into()),
+    }
+}
+
+fn between_hosts() -> TestbedError {
+    TestbedError::Unsupported {
+        what: "a TCP probe between the hosts".into(),
+        because: "nothing of ours can run on them".into(),
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use dunlin_bench::{Finished, Order};
+use dunlin_bench::{Finished, Ground, Order};
+use dunlin_hypervisor::Registry;
 
 use super::{bench_failure, cancel_on_signals, enter_lab, report};
 use crate::failure::{Exit, Failure, Result};
@@ -56,10 +57,18 @@ pub(crate) fn run(args: Args) -> Result {
         (None, None) => default_folder(&scenario.name),
     };
     outside_run(&folder)?;
-    let order =
-        Order { scenario: &scenario, folder: &folder, resume: args.resume.is_some(), cancel: &cancel };
+    let registry = Registry::builtin();
+    let order = Order {
+        scenario: &scenario,
+        folder: &folder,
+        resume: args.resume.is_some(),
+        cancel: &cancel,
+        registry: &registry,
+        existing: &[],
+    };
     let mut progress = RunProgress::new();
-    let finished = dunlin_bench::run(&order, inside, &mut progress).map_err(|error| bench_failure(&error));
+    let finished =
+        dunlin_bench::run(&order, Ground::Lab(inside), &mut progress).map_err(|error| bench_failure(&error));
     drop(progress);
     if let Some(link) = link.filter(|_| folder.is_dir()) {
         point(&link, &folder);

@@ -1,7 +1,7 @@
 //! `dunlin doctor`: what this machine can do, and the command that mends each lack.
 
-use dunlin_bench::{Examination, examine};
-use dunlin_record::Accelerator;
+use dunlin_bench::{Examination, Product, examine};
+use dunlin_hypervisor::Registry;
 use serde_json::{Value, json};
 
 use super::{bench_failure, enter_lab};
@@ -60,11 +60,13 @@ pub(crate) fn run(args: &Args) -> Result {
     let mut findings = machine();
     if findings.iter().any(Finding::is_missing) {
         let because = "not tried: a lab is needed";
-        findings.push(Finding::new("qemu", "running VMs", true, State::Untried { because: because.into() }));
+        findings.extend(Registry::builtin().names().into_iter().map(|driver| {
+            Finding::new(driver, "running VMs", true, State::Untried { because: because.into() })
+        }));
     } else {
         let inside = enter_lab("doctor")?;
         let examination = examine(inside).map_err(|error| bench_failure(&error))?;
-        findings.extend(hypervisor(&examination));
+        findings.extend(hypervisors(&examination));
     }
     let width = terminal::width().unwrap_or(100);
     terminal::print(&if args.json { as_json(&findings) } else { as_text(&findings, width.into()) })?;
@@ -87,48 +89,57 @@ fn machine() -> Vec<Finding> {
     found.collect()
 }
 
-/// What the hypervisor said and did in a lab.
-fn hypervisor(examination: &Examination) -> Vec<Finding> {
-    let mut findings = Vec::new();
+/// What the hypervisors said and did in a lab.
+fn hypervisors(examination: &Examination) -> Vec<Finding> {
     let there = |text: &str| State::There(text.to_owned());
-    match &examination.qemu {
-        Ok(features) => {
-            let version = match features.package.as_str() {
-                "" => features.version.clone(),
-                package => format!("{} ({package})", features.version),
-            };
-            findings.push(Finding::new("qemu", "running VMs", true, State::There(version)));
-            let names: Vec<&str> = features.capabilities.iter().map(String::as_str).collect();
-            let names = there(&names.join(" "));
-            findings.push(Finding::new("migration capabilities", "strategies and settings", true, names));
-        }
-        Err(error) => {
-            let mend =
-                "apt-get install qemu-system-x86 (on Debian 12: -t bookworm-backports brings QEMU 10)".into();
-            let state = State::Lacking { because: in_one_line(error), mend };
-            findings.push(Finding::new("qemu", "running VMs", true, state));
-        }
-    }
+    let mut findings: Vec<Finding> = examination.products.iter().flat_map(product).collect();
     let kernel = examination.guest_kernel.as_deref().map_or_else(
         || State::Lacking { because: "none was fetched".into(), mend: "dunlin guest fetch".into() },
         there,
     );
     findings.push(Finding::new("guest kernel", "booting guests", true, kernel));
-    let kvm = match &examination.accelerator {
-        Some((Accelerator::Kvm, why)) => State::There(format!("yes: {why}")),
+    let tried = examination.products.iter().find_map(|product| {
+        let found = product.found.as_ref().ok()?;
+        Some((found.identity.accelerator.as_str(), found.accelerator_because.as_ref()?))
+    });
+    let kvm = match tried {
+        Some(("kvm", why)) => State::There(format!("yes: {why}")),
         Some((_, why)) => State::Lacking {
             because: why.clone(),
             mend: "a machine with (nested) virtualisation; until then times are those of emulation".into(),
         },
-        None => State::Untried { because: "not tried: QEMU and a guest kernel are needed".into() },
+        None => State::Untried { because: "not tried: a hypervisor and a guest kernel are needed".into() },
     };
     findings.push(Finding::new("kvm", "guests at the speed of hardware", false, kvm));
-    let tcg = match &examination.qemu {
-        Ok(_) => there("yes, with QEMU"),
-        Err(_) => State::Untried { because: "not tried: QEMU is needed".into() },
+    let tcg = match examination.products.iter().any(|product| product.found.is_ok()) {
+        true => there("yes"),
+        false => State::Untried { because: "not tried: a hypervisor is needed".into() },
     };
     findings.push(Finding::new("tcg", "guests where KVM is not", false, tcg));
     findings
+}
+
+/// What one of them said.
+fn product(product: &Product) -> Vec<Finding> {
+    let finding = |state| Finding::new(product.driver, "running VMs", true, state);
+    let found = match &product.found {
+        Ok(found) => found,
+        Err(error) => {
+            let mend = product.install_hint.to_owned();
+            return vec![finding(State::Lacking { because: in_one_line(error), mend })];
+        }
+    };
+    let fact =
+        |wanted: &str| found.facts.iter().find(|(name, _)| *name == wanted).map(|(_, said)| said.as_str());
+    let version = match fact("package").unwrap_or_default() {
+        "" => found.identity.version.clone(),
+        package => format!("{} ({package})", found.identity.version),
+    };
+    let others =
+        found.facts.iter().filter(|(name, _)| *name != "package").map(|(name, said)| {
+            Finding::new(name, "strategies and settings", true, State::There(said.clone()))
+        });
+    std::iter::once(finding(State::There(version))).chain(others).collect()
 }
 
 /// A finding a line, with what mends a lack below it. Lines end at spaces where they reach `width`.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use dunlin_test_support::skip;
 use serde_json::Value;
 
 use super::{dunlin, told};
@@ -28,8 +29,7 @@ fn doctor_tells_the_lack_of_qemu_and_what_mends_it() {
     if let Some(lack) = findings.iter().find(|finding| finding["required"] == true && finding["ok"] == false)
         && finding("kvm").is_none()
     {
-        eprintln!("skipped: no lab can be made here: {}", lack["because"]);
-        return;
+        return skip(format!("no lab can be made here: {}", lack["because"]));
     }
     let qemu = finding("qemu").unwrap();
     assert_eq!((&qemu["ok"], &qemu["required"]), (&Value::Bool(false), &Value::Bool(true)));

@@ -37,9 +37,16 @@ pub(crate) fn lack() -> Option<&'static str> {
             return Some(format!("no guest kernel: {}", String::from_utf8_lossy(&fetched.stderr)));
         }
         let doctor = dunlin().args(["doctor", "--json"]).output().unwrap();
-        (!doctor.status.success()).then(|| String::from_utf8_lossy(&doctor.stdout).into_owned())
+        (!doctor.status.success()).then(|| required_lacks(&doctor.stdout))
     });
     lack.as_deref()
+}
+
+/// What `dunlin doctor --json` says is missing.
+fn required_lacks(told: &[u8]) -> String {
+    let findings: Vec<Value> = serde_json::from_slice(told).unwrap_or_default();
+    let lacks = findings.iter().filter(|finding| finding["required"] == true && finding["ok"] != true);
+    lacks.map(|lack| format!("{}: {}", lack["name"], lack["because"])).collect::<Vec<_>>().join("; ")
 }
 
 /// Leaves the test, saying why, where no VM can be run.
@@ -47,8 +54,7 @@ pub(crate) fn lack() -> Option<&'static str> {
 macro_rules! need_vms {
     () => {
         if let Some(lack) = harness::lack() {
-            println!("skipped: no VM can be run here: {lack}");
-            return;
+            return dunlin_test_support::skip_vms(format!("no VM can be run here: {lack}"));
         }
     };
 }

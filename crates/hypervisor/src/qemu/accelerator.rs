@@ -9,34 +9,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dunlin_clock::Deadline;
-use dunlin_record::Accelerator;
 use dunlin_testbed::Host;
 
 use super::features::QemuFeatures;
 use super::launch::{self, QemuBinary};
-use crate::Result;
+use super::settings::Accelerator;
+use crate::{Result, TrialBoot};
 
 /// A guest under KVM boots in a second or two; under one that hangs it never does.
 const BOOT_LIMIT: Duration = Duration::from_secs(15);
-
-/// What boots to see whether it does.
-#[derive(Debug, Clone, Copy)]
-pub struct TrialBoot<'a> {
-    /// Kernel image.
-    pub kernel: &'a Path,
-    /// Initial file system.
-    pub initrd: &'a Path,
-    /// Kernel command line; the console must be on the first serial port.
-    pub kernel_args: &'a str,
-    /// What the console shows once the guest runs.
-    pub marker: &'a str,
-}
 
 /// What to use on a host, and why; the answer is kept at `memo`.
 ///
 /// # Errors
 /// Where QEMU cannot even be started.
-pub fn detect_accelerator(
+pub(super) fn detect_accelerator(
     host: &Arc<dyn Host>,
     binary: &QemuBinary,
     features: &QemuFeatures,
@@ -52,6 +39,8 @@ pub fn detect_accelerator(
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let subject =
         format!("{} {} {} {}", kernel.trim(), features.version, features.package, boot.kernel.display());
+    // A file for each, so that two QEMUs do not make each other forget.
+    let memo = &memo.with_extension(&blake3::hash(subject.as_bytes()).to_hex()[..16]);
     if let Some(known) = recall(memo, &subject) {
         return Ok(known);
     }

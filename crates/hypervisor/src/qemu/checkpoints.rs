@@ -3,23 +3,27 @@
 //! With `-msg timestamp=on` the log backend writes `PID@SECONDS.MICROSECONDS:vmstate_downtime_checkpoint NAME`.
 
 use dunlin_clock::Mapping;
-use dunlin_record::{Event, EventKind, HostId, VmId};
+use dunlin_record::{Event, EventKind, HostId, Step, VmId};
 
 /// The trace point's name, as `-trace` wants it.
 pub(super) const TRACE_POINT: &str = "vmstate_downtime_checkpoint";
 
 /// The checkpoints in a QEMU's standard error; other lines are passed over.
-#[must_use]
-pub fn parse_checkpoints(text: &str, mapping: Mapping, host: &HostId, vm: &VmId) -> Vec<Event> {
+pub(super) fn parse_checkpoints(text: &str, mapping: Mapping, host: &HostId, vm: &VmId) -> Vec<Event> {
     text.lines()
         .filter_map(parse_line)
         .map(|(epoch_ns, name)| Event {
             t_ns: mapping.to_monotonic(epoch_ns),
             host: Some(host.clone()),
             vm: Some(vm.clone()),
-            kind: EventKind::Checkpoint { name: name.to_owned() },
+            kind: EventKind::Checkpoint { name: name.to_owned(), step: step_of(name) },
         })
         .collect()
+}
+
+/// What a checkpoint means to all (QEMU, `migration/savevm.c`, `qemu_savevm_state_complete_precopy`).
+fn step_of(name: &str) -> Option<Step> {
+    (name == "src-non-iterable-saved").then_some(Step::LastByteSent)
 }
 
 fn parse_line(line: &str) -> Option<(i64, &str)> {
@@ -40,7 +44,7 @@ mod tests {
         let text = "2026-11-21T01:05:13.1Z qemu-system-x86_64: warning: x\n\
                     9609@1795223113.090419:vmstate_downtime_checkpoint src-iterable-saved\n\
                     9609@1795223113.09:vmstate_downtime_checkpoint cut-stamp\n\
-                    9609@1795223113.134600:vmstate_downtime_checkpoint src-downtime-end\n";
+                    9609@1795223113.134600:vmstate_downtime_checkpoint src-non-iterable-saved\n";
         let mapping = Mapping { offset_ns: -1_795_223_113_000_000_000, error_ns: 0 };
         let found: Vec<_> = parse_checkpoints(text, mapping, &HostId::new("host-a"), &VmId::new("vm0"))
             .into_iter()
@@ -49,8 +53,14 @@ mod tests {
         assert_eq!(
             found,
             [
-                (90_419_000, EventKind::Checkpoint { name: "src-iterable-saved".into() }),
-                (134_600_000, EventKind::Checkpoint { name: "src-downtime-end".into() }),
+                (90_419_000, EventKind::Checkpoint { name: "src-iterable-saved".into(), step: None }),
+                (
+                    134_600_000,
+                    EventKind::Checkpoint {
+                        name: "src-non-iterable-saved".into(),
+                        step: Some(Step::LastByteSent)
+                    }
+                ),
             ]
         );
     }

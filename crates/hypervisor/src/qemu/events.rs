@@ -1,7 +1,7 @@
 //! From QEMU's events to the record's.
 
 use dunlin_clock::Mapping;
-use dunlin_record::{Event, EventKind, HostId, VmId};
+use dunlin_record::{Event, EventKind, HostId, MigrationState, VmId};
 use serde_json::Value;
 
 use super::qmp::QmpEvent;
@@ -12,13 +12,32 @@ pub(super) fn translate(event: QmpEvent, mapping: Mapping, host: &HostId, vm: &V
     let status = event.data.get("status").and_then(Value::as_str);
     let pass = event.data.get("pass").and_then(Value::as_u64).and_then(|pass| u32::try_from(pass).ok());
     let kind = match (event.name.as_str(), status, pass) {
-        ("MIGRATION", Some(status), _) => EventKind::MigrationStatus { status: status.to_owned() },
+        ("MIGRATION", Some(status), _) => {
+            EventKind::MigrationStatus { status: status.to_owned(), state: state_of(status) }
+        }
         ("MIGRATION_PASS", _, Some(pass)) => EventKind::MigrationPass { pass },
         ("STOP", ..) => EventKind::VcpusStopped,
         ("RESUME", ..) => EventKind::VcpusRunning,
         _ => EventKind::HypervisorEvent { name: event.name, data: event.data },
     };
     Event { t_ns, host: Some(host.clone()), vm: Some(vm.clone()), kind }
+}
+
+/// What QEMU's word for a migration's state (`qapi/migration.json`, `MigrationStatus`) means to all.
+pub(super) fn state_of(status: &str) -> Option<MigrationState> {
+    Some(match status {
+        "setup" | "wait-unplug" => MigrationState::Setup,
+        "active" => MigrationState::PreCopy,
+        "pre-switchover" => MigrationState::AwaitingSwitchOver,
+        "device" => MigrationState::SwitchOver,
+        "postcopy-active" | "postcopy-device" => MigrationState::PostCopy,
+        "postcopy-paused" | "postcopy-recover" | "postcopy-recover-setup" => MigrationState::PostCopyPaused,
+        "completed" => MigrationState::Completed,
+        "failed" | "failing" => MigrationState::Failed,
+        "cancelling" => MigrationState::Cancelling,
+        "cancelled" => MigrationState::Cancelled,
+        _ => return None,
+    })
 }
 
 /// What a host could not do for a disk of the VM, where that is what the event tells.
@@ -59,7 +78,11 @@ mod tests {
     fn known_events_get_their_type_and_others_are_kept_as_they_are() {
         assert_eq!(
             kind("MIGRATION", json!({"status": "wait-unplug"})),
-            EventKind::MigrationStatus { status: "wait-unplug".into() }
+            EventKind::MigrationStatus { status: "wait-unplug".into(), state: Some(MigrationState::Setup) }
+        );
+        assert_eq!(
+            kind("MIGRATION", json!({"status": "brand-new"})),
+            EventKind::MigrationStatus { status: "brand-new".into(), state: None }
         );
         assert_eq!(kind("MIGRATION_PASS", json!({"pass": 3})), EventKind::MigrationPass { pass: 3 });
         assert_eq!(kind("STOP", Value::Null), EventKind::VcpusStopped);

@@ -6,14 +6,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dunlin_record::{HypervisorSettings, Strategy, Transport, TransportKind};
+use dunlin_record::{Strategy, Transport, TransportKind};
 use dunlin_testbed::Host;
 use serde_json::{Value, json};
 
 use super::launch::{self, QemuBinary};
 use super::qmp::{Qmp, QmpError};
-use super::transport;
-use crate::{HypervisorError, MigrationSettings, Result};
+use super::settings::QemuSettings;
+use super::transport::{self, MigrationSettings};
+use crate::{HypervisorError, Result};
 
 /// A QEMU that runs no machine answers at once; a loaded host needs longer to start it.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
@@ -68,23 +69,24 @@ impl QemuFeatures {
         args.push(format!("unix:{},server=on,wait=off", socket.display()).into());
         let mut process = launch::start(host, binary, args, "/dev/null".into(), stderr.clone())?;
         let asked = (|| {
-            let stream = host.connect(&socket, ANSWER_LIMIT)?;
+            let stream = host.dial(&socket, ANSWER_LIMIT)?;
             let qmp = Qmp::negotiate(stream, Box::new(|_| ()), Box::new(std::io::sink()), ANSWER_LIMIT)
                 .map_err(|source| monitor_error(host, source))?;
             ask_all(&qmp).map_err(|source| monitor_error(host, source))
         })();
         let ended = process.try_wait().ok().flatten();
         process.kill();
-        let words = std::fs::read_to_string(&stderr).unwrap_or_default();
+        let words = host.read(&stderr).unwrap_or_default();
+        let words = String::from_utf8_lossy(&words).trim().to_owned();
         for path in [&socket, &stderr] {
-            let _ = std::fs::remove_file(path);
+            let _ = host.remove(path);
         }
         match (asked, ended) {
             (Err(_), Some(how)) => Err(HypervisorError::Ended {
                 vm: dunlin_record::VmId::new("none"),
                 host: host.id().clone(),
                 how,
-                words: words.trim().to_owned(),
+                words,
             }),
             (asked, _) => asked,
         }
@@ -106,7 +108,7 @@ impl QemuFeatures {
     ///
     /// # Errors
     /// What is not supported.
-    pub fn check_moving_disks(&self, settings: &HypervisorSettings) -> Result<()> {
+    pub(super) fn check_moving_disks(&self, settings: &QemuSettings) -> Result<()> {
         let refused = |because| {
             Err(HypervisorError::Unsupported { what: "moving a VM's disks with it".into(), because })
         };
@@ -126,9 +128,9 @@ impl QemuFeatures {
     ///
     /// # Errors
     /// The first thing that is not supported.
-    pub fn check(
+    pub(super) fn check(
         &self,
-        settings: &HypervisorSettings,
+        settings: &QemuSettings,
         strategy: &Strategy,
         transport: &Transport,
     ) -> Result<()> {
@@ -173,7 +175,7 @@ impl QemuFeatures {
     }
 
     /// Refuses a word that a parameter does not take.
-    fn check_words(&self, settings: &HypervisorSettings) -> Result<()> {
+    fn check_words(&self, settings: &QemuSettings) -> Result<()> {
         for (name, value) in &settings.parameters {
             let (Some(words), Some(word)) = (self.parameter_words.get(name), value.as_str()) else {
                 continue;
@@ -236,11 +238,11 @@ fn ask_all(qmp: &Qmp) -> Result<QemuFeatures, QmpError> {
 }
 
 /// A user's settings over those of a transport.
-fn with_transport(settings: &HypervisorSettings, transport: &Transport) -> HypervisorSettings {
+fn with_transport(settings: &QemuSettings, transport: &Transport) -> QemuSettings {
     let MigrationSettings { mut capabilities, mut parameters } = transport::settings(transport);
     capabilities.extend(settings.capabilities.clone());
     parameters.extend(settings.parameters.clone());
-    HypervisorSettings { capabilities, parameters, ..settings.clone() }
+    QemuSettings { capabilities, parameters, ..settings.clone() }
 }
 
 /// The commands in QEMU's description of itself.
@@ -364,7 +366,7 @@ mod tests {
     #[test]
     fn a_transport_asks_for_what_it_needs() {
         let refused = |transport, strategy: Strategy| {
-            let told = features().check(&HypervisorSettings::default(), &strategy, &transport).err();
+            let told = features().check(&QemuSettings::default(), &strategy, &transport).err();
             told.map(|error| error.to_string()).unwrap_or_default()
         };
         let channels = Transport { channels: Some(2), ..Transport::default() };

@@ -4,11 +4,11 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dunlin_record::{Accelerator, VmId};
 use dunlin_testbed::{Host, Launch, Process};
 
 use super::checkpoints::TRACE_POINT;
-use crate::{HypervisorError, Result};
+use super::settings::Accelerator;
+use crate::{HypervisorError, Result, VmDisk, VmSpec};
 
 /// A QEMU program.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -21,52 +21,18 @@ pub struct QemuBinary {
 
 /// A VM as QEMU is to build it: equal on both sides of a migration.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QemuVmSpec {
-    /// Its name.
-    pub id: VmId,
-    /// Configured memory.
-    pub memory_mib: u32,
-    /// Virtual CPUs.
-    pub vcpus: u32,
-    /// Machine type.
-    pub machine: String,
-    /// CPU model; QEMU's own default if absent.
-    pub cpu: Option<String>,
-    /// `Kvm` or `Tcg`; never `Auto`.
-    pub accelerator: Accelerator,
-    /// Kernel image.
-    pub kernel: PathBuf,
-    /// Initial file system.
-    pub initrd: PathBuf,
-    /// Kernel command line.
-    pub kernel_args: String,
-    /// The tap on the host that its network card is behind.
-    pub tap: String,
-    /// Its network card's address.
-    pub mac: String,
-    /// Its disks.
-    pub disks: Vec<QemuDisk>,
+pub(super) struct Machine {
+    /// What all products have.
+    pub(super) spec: VmSpec,
+    /// Never `Auto`.
+    pub(super) accelerator: Accelerator,
     /// More arguments.
-    pub extra_args: Vec<String>,
-}
-
-/// A virtio disk: a raw file, which both hosts see or each has for itself. QEMU's locks on it keep all but the VM that runs
-/// from writing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QemuDisk {
-    /// By which the guest knows it, at most 20 bytes (virtio, section 5.2.6).
-    pub serial: String,
-    /// Its size.
-    pub size_mib: u32,
-    /// The file.
-    pub path: PathBuf,
-    /// Whether to pass the host's page cache by, as for storage that several machines share.
-    pub direct: bool,
+    pub(super) extra_args: Vec<String>,
 }
 
 /// In which state a QEMU begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
+pub(super) enum Start {
     /// It boots the guest.
     Boot,
     /// It waits for a guest's state.
@@ -80,6 +46,9 @@ pub(super) struct Endpoints {
     pub(super) agent: PathBuf,
     pub(super) console: PathBuf,
 }
+
+/// The machine type of a VM that names none.
+pub(super) const DEFAULT_MACHINE: &str = "q35";
 
 /// The name of the virtio-serial port that the guest's agent looks for.
 const AGENT_PORT: &str = "dunlin.agent";
@@ -96,26 +65,31 @@ pub(super) fn start(
     host.launch(launch).map_err(|source| HypervisorError::Start {
         program: binary.program.display().to_string(),
         host: host.id().clone(),
-        source,
+        mend: format!(
+            "install it (on Debian: apt-get install qemu-system-x86), or name your {} by qemu.binary",
+            binary.program.display()
+        ),
+        source: Box::new(source),
     })
 }
 
 /// The words after the program's name.
 pub(super) fn arguments(
     binary: &QemuBinary,
-    spec: &QemuVmSpec,
+    machine: &Machine,
     endpoints: &Endpoints,
     start: Start,
     trace: bool,
 ) -> Vec<OsString> {
+    let Machine { spec, accelerator, extra_args } = machine;
     let mut args = Arguments::default();
     if let Some(firmware) = &binary.firmware {
         args.option("-L", firmware);
     }
     args.option("-name", format!("{},debug-threads=on", spec.id));
     args.words(&["-nodefaults", "-no-user-config", "-display", "none"]);
-    args.option("-machine", &spec.machine);
-    args.option("-accel", if spec.accelerator == Accelerator::Kvm { "kvm" } else { "tcg" });
+    args.option("-machine", spec.machine.as_deref().unwrap_or(DEFAULT_MACHINE));
+    args.option("-accel", accelerator.name());
     if let Some(cpu) = &spec.cpu {
         args.option("-cpu", cpu);
     }
@@ -131,8 +105,10 @@ pub(super) fn arguments(
     args.chardev("socket,id=agent,server=on,wait=off", &endpoints.agent);
     args.option("-device", "virtio-serial-pci");
     args.option("-device", format!("virtserialport,chardev=agent,name={AGENT_PORT}"));
-    args.option("-netdev", format!("tap,id=net0,ifname={},script=no,downscript=no", spec.tap));
-    args.option("-device", format!("virtio-net-pci,netdev=net0,mac={},romfile=", spec.mac));
+    if let Some(tap) = &spec.tap {
+        args.option("-netdev", format!("tap,id=net0,ifname={tap},script=no,downscript=no"));
+        args.option("-device", format!("virtio-net-pci,netdev=net0,mac={},romfile=", spec.mac));
+    }
     spec.disks.iter().for_each(|disk| args.disk(disk));
     args.option("-msg", "timestamp=on");
     if trace {
@@ -143,7 +119,7 @@ pub(super) fn arguments(
         Start::Boot => args.words(&["-no-reboot"]),
         Start::Incoming => args.option("-incoming", "defer"),
     }
-    args.0.extend(spec.extra_args.iter().map(OsString::from));
+    args.0.extend(extra_args.iter().map(OsString::from));
     args.0
 }
 
@@ -165,8 +141,8 @@ impl Arguments {
     }
 
     /// A disk whose errors reach the guest: a VM that stops instead would look as if it were being moved.
-    fn disk(&mut self, disk: &QemuDisk) {
-        let QemuDisk { serial, path, direct, .. } = disk;
+    fn disk(&mut self, disk: &VmDisk) {
+        let VmDisk { serial, path, direct, .. } = disk;
         let (direct, path) = (if *direct { "on" } else { "off" }, value(path));
         self.option(
             "-blockdev",
@@ -194,29 +170,32 @@ mod tests {
     #[test]
     fn an_incoming_vm_gets_the_same_machine_and_waits() {
         let binary = QemuBinary { program: "qemu".into(), firmware: Some("fw".into()) };
-        let spec = QemuVmSpec {
-            id: VmId::new("vm0"),
+        let spec = VmSpec {
+            id: dunlin_record::VmId::new("vm0"),
             memory_mib: 512,
             vcpus: 1,
-            machine: "q35".into(),
+            machine: None,
             cpu: None,
-            accelerator: Accelerator::Tcg,
             kernel: "vmlinuz".into(),
             initrd: "initrd".into(),
             kernel_args: "quiet".into(),
-            tap: "tap-vm0".into(),
+            tap: Some("tap-vm0".into()),
             mac: "52:54:00:00:00:01".into(),
-            disks: vec![QemuDisk {
+            disks: vec![VmDisk {
                 serial: "data".into(),
                 size_mib: 64,
                 path: "/a,b/disk".into(),
                 direct: true,
             }],
+        };
+        let machine = Machine {
+            spec,
+            accelerator: Accelerator::Tcg,
             extra_args: vec!["-device".into(), "virtio-balloon-pci".into()],
         };
         let endpoints = Endpoints { qmp: "a,b/qmp".into(), agent: "agent".into(), console: "console".into() };
         let line = |start| {
-            let words = arguments(&binary, &spec, &endpoints, start, true);
+            let words = arguments(&binary, &machine, &endpoints, start, true);
             words.iter().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
         };
         let boot = line(Start::Boot);

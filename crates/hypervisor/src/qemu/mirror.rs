@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use dunlin_clock::Deadline;
 use dunlin_record::TransportKind;
-use dunlin_testbed::{Host, Network};
+use dunlin_testbed::Host;
 use serde_json::{Value, json};
 
+use super::transport::migration_address;
 use super::vm::QemuVm;
 use crate::certificates::SERVER_NAME;
 use crate::{HypervisorError, MirrorProgress, MirrorStage, Result};
@@ -27,9 +28,9 @@ const JOBS: &str = "query-block-jobs";
 const CHANGE: &str = "block-job-change";
 
 impl QemuVm {
-    pub(super) fn export_all(&mut self) -> Result<String> {
+    pub(super) fn export_all(&self) -> Result<String> {
         let address = self.serve_disks()?;
-        for disk in &self.spec.disks {
+        for disk in &self.machine.spec.disks {
             let serial = &disk.serial;
             let export =
                 json!({ "type": "nbd", "id": serial, "node-name": serial, "name": serial, "writable": true });
@@ -42,10 +43,10 @@ impl QemuVm {
     fn serve_disks(&self) -> Result<String> {
         let mut attempt = 0;
         loop {
-            let address = nbd_address(self.transport, &*self.host, PORT + attempt);
-            let mut start = json!({ "addr": legacy(&server(self.transport, &address)) });
-            if let Some(credentials) = &self.credentials {
-                start["tls-creds"] = credentials.id().into();
+            let address = nbd_address(self.transport(), &*self.host, PORT + attempt)?;
+            let mut start = json!({ "addr": legacy(&server(self.transport(), &address)) });
+            if let Some(id) = self.credentials_id() {
+                start["tls-creds"] = id.into();
             }
             match self.execute("nbd-server-start", start) {
                 Ok(_) => return Ok(address),
@@ -55,9 +56,9 @@ impl QemuVm {
         }
     }
 
-    pub(super) fn start_all_mirrors(&mut self, address: &str) -> Result<()> {
-        let server = server(self.transport, address);
-        for disk in self.spec.disks.clone() {
+    pub(super) fn start_all_mirrors(&self, address: &str) -> Result<()> {
+        let server = server(self.transport(), address);
+        for disk in self.machine.spec.disks.clone() {
             let serial = disk.serial;
             let mut node = json!({
                 "driver": "nbd",
@@ -67,12 +68,12 @@ impl QemuVm {
                 "discard": "unmap",
                 "open-timeout": CONNECT_LIMIT_S,
             });
-            if let Some(credentials) = &self.credentials {
-                node["tls-creds"] = credentials.id().into();
+            if let Some(id) = self.credentials_id() {
+                node["tls-creds"] = id.into();
                 node["tls-hostname"] = SERVER_NAME.into();
             }
             // Noted first, so that whatever comes of it is cleared away.
-            self.mirrors.push(serial.clone());
+            self.state().mirrors.push(serial.clone());
             self.execute("blockdev-add", node)?;
             let mirror = json!({
                 "job-id": job_of(&serial),
@@ -90,8 +91,8 @@ impl QemuVm {
 
     pub(super) fn mirror_progress(&self) -> Result<MirrorProgress> {
         let jobs = self.execute(JOBS, json!({}))?;
-        progress(&jobs, &self.mirrors).map_err(|(disk, why)| HypervisorError::Mirror {
-            vm: self.spec.id.clone(),
+        progress(&jobs, &self.mirrored()).map_err(|(disk, why)| HypervisorError::Mirror {
+            vm: self.machine.spec.id.clone(),
             host: self.host.id().clone(),
             disk,
             why,
@@ -102,7 +103,7 @@ impl QemuVm {
         if !self.features.knows(CHANGE) {
             return Ok(false);
         }
-        for serial in &self.mirrors {
+        for serial in &self.mirrored() {
             let change = json!({ "id": job_of(serial), "type": "mirror", "copy-mode": "write-blocking" });
             self.execute(CHANGE, change)?;
         }
@@ -112,29 +113,29 @@ impl QemuVm {
     pub(super) fn finish_all_mirrors(&self) -> Result<()> {
         let cancel =
             |serial: &String| self.execute("block-job-cancel", json!({ "device": job_of(serial) })).map(drop);
-        self.mirrors.iter().try_for_each(cancel)
+        self.mirrored().iter().try_for_each(cancel)
     }
 
-    pub(super) fn release_all_mirrors(&mut self) -> Result<()> {
-        while let Some(serial) = self.mirrors.last().cloned() {
+    pub(super) fn release_all_mirrors(&self) -> Result<()> {
+        while let Some(serial) = self.mirrored().pop() {
             self.execute("job-dismiss", json!({ "id": job_of(&serial) }))?;
             self.execute("blockdev-del", json!({ "node-name": node_of(&serial) }))?;
-            self.mirrors.pop();
+            self.state().mirrors.pop();
         }
         Ok(())
     }
 
-    pub(super) fn abandon_all_mirrors(&mut self, limit: Duration) -> Result<()> {
+    pub(super) fn abandon_all_mirrors(&self, limit: Duration) -> Result<()> {
         let deadline = Deadline::after(limit);
-        for serial in &self.mirrors {
+        for serial in &self.mirrored() {
             // Even a main loop that waits for a dead link answers this one. What is not connected needs no breaking.
             let _ = self.break_off(&json!({ "type": "block-node", "node-name": node_of(serial) }));
         }
-        for serial in &self.mirrors {
+        for serial in &self.mirrored() {
             // One that has ended by then is refused.
             let _ = self.execute("block-job-cancel", json!({ "device": job_of(serial), "force": true }));
         }
-        while let Some(serial) = self.mirrors.last().cloned() {
+        while let Some(serial) = self.mirrored().pop() {
             let jobs = self.execute(JOBS, json!({}))?;
             match status(&jobs, &serial).map(|(status, _)| status) {
                 None => {}
@@ -151,7 +152,7 @@ impl QemuVm {
             }
             // It may never have been made.
             let _ = self.execute("blockdev-del", json!({ "node-name": node_of(&serial) }));
-            self.mirrors.pop();
+            self.state().mirrors.pop();
         }
         Ok(())
     }
@@ -166,15 +167,15 @@ fn node_of(serial: &str) -> String {
 }
 
 /// Where a destination serves its disks, as the source is told.
-fn nbd_address(kind: TransportKind, host: &dyn Host, port: u16) -> String {
-    match kind {
+fn nbd_address(kind: TransportKind, host: &dyn Host, port: u16) -> Result<String> {
+    Ok(match kind {
         TransportKind::Tcp | TransportKind::Tls | TransportKind::Mptcp => {
-            format!("{}:{port}", host.address(Network::Migration))
+            format!("{}:{port}", migration_address(host)?)
         }
         TransportKind::Unix => {
             host.scratch().join(format!("disks-{}", dunlin_clock::now_ns())).display().to_string()
         }
-    }
+    })
 }
 
 /// The same as QEMU's `SocketAddress`.
@@ -203,7 +204,7 @@ fn legacy(server: &Value) -> Value {
 
 /// All mirrors together, by `query-block-jobs`; the disk of one that has failed, and why.
 fn progress(jobs: &Value, serials: &[String]) -> Result<MirrorProgress, (String, String)> {
-    let mut all = MirrorProgress { stage: MirrorStage::Ended, copied_bytes: 0, total_bytes: 0 };
+    let mut all = MirrorProgress { stage: MirrorStage::Ended, copied_bytes: Some(0), total_bytes: Some(0) };
     for serial in serials {
         let (status, job) =
             status(jobs, serial).ok_or_else(|| (serial.clone(), "its job is gone".to_owned()))?;
@@ -219,8 +220,10 @@ fn progress(jobs: &Value, serials: &[String]) -> Result<MirrorProgress, (String,
             _ => MirrorStage::Copying,
         };
         all.stage = all.stage.min(stage);
-        all.copied_bytes += job["offset"].as_i64().unwrap_or(0);
-        all.total_bytes += job["len"].as_i64().unwrap_or(0);
+        // What one of them does not tell, nobody can tell of all.
+        let sum = |all: Option<i64>, one: &str| Some(all?.saturating_add(job[one].as_i64()?));
+        all.copied_bytes = sum(all.copied_bytes, "offset");
+        all.total_bytes = sum(all.total_bytes, "len");
     }
     Ok(all)
 }
@@ -244,7 +247,9 @@ mod tests {
     fn all_are_as_far_as_the_one_that_is_least_far() {
         let serials = ["data".to_owned(), "swap".to_owned()];
         let far = |jobs: Value| progress(&jobs, &serials);
-        let said = |stage, copied_bytes| Ok(MirrorProgress { stage, copied_bytes, total_bytes: 200 });
+        let said = |stage, copied_bytes| {
+            Ok(MirrorProgress { stage, copied_bytes: Some(copied_bytes), total_bytes: Some(200) })
+        };
         assert_eq!(
             far(json!([job("data", "ready", 100), job("swap", "running", 20), job("other", "created", 7)])),
             said(MirrorStage::Copying, 120)
@@ -253,6 +258,10 @@ mod tests {
             far(json!([job("data", "standby", 100), job("swap", "concluded", 100)])),
             said(MirrorStage::Even, 200)
         );
+        let mut untold = job("data", "running", 0);
+        untold.as_object_mut().unwrap().remove("offset");
+        let progress = far(json!([untold, job("swap", "running", 20)])).unwrap();
+        assert_eq!((progress.copied_bytes, progress.total_bytes), (None, Some(200)));
         // What breaks off is not even, whatever its counters say.
         assert_eq!(
             far(json!([job("data", "concluded", 100), job("swap", "aborting", 100)])),

@@ -3,12 +3,14 @@
 use dunlin_record::HypervisorReport;
 use serde_json::Value;
 
+use super::events::state_of;
 use crate::Progress;
 
 /// The counters in an answer; what is not there is absent.
 pub(super) fn progress(answer: &Value) -> Progress {
     let ram = |name: &str| answer.get("ram").and_then(|ram| ram.get(name)).and_then(Value::as_i64);
     Progress {
+        state: answer.get("status").and_then(Value::as_str).and_then(state_of),
         transferred_bytes: ram("transferred"),
         remaining_bytes: ram("remaining"),
         total_bytes: ram("total"),
@@ -31,6 +33,7 @@ pub(super) fn report(answer: &Value) -> HypervisorReport {
         ram_bytes: progress(answer).transferred_bytes,
         // Always there from QEMU 7.0 on; 0 where it did not count (as in post-copy).
         downtime_bytes: answer["ram"]["downtime-bytes"].as_i64().filter(|bytes| *bytes > 0),
+        error: answer.get("error-desc").and_then(Value::as_str).map(str::to_owned),
         raw: answer
             .as_object()
             .map(|map| map.iter().map(|(k, v)| (k.clone(), v.clone())).collect())

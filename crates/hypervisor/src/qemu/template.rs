@@ -10,9 +10,10 @@ use std::time::Duration;
 use dunlin_testbed::NamelessFile;
 
 use super::features::QemuFeatures;
-use super::launch::{QemuBinary, QemuDisk, QemuVmSpec};
+use super::launch::{Machine, QemuBinary};
+use super::transport::MigrationSettings;
 use super::vm::{QemuVm, UNLIMITED_BANDWIDTH};
-use crate::{HypervisorError, MigrationSettings, Result, Vm};
+use crate::{HypervisorError, Result, Vm, VmDisk, VmSpec};
 
 /// Limit of saving or loading a template.
 const TEMPLATE_LIMIT: Duration = Duration::from_secs(120);
@@ -21,14 +22,14 @@ const TEMPLATES_KEPT: usize = 8;
 
 /// Names a template by all that shaped it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TemplateKey(String);
+pub(super) struct TemplateKey(String);
 
 impl TemplateKey {
     /// The key of a VM under a QEMU with these kernel and initial file system contents.
     ///
     /// # Errors
     /// Where the kernel or the initial file system cannot be read.
-    pub fn of(binary: &QemuBinary, features: &QemuFeatures, spec: &QemuVmSpec) -> Result<Self> {
+    pub(super) fn of(binary: &QemuBinary, features: &QemuFeatures, machine: &Machine) -> Result<Self> {
         let mut hasher = blake3::Hasher::new();
         let mut part = |text: &str| {
             hasher.update(&(text.len() as u64).to_le_bytes());
@@ -39,10 +40,13 @@ impl TemplateKey {
         part(&features.version);
         part(&features.package);
         // Names and paths on the host do not reach the guest; everything else in the specification does.
-        let nowhere = |disk: &QemuDisk| QemuDisk { path: PathBuf::new(), direct: false, ..disk.clone() };
+        let spec = &machine.spec;
+        let nowhere = |disk: &VmDisk| VmDisk { path: PathBuf::new(), direct: false, ..disk.clone() };
         let disks = spec.disks.iter().map(nowhere).collect();
-        let (tap, kernel, initrd) = (String::new(), PathBuf::new(), PathBuf::new());
-        part(&format!("{:?}", QemuVmSpec { tap, kernel, initrd, disks, ..spec.clone() }));
+        let (tap, kernel, initrd) =
+            (spec.tap.as_ref().map(|_| String::new()), PathBuf::new(), PathBuf::new());
+        let spec_there = VmSpec { tap, kernel, initrd, disks, ..spec.clone() };
+        part(&format!("{:?}", Machine { spec: spec_there, ..machine.clone() }));
         for path in [&spec.kernel, &spec.initrd] {
             let bytes = fs::read(path).map_err(|source| HypervisorError::Io {
                 doing: format!("read {}", path.display()),
@@ -55,8 +59,7 @@ impl TemplateKey {
     }
 
     /// Where the template is, whether it is there or not.
-    #[must_use]
-    pub fn path(&self, cache: &Path) -> PathBuf {
+    pub(super) fn path(&self, cache: &Path) -> PathBuf {
         cache.join(format!("{}.template", self.0))
     }
 }
@@ -65,7 +68,7 @@ impl TemplateKey {
 ///
 /// # Errors
 /// Where QEMU or the disk refuses. No half template remains, even if this process is killed.
-pub fn save_template(vm: &mut QemuVm, features: &QemuFeatures, path: &Path) -> Result<()> {
+pub(super) fn save_template(vm: &QemuVm, features: &QemuFeatures, path: &Path) -> Result<()> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(|source| io_error("create", folder, source))?;
         forget_oldest(folder);
@@ -81,7 +84,7 @@ pub fn save_template(vm: &mut QemuVm, features: &QemuFeatures, path: &Path) -> R
 ///
 /// # Errors
 /// Where QEMU refuses it: the template is then of no use and should be removed.
-pub fn restore_template(vm: &mut QemuVm, features: &QemuFeatures, path: &Path) -> Result<()> {
+pub(super) fn restore_template(vm: &QemuVm, features: &QemuFeatures, path: &Path) -> Result<()> {
     vm.configure(&file_settings(features))?;
     vm.load(&address(features, path, Direction::Restore)?, TEMPLATE_LIMIT)?;
     // It was saved stopped.

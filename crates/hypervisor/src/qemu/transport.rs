@@ -1,16 +1,25 @@
 //! How QEMU is told over what to migrate: capabilities, parameters, credentials and addresses of each transport.
 
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use dunlin_record::{Transport, TransportKind};
 use dunlin_testbed::{Host, Network};
 use serde_json::{Value, json};
 
-use crate::certificates::SERVER_NAME;
-use crate::{Certificates, HypervisorError, MigrationSettings, Result, Role};
+use crate::certificates::{Certificates, SERVER_NAME};
+use crate::{HypervisorError, Result, Side};
+
+/// Capabilities and parameters of a migration, by QEMU's own names.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct MigrationSettings {
+    /// On or off.
+    pub(super) capabilities: BTreeMap<String, bool>,
+    /// Values.
+    pub(super) parameters: BTreeMap<String, Value>,
+}
 
 /// The capabilities and parameters that a transport needs, by QEMU's names.
 pub(super) fn settings(transport: &Transport) -> MigrationSettings {
@@ -27,7 +36,7 @@ pub(super) fn settings(transport: &Transport) -> MigrationSettings {
 
 /// Where a destination is told to listen.
 pub(super) fn listening_address(kind: TransportKind, host: &dyn Host) -> Result<String> {
-    let address = host.address(Network::Migration);
+    let address = migration_address(host)?;
     Ok(match kind {
         TransportKind::Tcp | TransportKind::Tls => format!("tcp:{address}:0"),
         TransportKind::Mptcp => format!("tcp:{address}:0,mptcp=on"),
@@ -36,6 +45,14 @@ pub(super) fn listening_address(kind: TransportKind, host: &dyn Host) -> Result<
             let text = socket.to_str().filter(|text| !text.contains(','));
             format!("unix:{}", text.ok_or_else(|| unsupported_path(&socket))?)
         }
+    })
+}
+
+/// A host's address on the migration network.
+pub(super) fn migration_address(host: &dyn Host) -> Result<Ipv4Addr> {
+    host.address(Network::Migration).ok_or_else(|| HypervisorError::Unsupported {
+        what: format!("a migration to {}", host.id()),
+        because: "its address on the migration network is not known".into(),
     })
 }
 
@@ -51,22 +68,21 @@ pub(super) fn source_address(kind: TransportKind, listening: &str, answer: &Valu
 
 /// Credentials of one end of a migration by TLS: files that QEMU reads when it is told to. They go when this is dropped.
 pub(super) struct Credentials {
+    host: Arc<dyn Host>,
     folder: PathBuf,
-    role: Role,
+    side: Side,
     id: String,
 }
 
 impl Credentials {
     /// Writes the files, readable by nobody else, to a folder on the host.
-    pub(super) fn write(certificates: &Certificates, role: Role, host: &dyn Host) -> Result<Self> {
+    pub(super) fn write(certificates: &Certificates, side: Side, host: &Arc<dyn Host>) -> Result<Self> {
         let id = format!("tls-{}", dunlin_clock::now_ns());
         let folder = host.scratch().join(&id);
-        let io = |source| HypervisorError::Io { doing: format!("write {}", folder.display()), source };
-        std::fs::DirBuilder::new().mode(0o700).create(&folder).map_err(io)?;
-        let credentials = Self { folder: folder.clone(), role, id };
-        let (certificate, key) = match role {
-            Role::Source => &certificates.client,
-            Role::Destination => &certificates.server,
+        let credentials = Self { host: Arc::clone(host), folder: folder.clone(), side, id };
+        let (certificate, key) = match side {
+            Side::Source => &certificates.client,
+            Side::Destination => &certificates.server,
         };
         let end = credentials.endpoint();
         for (name, text) in [
@@ -74,8 +90,7 @@ impl Credentials {
             (format!("{end}-cert.pem"), certificate),
             (format!("{end}-key.pem"), key),
         ] {
-            let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(folder.join(name));
-            file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(io)?;
+            host.write_private(&folder.join(name), text.as_bytes())?;
         }
         Ok(credentials)
     }
@@ -99,16 +114,16 @@ impl Credentials {
     /// The parameters that make a migration use them.
     pub(super) fn parameters(&self) -> Vec<(String, Value)> {
         let mut parameters = vec![("tls-creds".to_owned(), self.id.clone().into())];
-        if self.role == Role::Source {
+        if self.side == Side::Source {
             parameters.push(("tls-hostname".into(), SERVER_NAME.into()));
         }
         parameters
     }
 
     fn endpoint(&self) -> &'static str {
-        match self.role {
-            Role::Source => "client",
-            Role::Destination => "server",
+        match self.side {
+            Side::Source => "client",
+            Side::Destination => "server",
         }
     }
 }
@@ -116,7 +131,7 @@ impl Credentials {
 impl Drop for Credentials {
     fn drop(&mut self) {
         // Fails only where they are gone with the host's scratch folder.
-        let _ = std::fs::remove_dir_all(&self.folder);
+        let _ = self.host.remove(&self.folder);
     }
 }
 

@@ -1,76 +1,87 @@
 //! A QEMU process on a host: its start, its monitor, its end.
 
-mod primitives;
-
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use dunlin_clock::{Deadline, Mapping};
-use dunlin_record::{Accelerator, Event, EventKind, HypervisorIdentity, TransportKind};
+use dunlin_record::{Event, EventKind, HypervisorIdentity, TransportKind};
 use dunlin_testbed::{Host, Process};
 use serde_json::{Value, json};
 
 use super::checkpoints::parse_checkpoints;
 use super::events::{disk_failure, is_guest_reset, translate};
 use super::features::{QemuFeatures, append};
-use super::launch::{self, Endpoints, QemuBinary, QemuVmSpec, Start, arguments};
+use super::launch::{self, Endpoints, Machine, QemuBinary, Start, arguments};
 use super::qmp::{Qmp, QmpError};
-use super::transport::Credentials;
+use super::transport::{Credentials, MigrationSettings};
 use super::words::{Console, last_of_qemu};
-use crate::{HypervisorError, MigrationSettings, Result};
+use crate::{HypervisorError, Result};
 
 /// Limit of a command that QEMU's main loop answers between two pieces of work.
 const COMMAND_LIMIT: Duration = Duration::from_secs(20);
+/// Limit of what is asked or done while a migration is under way: whoever waits has a VM to care for.
+pub(super) const ACT_LIMIT: Duration = Duration::from_secs(6);
+/// Limit of a question whose answer may be "I don't know".
+pub(super) const ASK_LIMIT: Duration = Duration::from_secs(3);
 /// Limit of a QEMU's start to its monitor's greeting.
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// More than any link carries, in bytes a second; 0 does not mean "unlimited" in every version.
 pub(super) const UNLIMITED_BANDWIDTH: u64 = 1 << 40;
 
-/// A QEMU process.
-pub struct QemuVm {
-    pub(super) spec: QemuVmSpec,
+/// A QEMU process. It was made by us, so it ends with its last handle.
+pub(super) struct QemuVm {
+    pub(super) machine: Machine,
     pub(super) host: Arc<dyn Host>,
     identity: HypervisorIdentity,
     pub(super) features: QemuFeatures,
-    process: Process,
+    process: Mutex<Process>,
     qmp: Qmp,
     endpoints: Endpoints,
+    /// On its host.
     stderr: PathBuf,
+    /// The local folder that gets what was written on the host.
+    logs: PathBuf,
     events: Sender<Event>,
     /// The first time a disk failed.
     disk_failure: Arc<OnceLock<String>>,
     guest_reset: Arc<AtomicBool>,
     console: Console,
-    expected_end: bool,
+    expected_end: AtomicBool,
+    state: Mutex<MoveState>,
+}
+
+/// What a QEMU process was told for its next migration.
+#[derive(Default)]
+pub(super) struct MoveState {
     pub(super) transport: TransportKind,
     /// Its credentials of a migration by TLS: QEMU may read them again at any connection.
     pub(super) credentials: Option<Credentials>,
     /// The disks that are being copied to another host.
     pub(super) mirrors: Vec<String>,
     /// The address at which it listens for a migration; empty if it does not.
-    listens_at: String,
+    pub(super) listens_at: String,
 }
 
 /// What it takes to start a [`QemuVm`].
-pub struct Birth<'a> {
+pub(super) struct LaunchOptions<'a> {
     /// On which host.
-    pub host: &'a Arc<dyn Host>,
+    pub(super) host: &'a Arc<dyn Host>,
     /// Which program.
-    pub binary: &'a QemuBinary,
+    pub(super) binary: &'a QemuBinary,
     /// What it can do.
-    pub features: &'a QemuFeatures,
+    pub(super) features: &'a QemuFeatures,
     /// What it builds.
-    pub spec: &'a QemuVmSpec,
+    pub(super) machine: &'a Machine,
     /// How it begins.
-    pub start: Start,
+    pub(super) start: Start,
     /// Where its logs go: console, standard error, QMP transcript.
-    pub logs: &'a Path,
+    pub(super) logs: &'a Path,
     /// Where its changes of state go.
-    pub events: Sender<Event>,
+    pub(super) events: Sender<Event>,
 }
 
 impl QemuVm {
@@ -78,24 +89,27 @@ impl QemuVm {
     ///
     /// # Errors
     /// Where it cannot be started, ends at once, or its monitor does not answer.
-    pub fn launch(birth: Birth<'_>) -> Result<Self> {
-        let Birth { host, binary, features, spec, start, logs, events } = birth;
+    pub(super) fn launch(options: LaunchOptions<'_>) -> Result<Self> {
+        let LaunchOptions { host, binary, features, machine, start, logs, events } = options;
+        let spec = &machine.spec;
         let name = format!("{}-{}", spec.id, host.id());
         let in_scratch =
             |kind: &str| host.scratch().join(format!("{name}-{kind}-{}", dunlin_clock::now_ns()));
+        // What QEMU writes is written on its host.
+        let outbox = host.outbox(logs)?;
         let endpoints = Endpoints {
             qmp: in_scratch("qmp"),
             agent: in_scratch("agent"),
-            console: logs.join(format!("{name}-console.log")),
+            console: outbox.join(format!("{name}-console.log")),
         };
-        let console = Console::new(&endpoints.console);
-        let stderr = logs.join(format!("{name}-stderr.log"));
+        let console = Console::new(host, &endpoints.console);
+        let stderr = outbox.join(format!("{name}-stderr.log"));
         let transcript = append(&logs.join(format!("{name}-qmp.log")))?;
-        let args = arguments(binary, spec, &endpoints, start, features.checkpoints);
+        let args = arguments(binary, machine, &endpoints, start, features.checkpoints);
         let mut process =
-            launch::start(host, binary, args, logs.join(format!("{name}-stdout.log")), stderr.clone())?;
+            launch::start(host, binary, args, outbox.join(format!("{name}-stdout.log")), stderr.clone())?;
         let connected = connect_while_alive(host, &endpoints.qmp, &mut process);
-        let stream = connected.map_err(|error| ended_or(error, &mut process, spec, host, &stderr))?;
+        let stream = connected.map_err(|error| ended_or(error, &mut process, machine, host, &stderr))?;
         let first_disk_failure = Arc::<OnceLock<String>>::default();
         let guest_reset = Arc::<AtomicBool>::default();
         let handler = {
@@ -112,61 +126,80 @@ impl QemuVm {
             })
         };
         let qmp = Qmp::negotiate(stream, handler, Box::new(transcript), START_LIMIT)
-            .map_err(|source| monitor_error(spec, host, "negotiating", source))
-            .map_err(|error| ended_or(error, &mut process, spec, host, &stderr))?;
+            .map_err(|source| monitor_error(machine, host, "negotiating", source))
+            .map_err(|error| ended_or(error, &mut process, machine, host, &stderr))?;
         let identity = HypervisorIdentity {
             name: "qemu".into(),
             version: features.version.clone(),
-            accelerator: if spec.accelerator == Accelerator::Kvm { "kvm" } else { "tcg" }.into(),
+            accelerator: machine.accelerator.name().into(),
+            emulated: Some(machine.accelerator.is_emulation()),
         };
         let vm = Self {
-            spec: spec.clone(),
+            machine: machine.clone(),
             host: Arc::clone(host),
             identity,
             features: features.clone(),
-            process,
+            process: Mutex::new(process),
             qmp,
             endpoints,
             stderr,
+            logs: logs.to_owned(),
             events,
             disk_failure: first_disk_failure,
             guest_reset,
             console,
-            expected_end: false,
-            transport: TransportKind::default(),
-            credentials: None,
-            mirrors: Vec::new(),
-            listens_at: String::new(),
+            expected_end: AtomicBool::new(false),
+            state: Mutex::default(),
         };
         vm.tell(EventKind::HypervisorIdentified(vm.identity.clone()));
         Ok(vm)
     }
 
+    /// What it was built as.
+    pub(super) fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    pub(super) fn own_identity(&self) -> &HypervisorIdentity {
+        &self.identity
+    }
+
+    /// What it was told for its next migration.
+    pub(super) fn state(&self) -> MutexGuard<'_, MoveState> {
+        lock(&self.state)
+    }
+
+    pub(super) fn transport(&self) -> TransportKind {
+        self.state().transport
+    }
+
+    /// By which it knows its credentials, if it has some.
+    pub(super) fn credentials_id(&self) -> Option<String> {
+        self.state().credentials.as_ref().map(|credentials| credentials.id().to_owned())
+    }
+
+    /// The disks that are being copied to another host.
+    pub(super) fn mirrored(&self) -> Vec<String> {
+        self.state().mirrors.clone()
+    }
+
     /// Opens a stream to the guest's agent.
-    ///
-    /// # Errors
-    /// Where QEMU's end of it cannot be reached.
-    pub fn agent_stream(&self) -> Result<UnixStream> {
-        Ok(self.host.connect(&self.endpoints.agent, START_LIMIT)?)
+    pub(super) fn connect_agent(&self) -> Result<UnixStream> {
+        Ok(self.host.dial(&self.endpoints.agent, START_LIMIT)?)
     }
 
     /// The last lines of the guest's console.
-    #[must_use]
-    pub fn console_tail(&self) -> String {
+    pub(super) fn last_of_console(&self) -> String {
         self.console.tail()
     }
 
-    /// The process id on its host.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.process.pid()
+    /// The process id on its host; absent where that does not tell.
+    pub(super) fn process_id(&self) -> Option<u32> {
+        lock(&self.process).pid()
     }
 
     /// The ids, on its host, of the threads that run its vCPUs.
-    ///
-    /// # Errors
-    /// Where QEMU does not tell them.
-    pub fn vcpu_threads(&self) -> Result<Vec<u32>> {
+    pub(super) fn threads_of_vcpus(&self) -> Result<Vec<u32>> {
         let answer = self.execute("query-cpus-fast", json!({}))?;
         let threads = answer.as_array().map(|vcpus| {
             vcpus.iter().map(|vcpu| u32::try_from(vcpu["thread-id"].as_u64()?).ok()).collect::<Option<_>>()
@@ -178,13 +211,18 @@ impl QemuVm {
         })
     }
 
+    /// Fails if the process has ended.
+    pub(super) fn check_process(&self) -> Result<()> {
+        match lock(&self.process).try_wait()? {
+            None => Ok(()),
+            Some(how) => Err(ended(how, &self.machine, &self.host, &self.stderr)),
+        }
+    }
+
     /// Fails if the host could not read or write one of the VM's disks. The guest itself only sees that the disk failed.
-    ///
-    /// # Errors
-    /// Where it could not.
-    pub fn check_disks(&self) -> Result<()> {
+    pub(super) fn check_disks(&self) -> Result<()> {
         let failure = |what: &String| HypervisorError::Disk {
-            vm: self.spec.id.clone(),
+            vm: self.machine.spec.id.clone(),
             host: self.host.id().clone(),
             failure: what.clone(),
         };
@@ -193,27 +231,34 @@ impl QemuVm {
 
     /// Fails if the guest has reset itself, and says why where its kernel told the console. Whatever else is wrong with it
     /// follows from that.
-    ///
-    /// # Errors
-    /// Where it has.
-    pub fn check_guest(&self) -> Result<()> {
+    pub(super) fn check_reset(&self) -> Result<()> {
         if !self.guest_reset.load(Ordering::Relaxed) {
             return Ok(());
         }
         Err(HypervisorError::GuestReset {
-            vm: self.spec.id.clone(),
+            vm: self.machine.spec.id.clone(),
             host: self.host.id().clone(),
             words: self.console.panic().unwrap_or_default(),
         })
     }
 
-    /// Kills the process, as a fault would.
-    pub fn kill(&mut self) {
-        self.process.kill();
+    /// Ends the process: it is asked first, and killed where it does not go by itself.
+    pub(super) fn end_process(&self, limit: Duration) -> Result<()> {
+        self.expected_end.store(true, Ordering::Relaxed);
+        // A QEMU that is stuck or gone does not answer; its process is ended below all the same.
+        let _ = self.qmp.execute("quit", json!({}), limit.min(Duration::from_secs(2)));
+        let mut process = lock(&self.process);
+        if process.wait(Deadline::after(limit))?.is_none() {
+            process.kill();
+        }
+        match process.try_wait()? {
+            Some(_) => Ok(()),
+            None => Err(self.timeout("its process to end", limit)),
+        }
     }
 
     /// Sets capabilities and parameters.
-    pub(super) fn configure(&mut self, settings: &MigrationSettings) -> Result<()> {
+    pub(super) fn configure(&self, settings: &MigrationSettings) -> Result<()> {
         let capabilities: Vec<Value> = settings
             .capabilities
             .iter()
@@ -227,18 +272,18 @@ impl QemuVm {
     }
 
     /// Switches to the state in a file or command (`file:` or `exec:` address) and waits until it is loaded.
-    pub(super) fn load(&mut self, address: &str, limit: Duration) -> Result<()> {
+    pub(super) fn load(&self, address: &str, limit: Duration) -> Result<()> {
         self.execute("migrate-incoming", json!({ "uri": address }))?;
         self.await_migration("the template to be loaded", limit)
     }
 
     /// Saves the stopped VM's state to a file or command and waits until it is written.
-    pub(super) fn save(&mut self, address: &str, limit: Duration) -> Result<()> {
+    pub(super) fn save(&self, address: &str, limit: Duration) -> Result<()> {
         self.execute("migrate", json!({ "uri": address }))?;
         self.await_migration("the template to be saved", limit)
     }
 
-    fn await_migration(&mut self, what: &str, limit: Duration) -> Result<()> {
+    fn await_migration(&self, what: &str, limit: Duration) -> Result<()> {
         let deadline = Deadline::after(limit);
         while !deadline.passed() {
             let answer = self.execute("query-migrate", json!({}))?;
@@ -258,15 +303,17 @@ impl QemuVm {
     }
 
     pub(super) fn execute(&self, command: &str, arguments: Value) -> Result<Value> {
-        self.qmp
-            .execute(command, arguments, COMMAND_LIMIT)
-            .map_err(|error| self.command_error(command, error))
+        self.execute_within(COMMAND_LIMIT, command, arguments)
+    }
+
+    pub(super) fn execute_within(&self, limit: Duration, command: &str, arguments: Value) -> Result<Value> {
+        self.qmp.execute(command, arguments, limit).map_err(|error| self.command_error(command, error))
     }
 
     /// Breaks a connection by force, even where the main loop is stuck.
     pub(super) fn break_off(&self, instance: &Value) -> Result<()> {
         self.qmp
-            .execute_out_of_band("yank", json!({ "instances": [instance] }), COMMAND_LIMIT)
+            .execute_out_of_band("yank", json!({ "instances": [instance] }), ACT_LIMIT)
             .map(drop)
             .map_err(|error| self.command_error("yank", error))
     }
@@ -283,7 +330,7 @@ impl QemuVm {
                 waiting_for: format!("an answer to {command}"),
                 after_s,
             },
-            other => monitor_error(&self.spec, &self.host, command, other),
+            other => monitor_error(&self.machine, &self.host, command, other),
         }
     }
 
@@ -300,7 +347,7 @@ impl QemuVm {
         let _ = self.events.send(Event {
             t_ns: dunlin_clock::now_ns(),
             host: Some(self.host.id().clone()),
-            vm: Some(self.spec.id.clone()),
+            vm: Some(self.machine.spec.id.clone()),
             kind,
         });
     }
@@ -308,29 +355,39 @@ impl QemuVm {
 
 impl Drop for QemuVm {
     fn drop(&mut self) {
-        let ended_by_itself = self.process.try_wait().ok().flatten();
-        self.process.kill();
-        let text = std::fs::read_to_string(&self.stderr).unwrap_or_default();
-        for event in parse_checkpoints(&text, Mapping::read(), self.host.id(), &self.spec.id) {
+        let process = self.process.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let ended_by_itself = process.try_wait().ok().flatten();
+        process.kill();
+        let text = self.host.read(&self.stderr).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        for event in parse_checkpoints(&text, Mapping::read(), self.host.id(), &self.machine.spec.id) {
             let _ = self.events.send(event);
         }
         if let Some(how) = ended_by_itself {
-            self.tell(EventKind::ProcessEnded { how, expected: self.expected_end });
+            let expected = self.expected_end.load(Ordering::Relaxed);
+            self.tell(EventKind::ProcessEnded { how, expected });
         }
-        let listening = self.listens_at.strip_prefix("unix:").map(PathBuf::from);
+        let listening = self.state().listens_at.strip_prefix("unix:").map(PathBuf::from);
         for path in
             [Some(&self.endpoints.qmp), Some(&self.endpoints.agent), listening.as_ref()].into_iter().flatten()
         {
-            let _ = std::fs::remove_file(path);
+            let _ = self.host.remove(path);
         }
+        // What it said is not worth more than that.
+        let _ = self.host.collect(&self.logs);
     }
+}
+
+/// A thread that panicked while holding the lock leaves nothing half-done here.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Connects to the monitor, but does not wait for one whose process has ended.
 fn connect_while_alive(host: &Arc<dyn Host>, socket: &Path, process: &mut Process) -> Result<UnixStream> {
     let deadline = Deadline::after(START_LIMIT);
     loop {
-        match host.connect(socket, deadline.step(Duration::from_millis(500))) {
+        match host.dial(socket, deadline.step(Duration::from_millis(500))) {
             Ok(stream) => return Ok(stream),
             Err(error) if deadline.passed() || process.try_wait()?.is_some() => return Err(error.into()),
             Err(_) => {}
@@ -342,23 +399,24 @@ fn connect_while_alive(host: &Arc<dyn Host>, socket: &Path, process: &mut Proces
 fn ended_or(
     error: HypervisorError,
     process: &mut Process,
-    spec: &QemuVmSpec,
+    machine: &Machine,
     host: &Arc<dyn Host>,
     stderr: &Path,
 ) -> HypervisorError {
     match process.wait(Deadline::after(Duration::from_millis(200))) {
-        Ok(Some(how)) => ended(how, spec, host, stderr),
+        Ok(Some(how)) => ended(how, machine, host, stderr),
         _ => error,
     }
 }
 
-fn ended(how: String, spec: &QemuVmSpec, host: &Arc<dyn Host>, stderr: &Path) -> HypervisorError {
-    HypervisorError::Ended { vm: spec.id.clone(), host: host.id().clone(), how, words: last_of_qemu(stderr) }
+fn ended(how: String, machine: &Machine, host: &Arc<dyn Host>, stderr: &Path) -> HypervisorError {
+    let vm = machine.spec.id.clone();
+    HypervisorError::Ended { vm, host: host.id().clone(), how, words: last_of_qemu(&**host, stderr) }
 }
 
-fn monitor_error(spec: &QemuVmSpec, host: &Arc<dyn Host>, doing: &str, source: QmpError) -> HypervisorError {
+fn monitor_error(machine: &Machine, host: &Arc<dyn Host>, doing: &str, source: QmpError) -> HypervisorError {
     HypervisorError::Monitor {
-        vm: spec.id.clone(),
+        vm: machine.spec.id.clone(),
         host: host.id().clone(),
         doing: doing.to_owned(),
         source: std::io::Error::other(source),

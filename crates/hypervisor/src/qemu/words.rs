@@ -1,7 +1,9 @@
 //! What a QEMU and its guest said before they ended.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use dunlin_testbed::Host;
 
 use super::checkpoints::TRACE_POINT;
 
@@ -11,13 +13,14 @@ const QEMU_BYTES: usize = 400;
 const CONSOLE_BYTES: usize = 4000;
 
 /// The end of what a QEMU wrote to its standard error, without trace lines; empty if it wrote nothing.
-pub(super) fn last_of_qemu(stderr: &Path) -> String {
-    tail(stderr, QEMU_BYTES)
+pub(super) fn last_of_qemu(host: &dyn Host, stderr: &Path) -> String {
+    tail(&host.read(stderr).unwrap_or_default(), QEMU_BYTES)
 }
 
 /// A guest's console as logged; guests that were started before it with the same log come first in it.
-#[derive(Debug)]
 pub(super) struct Console {
+    host: Arc<dyn Host>,
+    /// Where it is on the host.
     log: PathBuf,
     /// Where the guest's own words begin.
     from: usize,
@@ -25,27 +28,29 @@ pub(super) struct Console {
 
 impl Console {
     /// The console of a guest about to be started.
-    pub(super) fn new(log: &Path) -> Self {
-        Self { log: log.to_owned(), from: fs::read(log).map_or(0, |said| said.len()) }
+    pub(super) fn new(host: &Arc<dyn Host>, log: &Path) -> Self {
+        let from = host.read(log).map_or(0, |said| said.len());
+        Self { host: Arc::clone(host), log: log.to_owned(), from }
     }
 
     /// Its last lines.
     pub(super) fn tail(&self) -> String {
-        tail(&self.log, CONSOLE_BYTES)
+        tail(&self.host.read(&self.log).unwrap_or_default(), CONSOLE_BYTES)
     }
 
     /// Why the guest's Linux panicked, if it did, as in `Kernel panic - not syncing: Attempted to kill init!`.
     pub(super) fn panic(&self) -> Option<String> {
-        let said = fs::read(&self.log).ok()?;
-        let own = String::from_utf8_lossy(said.get(self.from..)?);
-        own.lines()
-            .find_map(|line| line.find("Kernel panic").map(|start| line[start..].trim_end().to_owned()))
+        panic_in(self.host.read(&self.log).ok()?.get(self.from..)?)
     }
 }
 
-fn tail(path: &Path, bytes_max: usize) -> String {
-    let bytes = fs::read(path).unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
+fn panic_in(console: &[u8]) -> Option<String> {
+    let said = String::from_utf8_lossy(console);
+    said.lines().find_map(|line| line.find("Kernel panic").map(|start| line[start..].trim_end().to_owned()))
+}
+
+fn tail(bytes: &[u8], bytes_max: usize) -> String {
+    let text = String::from_utf8_lossy(bytes);
     let lines: Vec<&str> = text.lines().filter(|line| !line.contains(TRACE_POINT)).collect();
     let text = lines.join("\n");
     let start = text.char_indices().rev().nth(bytes_max).map_or(0, |(index, _)| index);
@@ -54,27 +59,18 @@ fn tail(path: &Path, bytes_max: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::*;
 
     #[test]
-    fn a_panic_is_told_in_the_kernels_words_but_not_one_of_an_earlier_guest() {
-        let mut log = tempfile::NamedTempFile::new().unwrap();
-        let mut say = |text: &str| log.write_all(text.as_bytes()).unwrap();
-        say("[    1.0] Kernel panic - not syncing: VFS\n");
-        let path = PathBuf::from(log.path());
-        let console = Console::new(&path);
-        assert_eq!(console.panic(), None);
-        let mut log = fs::OpenOptions::new().append(true).open(&path).unwrap();
-        log.write_all(
-            b"ready\r\n[    9.3] Kernel panic - not syncing: System is deadlocked on memory\r\n<TASK>\n",
-        )
-        .unwrap();
+    fn a_panic_is_told_in_the_kernels_words() {
+        assert_eq!(panic_in(b"ready\r\n"), None);
+        let said =
+            b"ready\r\n[    9.3] Kernel panic - not syncing: System is deadlocked on memory\r\n<TASK>\n";
         assert_eq!(
-            console.panic().as_deref(),
+            panic_in(said).as_deref(),
             Some("Kernel panic - not syncing: System is deadlocked on memory")
         );
-        assert!(console.tail().ends_with("<TASK>"));
+        assert!(tail(said, CONSOLE_BYTES).ends_with("<TASK>"));
+        assert_eq!(tail("äöü".as_bytes(), 1), "öü");
     }
 }

@@ -6,8 +6,8 @@ use dunlin_analysis::{Answerer, Mark, ProbeTrack, Request, Span, Timeline, WireT
 use dunlin_record::{
     Achieved, AnsweredBy, Case, CaseLabel, CpuPercent, CpuShares, DowntimeMs, Flag, HostFingerprint,
     HypervisorLabel, Iteration, LinkOutcome, MemoryMib, MemoryWrite, Outage, Outcome, PhasesMs, ProbeOutcome,
-    ResponsePhases, Responses, RunInfo, Status, SwitchBytes, TrialCapture, TrialId, VmId, WireBytes,
-    Workload, WorkloadOutcome,
+    ResponsePhases, Responses, RunInfo, Software, Status, SwitchBytes, TrialCapture, TrialId, VmId,
+    WireBytes, Workload, WorkloadOutcome,
 };
 
 /// A text that breaks a page which does not escape it.
@@ -101,7 +101,7 @@ fn info() -> RunInfo {
     let of = |name: &str, dirty: Option<u32>, strategy: serde_json::Value| {
         case(serde_json::json!({
             "name": name, "dials": dirty.map_or(serde_json::json!({}), |mib| serde_json::json!({"working_set_mib": mib})),
-            "vm": {}, "qemu": {}, "strategy": strategy, "trials": { "limit_s": 20.0 },
+            "vm": {}, "qemu": {}, "limits": { "downtime_ms": 300.0 }, "strategy": strategy, "trials": { "limit_s": 20.0 },
             "link": { "migration": { "rate_mbit": 1000.0 } },
             "probes": { "icmp": { "interval_ms": 1.0 }, "udp": { "interval_ms": 1.0 } },
             "workload": dirty.map(|mib| serde_json::json!({ "kind": "memory-write", "working_set_mib": mib })),
@@ -132,6 +132,8 @@ fn info() -> RunInfo {
             congestion_control: Some("cubic".into()),
             more: BTreeMap::new(),
         }],
+        software: Software::default(),
+        resumed: Vec::new(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Sweeps in the page: which cases make one, and what is drawn of it.
 
-use dunlin_record::{Status, Strategy};
+use dunlin_record::{PreCopyLimits, Status, Strategy};
 use serde_json::json;
 
 use super::{fixture, report};
@@ -43,8 +43,8 @@ fn cases_that_differ_in_one_number_are_drawn_against_it_with_the_law() {
 fn the_law_is_that_of_the_case_s_own_limits() {
     let mut run = run();
     for case in &mut run.info.cases {
-        case.qemu.parameters.insert("downtime-limit".into(), 1000.into());
-        case.qemu.parameters.insert("max-bandwidth".into(), (32 << 20).into());
+        case.limits =
+            Some(PreCopyLimits { downtime_ms: Some(1000.0), bandwidth_bytes_s: Some(f64::from(32 << 20)) });
     }
     assert!(dunlin_report::html(&report(&run)).contains("limit × goodput: 32.0 MiB"));
 }

@@ -1,6 +1,7 @@
 //! What the bench and a helper say to each other: frames of a little-endian `u32` length and so many bytes of postcard.
 //!
-//! Both ends are the same binary, so there is no version to agree on. Still, what comes in may be anything.
+//! A helper begins with a line that says which version of this it speaks ([`VERSION`]): there is no other to agree on, as
+//! both ends should be the same binary. Still, what comes in may be anything.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddrV4;
@@ -10,6 +11,13 @@ use dunlin_probe::TcpProbeSummary;
 use dunlin_record::TcpProbe;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+/// Raised with every change of what is said here.
+pub(super) const VERSION: u32 = 1;
+/// What a helper's first line begins with; its version follows.
+pub(super) const GREETING: &str = "dunlin-helper ";
+/// The longest first line.
+pub(super) const GREETING_BYTES: u64 = 64;
 
 /// The longest frame: far more than the rows of a flood of probes in one batch.
 pub(super) const FRAME_BYTES: u32 = 16 << 20;
@@ -25,6 +33,8 @@ pub(super) struct Request {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Ask {
     Ping,
+    /// What its clocks say now.
+    Clock,
     /// A task: rows until stopped.
     WatchPassages {
         interface: String,
@@ -91,6 +101,12 @@ pub(super) struct Report {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Tell {
     Pong,
+    Clock {
+        monotonic_ns: i64,
+        epoch_ns: i64,
+        /// How far apart the two may have been read.
+        error_ns: i64,
+    },
     Started,
     /// Whole rows, laid end to end.
     Rows(Vec<i64>),

@@ -9,6 +9,7 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use dunlin_clock::Mapping;
 use dunlin_probe::{RunningTcpProbe, start_tcp};
 use dunlin_wire::{
     Capture, CaptureSpec, CaptureSummary, Recording, RowSink, Summary, capture, count_cpu, count_flow,
@@ -16,7 +17,7 @@ use dunlin_wire::{
 };
 
 use super::echo::Echo;
-use super::protocol::{Ask, FrameError, Report, Request, Tell, read_frame, write_frame};
+use super::protocol::{Ask, FrameError, GREETING, Report, Request, Tell, VERSION, read_frame, write_frame};
 use super::responder::Responder;
 use crate::goodput;
 
@@ -44,7 +45,9 @@ fn fail(error: &dyn Error) -> i32 {
     1
 }
 
-fn serve_on(input: &mut impl Read, output: impl Write + Send + 'static) -> Result<(), FrameError> {
+fn serve_on(input: &mut impl Read, mut output: impl Write + Send + 'static) -> Result<(), FrameError> {
+    output.write_all(format!("{GREETING}{VERSION}\n").as_bytes())?;
+    output.flush()?;
     let mut helper = Server { output: Output(Arc::new(Mutex::new(output))), tasks: HashMap::new() };
     while let Some(Request { id, ask }) = read_frame(input)? {
         let told =
@@ -75,6 +78,7 @@ impl Server {
     fn answer(&mut self, id: u32, ask: Ask) -> Outcome<Option<Tell>> {
         let (task, tell) = match ask {
             Ask::Ping => return Ok(Some(Tell::Pong)),
+            Ask::Clock => return Ok(Some(clock())),
             Ask::Stop { task } => return self.stop(task).map(Some),
             Ask::GoodputSink { bind, limit_ms } => return self.goodput_sink(id, bind, limit_ms).map(Some),
             Ask::GoodputSource { to, limit_ms } => {
@@ -153,6 +157,16 @@ impl Server {
     }
 }
 
+fn clock() -> Tell {
+    let realtime = Mapping::read();
+    let monotonic_ns = dunlin_clock::now_ns();
+    Tell::Clock {
+        monotonic_ns,
+        epoch_ns: monotonic_ns.saturating_sub(realtime.offset_ns),
+        error_ns: realtime.error_ns,
+    }
+}
+
 fn captured(summary: CaptureSummary) -> Tell {
     let CaptureSummary { accepted, dropped, written, bytes, clock_offset_ns, clock_error_ns, cut_short } =
         summary;
@@ -217,6 +231,9 @@ mod tests {
         }
         let (mut reader, writer) = io::pipe().unwrap();
         serve_on(&mut &input[..], writer).unwrap();
+        let mut greeting = vec![0; format!("{GREETING}{VERSION}\n").len()];
+        reader.read_exact(&mut greeting).unwrap();
+        assert_eq!(greeting, format!("{GREETING}{VERSION}\n").as_bytes());
         std::iter::from_fn(|| read_frame(&mut reader).unwrap()).collect()
     }
 

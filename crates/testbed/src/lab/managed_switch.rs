@@ -15,6 +15,7 @@ use dunlin_wire::{Secret, SnmpAccess, SnmpAgent, set_snmp_integer};
 
 use super::{Lab, SWITCH, address};
 use crate::bootstrap::SCRATCH;
+use crate::local_process::LocalProcess;
 use crate::{Network, Process, Result, TestbedError};
 
 /// Debian keeps it out of an ordinary user's `PATH`.
@@ -77,7 +78,7 @@ impl Lab {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .process_group(0);
-        let mut process = self.switch.spawn(command).map(Process::new)?;
+        let mut process = Process::new(LocalProcess::new(self.switch.spawn(command)?));
         let manager = SnmpAccess::Community(Secret::new(MANAGER));
         let manager = SnmpAgent { access: manager, timeout: Duration::from_millis(100), ..agent.clone() };
         let deadline = Deadline::after(START_LIMIT);

@@ -10,6 +10,7 @@ use dunlin_clock::Deadline;
 
 use super::PREFIX;
 use super::wiring::{Cable, station};
+use crate::local_process::LocalProcess;
 use crate::namespace::Namespace;
 use crate::netlink::{End, Netlink};
 use crate::{Network, Process, Relay, Result, TestbedError};
@@ -75,7 +76,7 @@ fn ip(namespace: &Namespace, words: &[&str]) -> Result<()> {
     let Ok(child) = namespace.spawn(command) else {
         return Err(unsupported("the program ip is not installed (Debian: iproute2)"));
     };
-    match Process::new(child).wait(Deadline::after(IP_LIMIT))?.as_deref() {
+    match Process::new(LocalProcess::new(child)).wait(Deadline::after(IP_LIMIT))?.as_deref() {
         Some("exit status 0") => Ok(()),
         how => {
             let how = how.unwrap_or("it does not end");

@@ -104,9 +104,9 @@ pub(super) fn port(network: Network, last: u8) -> String {
 }
 
 /// Tells every place the hardware addresses of the others, so that nobody has to ask during a measurement.
-pub(super) fn introduce(bench: &Namespace, hosts: &[Namespace; 2], last: &[u8; 2]) -> Result<()> {
-    let places = [(bench, super::BENCH), (&hosts[0], last[0]), (&hosts[1], last[1])];
-    for (namespace, own) in places {
+pub(super) fn introduce(bench: &Namespace, hosts: &[Namespace], first: u8) -> Result<()> {
+    let places: Vec<_> = std::iter::once((bench, super::BENCH)).chain(hosts.iter().zip(first..)).collect();
+    for &(namespace, own) in &places {
         let mut netlink = Netlink::open(namespace)?;
         for network in Network::ALL {
             for (_, other) in places.iter().filter(|(_, other)| *other != own) {

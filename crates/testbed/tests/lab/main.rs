@@ -1,6 +1,7 @@
 //! Real labs, made, used, left and killed. Each test runs this program again in a role (see `roles`).
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test, with a harness of its own")]
 
+mod impostor;
 mod roles;
 mod traces;
 
@@ -9,6 +10,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use dunlin_clock::Deadline;
+use dunlin_test_support::skip_test;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -22,18 +24,28 @@ const GONE_LIMIT: Duration = Duration::from_secs(5);
 /// A test's name, and what it does under that name.
 type Test = (&'static str, fn(&str));
 
-const TESTS: [Test; 14] = [
+const TESTS: [Test; 19] = [
     ("hosts_reach_each_other_over_both_networks", |name| ends_well(name, "reach")),
     ("a_rate_limits_its_own_network_and_no_other", |name| ends_well(name, "rate")),
     ("a_delay_delays_its_own_network_and_no_other", |name| ends_well(name, "delay")),
     ("a_tap_comes_and_goes_and_its_name_is_checked", |name| ends_well(name, "tap")),
     ("an_outage_can_be_injected_between_bench_and_service_network", |name| ends_well(name, "inject")),
     ("labs_follow_one_another_in_one_process", |name| ends_well(name, "again")),
+    ("three_nodes_are_worlds_of_their_own", |name| ends_well(name, "nodes")),
+    ("what_is_a_nodes_own_is_reached_through_its_host", |name| ends_well(name, "node-files")),
     ("the_exit_code_comes_out", the_exit_code_comes_out),
     ("a_signal_is_passed_on_and_a_deaf_lab_is_killed_at_its_limit", signals),
     ("a_shell_joins_a_host_and_ends_with_the_lab", a_shell_joins_a_host_and_ends_with_the_lab),
-    ("nothing_remains_when_the_outer_process_is_killed", |name| nothing_remains(name, Victim::Outer)),
-    ("nothing_remains_when_the_inner_process_is_killed", |name| nothing_remains(name, Victim::Inner)),
+    (
+        "what_only_calls_itself_a_lab_is_neither_listed_nor_joined",
+        what_only_calls_itself_a_lab_is_neither_listed_nor_joined,
+    ),
+    ("a_lab_is_not_joined_by_another_program", a_lab_is_not_joined_by_another_program),
+    ("nothing_remains_when_the_outer_process_is_killed", |name| nothing_remains(name, "stay", Victim::Outer)),
+    ("nothing_remains_when_the_inner_process_is_killed", |name| nothing_remains(name, "stay", Victim::Inner)),
+    ("nothing_remains_of_nodes_when_the_outer_process_is_killed", |name| {
+        nothing_remains(name, "stay-nodes", Victim::Outer);
+    }),
     ("nothing_remains_when_killed_while_it_comes_up", nothing_remains_when_killed_while_it_comes_up),
     ("what_is_said_to_be_there_is_there", what_is_said_to_be_there_is_there),
     ("an_ordinary_user_has_a_lab_too", an_ordinary_user_has_a_lab_too),
@@ -42,6 +54,12 @@ const TESTS: [Test; 14] = [
 /// A small harness that understands what `cargo test` and `cargo nextest` say to one.
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
+    if args.first().is_some_and(|first| first == "helper") {
+        return ExitCode::from(dunlin_testbed::serve_helper() as u8);
+    }
+    if args.first().is_some_and(|first| first == dunlin_testbed::NODE_ROLE) {
+        return ExitCode::from(dunlin_testbed::serve_node() as u8);
+    }
     if let [first, role, ..] = &args[..]
         && first == ROLE
     {
@@ -118,21 +136,71 @@ fn a_shell_joins_a_host_and_ends_with_the_lab(test: &str) {
     assert_eq!(long.end(test), Some(128 + 9));
 }
 
+/// Each in a pid namespace of its own but one: another program of this user's; another user's process of this program;
+/// this program's process that is not the first one of a namespace.
+fn what_only_calls_itself_a_lab_is_neither_listed_nor_joined(test: &str) {
+    let mut lab = Actor::start("stay");
+    if lab.ready(test).is_none() {
+        return;
+    }
+    let impostors = [
+        ("other-program", "is not this program"),
+        ("other-user", "no lab of this name of yours"),
+        ("not-first", "is not the first one of a lab"),
+    ];
+    for (kind, why) in impostors {
+        let name = format!("{kind}-{}", std::process::id());
+        let mut impostor = Actor::start_with("impostor", &[kind, &name]);
+        if impostor.ready(test).is_none() {
+            continue;
+        }
+        let (code, said) = Actor::start_with("shell", &[&name, "host-a", "true"]).said();
+        assert_eq!(code, Some(1), "{kind}: {said}");
+        assert!(said.contains(why), "{kind}: {said}");
+        let (_, listed) = Actor::start("labs").said();
+        let names: Vec<&str> = listed.lines().filter_map(|line| line.strip_prefix("lab ")).collect();
+        assert!(names.contains(&lab.name().as_str()) && !names.contains(&name.as_str()), "{listed}");
+        assert_eq!(
+            listed.contains(&name),
+            kind != "other-user",
+            "what is not this user's is not told: {listed}"
+        );
+    }
+}
+
+fn a_lab_is_not_joined_by_another_program(test: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("before");
+    std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    let mut command = Command::new(&copy);
+    let child = command.args([ROLE, "stay"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lab = Actor { child };
+    if lab.ready(test).is_none() {
+        return;
+    }
+    // As when dunlin is installed anew while a lab is up.
+    std::fs::remove_file(&copy).unwrap();
+    let (code, said) = Actor::start_with("shell", &[&lab.name(), "host-a", "true"]).said();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("before (deleted), which is not this program"), "{said}");
+}
+
 #[derive(Clone, Copy)]
 enum Victim {
     Outer,
     Inner,
 }
 
-fn nothing_remains(test: &str, victim: Victim) {
-    let mut lab = Actor::start("stay");
+fn nothing_remains(test: &str, role: &str, victim: Victim) {
+    let mut lab = Actor::start(role);
     let Some(facts) = lab.ready(test) else { return };
     let before = Traces::new(&facts);
     let found = before.find();
     println!("    while it lives: {found:?}");
     // The outer and the inner process, a program on a host and its orphan; and the namespaces: pid, mnt, bench, switch, two hosts.
     assert!(found.processes.len() >= 4, "{found:?}");
-    assert_eq!(found.namespaces.len(), 6, "{found:?}");
+    assert!(found.namespaces.len() >= 6, "{found:?}");
+    assert_eq!(found.namespaces.len(), before.told(), "{found:?}");
     assert!(found.mounts > 0, "{found:?}");
 
     match victim {
@@ -171,24 +239,26 @@ fn what_is_said_to_be_there_is_there(test: &str) {
 
 fn an_ordinary_user_has_a_lab_too(test: &str) {
     if !nix::unistd::geteuid().is_root() {
-        return skip(test, "all the other tests show it: this is one");
+        return skip_test(test, "all the other tests show it: this is one");
     }
     // The machine's own /dev/net/tun may be closed to ordinary users; this one is seen by nobody else.
     let script = "mount -t tmpfs none /dev/net && mknod -m 666 /dev/net/tun c 10 200 && \
         exec setpriv --reuid 65534 --regid 65534 --clear-groups -- \"$0\" \"$@\"";
-    let actor = Actor::command("reach", &[]);
+    for role in ["reach", "node-files"] {
+        as_an_ordinary_user(test, role, script);
+    }
+}
+
+fn as_an_ordinary_user(test: &str, role: &str, script: &str) {
+    let actor = Actor::command(role, &[]);
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-c", script]).arg(actor.get_program()).args(actor.get_args());
     let child = command.stdout(Stdio::piped()).spawn().unwrap();
     // 126 and 127: there is no such tool, or an ordinary user cannot run this program where it lies.
     match (Actor { child }).end(test) {
-        Some(126 | 127) => skip(test, "an ordinary user cannot run this program"),
+        Some(126 | 127) => skip_test(test, "an ordinary user cannot run this program"),
         code => assert!(matches!(code, Some(0) | None), "{code:?}"),
     }
-}
-
-fn skip(test: &str, reason: &str) {
-    println!("    {test}: skipped: {reason}");
 }
 
 /// This program in a role; killed when dropped.
@@ -227,9 +297,17 @@ impl Actor {
         if line.starts_with("ready") {
             return Some(line);
         }
-        skip(test, &line);
+        skip_test(test, &line);
         assert_eq!(self.wait(), Some(NOT_PERMITTED), "{line}");
         None
+    }
+
+    /// Waits for its end and gives its code and what it said.
+    fn said(mut self) -> (Option<i32>, String) {
+        let code = self.wait();
+        let mut said = String::new();
+        self.child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+        (code, said)
     }
 
     /// Waits for its end and gives its code; none where it may not make labs.
@@ -240,7 +318,7 @@ impl Actor {
             stdout.read_to_string(&mut said).unwrap();
         }
         if code == Some(NOT_PERMITTED) {
-            skip(test, &said);
+            skip_test(test, &said);
             return None;
         }
         said.lines().for_each(|line| println!("    {line}"));

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,9 +13,11 @@ use std::time::Duration;
 use dunlin_clock::{Deadline, now_ns, sleep_until};
 use dunlin_record::{Link, Links};
 use dunlin_testbed::{
-    Capability, Fault, Host, Inside, Lab, LabHost, LabSpec, Lack, Launch, MacAddress, Network, TestbedError,
-    capabilities, enter, shell,
+    Capability, Fault, Host, HostKind, Inside, Lab, LabHost, LabSpec, Lack, Launch, MacAddress, Network,
+    Taps, Testbed, TestbedError, capabilities, enter, running_labs, shell,
 };
+
+use super::impostor;
 
 /// The argument that announces a role.
 pub(crate) const ROLE: &str = "--role";
@@ -30,6 +33,9 @@ pub(crate) fn play(role: &str) -> ExitCode {
     match role {
         "shell" => return join(),
         "doctor" => return doctor(),
+        "labs" => return labs(),
+        "impostor" => return impostor::play(),
+        impostor::IDLE => return impostor::idle(),
         _ => {}
     }
     let limit = if role == "deaf" { Duration::from_millis(200) } else { Duration::from_secs(20) };
@@ -58,6 +64,9 @@ fn act(role: &str, inside: &Inside) -> ExitCode {
             say("ready");
             std::thread::sleep(Duration::from_secs(600));
         }
+        "nodes" => nodes(inside),
+        "node-files" => node_files(inside),
+        "stay-nodes" => stay_nodes(inside),
         "exit-7" => return ExitCode::from(7),
         other => panic!("no role {other}"),
     }
@@ -76,6 +85,13 @@ fn join() -> ExitCode {
     }
 }
 
+fn labs() -> ExitCode {
+    let labs = running_labs().unwrap();
+    labs.names.iter().for_each(|name| println!("lab {name}"));
+    labs.refused.iter().for_each(|(name, why)| println!("not {name}: {why}"));
+    ExitCode::SUCCESS
+}
+
 /// Says what is there and what is not; fails where something is missing that a lab needs.
 fn doctor() -> ExitCode {
     let found = capabilities();
@@ -89,13 +105,17 @@ fn doctor() -> ExitCode {
     ExitCode::from(if lab_is_possible { 0 } else { NOT_PERMITTED as u8 })
 }
 
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     println!("{line}");
     std::io::stdout().flush().unwrap();
 }
 
 fn lab(inside: &Inside, migration: Link) -> Lab {
-    match Lab::up(inside, &LabSpec::new(Links { migration, service: Link::default() })) {
+    up(inside, &LabSpec::new(Links { migration, service: Link::default() }))
+}
+
+fn up(inside: &Inside, spec: &LabSpec) -> Lab {
+    match Lab::up(inside, spec) {
         Ok(lab) => lab,
         Err(TestbedError::NotPermitted { what, mend }) => {
             println!("{what} is not permitted here; to mend: {mend}");
@@ -107,13 +127,13 @@ fn lab(inside: &Inside, migration: Link) -> Lab {
 
 fn reach(inside: &Inside) {
     let lab = lab(inside, Link::default());
-    let [a, b] = lab.hosts();
+    let [a, b] = lab.hosts() else { panic!("two hosts") };
     for network in Network::ALL {
         for (from, to) in [(a, b), (b, a)] {
             round_trip_ms(from, to, network);
         }
     }
-    let fingerprint = lab.fingerprint();
+    let fingerprint = lab.fingerprints().remove(0);
     assert_eq!(fingerprint.hosts, "host-a, host-b, bench");
     assert_eq!(fingerprint.congestion_control.as_deref(), Some(congestion_control(a, b).as_str()));
     assert!(!fs::exists("/proc/sys/net/ipv6/conf/all").unwrap() || disabled_ipv6(a));
@@ -121,12 +141,12 @@ fn reach(inside: &Inside) {
 
 fn disabled_ipv6(host: &LabHost) -> bool {
     let read = || Ok(fs::read_to_string("/proc/sys/net/ipv6/conf/migration/disable_ipv6").unwrap());
-    host.run(read).unwrap().trim() == "1"
+    host.inside(read).unwrap().trim() == "1"
 }
 
 fn rate(inside: &Inside) {
     let lab = lab(inside, Link { rate_mbit: Some(100.0), delay_ms: 0.0 });
-    let [a, b] = lab.hosts();
+    let [a, b] = lab.hosts() else { panic!("two hosts") };
     let limited = [goodput_mbit(a, b, Network::Migration), goodput_mbit(b, a, Network::Migration)];
     let unlimited = goodput_mbit(a, b, Network::Service);
     println!("100 Mbit/s: {limited:.1?} Mbit/s of payload; no limit: {unlimited:.1} Mbit/s");
@@ -139,7 +159,7 @@ fn rate(inside: &Inside) {
 
 fn delay(inside: &Inside) {
     let lab = lab(inside, Link { rate_mbit: Some(1000.0), delay_ms: 10.0 });
-    let [a, b] = lab.hosts();
+    let [a, b] = lab.hosts() else { panic!("two hosts") };
     let (delayed, direct) = (round_trip_ms(a, b, Network::Migration), round_trip_ms(a, b, Network::Service));
     println!("two links of 10 ms: round trip of {delayed:.2} ms; without: {direct:.2} ms");
     // Over two links, there and back.
@@ -154,7 +174,7 @@ fn inject(inside: &Inside) {
     let lab = Lab::up(inside, &LabSpec { injector: true, ..LabSpec::new(Links::default()) }).unwrap();
     let host = &lab.hosts()[0];
     let near = UdpSocket::bind((lab.bench_address(Network::Service), 0)).unwrap();
-    let far = host.run(|| Ok(UdpSocket::bind((host.address(Network::Service), 0)).unwrap())).unwrap();
+    let far = host.inside(|| Ok(UdpSocket::bind((host.address(Network::Service), 0)).unwrap())).unwrap();
     for socket in [&near, &far] {
         socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     }
@@ -177,17 +197,17 @@ fn tap(inside: &Inside) {
     let host = &lab.hosts()[0];
     host.add_tap("vm0").unwrap();
     let devices = || Ok(fs::read_to_string("/proc/thread-self/net/dev").unwrap());
-    assert!(host.run(devices).unwrap().contains("vm0:"));
+    assert!(host.inside(devices).unwrap().contains("vm0:"));
     let taken = host.add_tap("vm0").unwrap_err();
     assert!(matches!(taken, TestbedError::Io { .. }), "{taken:?}");
     let long = host.add_tap("a-name-too-long-for-a-tap").unwrap_err();
     assert!(matches!(long, TestbedError::Io { .. }), "{long:?}");
-    let (address, _) = lab.vm_address(0);
+    let (address, _) = lab.vm_address(0).unwrap();
     lab.introduce_vm(address, MacAddress::new([0x52, 0x54, 0, 0, 0, 1])).unwrap();
     let neighbours = fs::read_to_string("/proc/net/arp").unwrap();
     assert!(neighbours.contains("10.77.0.100") && neighbours.contains("52:54:00:00:00:01"), "{neighbours}");
     host.remove_tap("vm0").unwrap();
-    assert!(!host.run(devices).unwrap().contains("vm0:"));
+    assert!(!host.inside(devices).unwrap().contains("vm0:"));
     assert!(host.remove_tap("vm0").is_err());
 }
 
@@ -217,8 +237,9 @@ fn stay(inside: &Inside) {
     let inode = |path: &str| fs::read_link(path).unwrap().to_str().unwrap().to_owned();
     let mut namespaces =
         vec![inode("/proc/self/ns/pid"), inode("/proc/self/ns/mnt"), inode("/proc/self/ns/net")];
-    namespaces
-        .extend(lab.hosts().iter().map(|host| host.run(|| Ok(inode("/proc/thread-self/ns/net"))).unwrap()));
+    namespaces.extend(
+        lab.hosts().iter().map(|host| host.inside(|| Ok(inode("/proc/thread-self/ns/net"))).unwrap()),
+    );
     // Nobody runs on the switch, so its name must tell.
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let switch = mounts.lines().find(|line| line.contains("/run/netns/switch")).unwrap();
@@ -250,7 +271,7 @@ fn listen() -> ExitCode {
 /// The shortest of some round trips of a datagram.
 fn round_trip_ms(from: &Arc<LabHost>, to: &Arc<LabHost>, network: Network) -> f64 {
     let bind = |host: &Arc<LabHost>| {
-        host.run(|| {
+        host.inside(|| {
             let socket = UdpSocket::bind((host.address(network), 0)).unwrap();
             socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
             Ok(socket)
@@ -274,10 +295,10 @@ fn round_trip_ms(from: &Arc<LabHost>, to: &Arc<LabHost>, network: Network) -> f6
 
 /// A connection over a network: the sending end, the receiving end.
 fn connection(from: &LabHost, to: &LabHost, network: Network) -> (TcpStream, TcpStream) {
-    let listener = to.run(|| Ok(TcpListener::bind((to.address(network), 0)).unwrap())).unwrap();
+    let listener = to.inside(|| Ok(TcpListener::bind((to.address(network), 0)).unwrap())).unwrap();
     let there: SocketAddr = listener.local_addr().unwrap();
     let sender =
-        from.run(|| Ok(TcpStream::connect_timeout(&there, Duration::from_secs(5)).unwrap())).unwrap();
+        from.inside(|| Ok(TcpStream::connect_timeout(&there, Duration::from_secs(5)).unwrap())).unwrap();
     (sender, listener.accept().unwrap().0)
 }
 
@@ -316,4 +337,150 @@ fn goodput_mbit(from: &LabHost, to: &LabHost, network: Network) -> f64 {
         while receiver.read(&mut buffer).unwrap() > 0 {}
         goodput
     })
+}
+
+/// Three nodes: each a world of its own, joined by the networks alone, and ended whole by the end of its first process.
+fn nodes(inside: &Inside) {
+    let spec = LabSpec { hosts: 3, kind: HostKind::Node, ..LabSpec::new(Links::default()) };
+    let lab = up(inside, &spec);
+    let [a, b, c] = lab.hosts() else { panic!("three hosts") };
+    for network in Network::ALL {
+        for (from, to) in [(a, b), (b, c), (c, a)] {
+            round_trip_ms(from, to, network);
+        }
+    }
+    for host in lab.hosts() {
+        assert_eq!(sh(host, "cat /proc/sys/kernel/hostname /etc/hostname | uniq"), host.id().as_str());
+        assert_eq!(sh(host, "ls -A /run /dev/shm"), "/dev/shm:\n\n/run:\ndunlin", "its own");
+        // Daemons find each other by name.
+        assert_eq!(sh(host, "getent ahostsv4 host-b | head -1 | cut -d' ' -f1"), "10.78.0.12");
+        sh(host, &format!("echo {} >/run/whose; echo here >/tmp/{}", host.id(), host.id()));
+    }
+    assert_eq!((sh(a, "cat /run/whose"), sh(b, "ls /tmp")), ("host-a".into(), "host-b".into()));
+    // A daemon: it leaves its parent, and lives on in its node alone.
+    let daemon = "setsid sh -c 'touch /run/up; sleep 604 & sleep 605' >/dev/null 2>&1 </dev/null &";
+    sh(a, &format!("{daemon} until [ -e /run/up ]; do sleep 0.05; done; sleep 0.5"));
+    let sleepers = |host: &LabHost| sh(host, "cat /proc/[0-9]*/comm | grep -c '^sleep$'");
+    assert_eq!((sleepers(a).as_str(), sleepers(b).as_str()), ("2", "0"));
+    assert_ne!(sh(a, "readlink /proc/1/ns/pid"), sh(b, "readlink /proc/1/ns/pid"));
+    // The power is cut.
+    let power = a.first_process().unwrap();
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(i32::try_from(power).unwrap()),
+        nix::sys::signal::Signal::SIGKILL,
+    )
+    .unwrap();
+    let deadline = Deadline::after(Duration::from_secs(10));
+    while sleepers_seen_by_the_lab() > 0 && !deadline.passed() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(sleepers_seen_by_the_lab(), 0, "all in it ended with it");
+    assert!(a.run(Path::new("true"), &[], Duration::from_secs(5)).is_err(), "nothing runs there any more");
+    assert_eq!(sh(b, "echo alive"), "alive");
+    // Whom nobody waits for is buried by the first process.
+    sh(b, "setsid true & sleep 0.5");
+    assert_eq!(sh(b, "cat /proc/[0-9]*/stat | grep -c ') Z '"), "0");
+}
+
+/// What a testbed's user does with a host's files and processes means the host's own, wherever they are hidden from the lab.
+fn node_files(inside: &Inside) {
+    let spec = LabSpec { kind: HostKind::Node, ..LabSpec::new(Links::default()) };
+    let lab = up(inside, &spec);
+    let host: &dyn Host = &*lab.hosts()[0];
+    let node = &lab.hosts()[0];
+    let secret = host.scratch().join("keys/key.pem");
+    host.write_private(&secret, b"secret").unwrap();
+    let modes =
+        format!("cd {} && cat keys/key.pem && stat -c %a keys keys/key.pem", host.scratch().display());
+    assert_eq!(sh(node, &modes), "secret700\n600");
+    assert_eq!(host.read(&secret).unwrap(), b"secret");
+    host.remove(secret.parent().unwrap()).unwrap();
+    assert!(host.read(&secret).is_err());
+
+    let local = tempfile::tempdir().unwrap();
+    let (there, back) = (Path::new("/tmp/copied"), local.path().join("back"));
+    fs::write(local.path().join("file"), "to a node").unwrap();
+    host.copy_to(&local.path().join("file"), there).unwrap();
+    assert_eq!(sh(node, "cat /tmp/copied"), "to a node");
+    host.copy_from(there, &back).unwrap();
+    assert_eq!(fs::read_to_string(&back).unwrap(), "to a node");
+
+    // What is to end up in a folder that the node does not see is fetched.
+    let outbox = host.outbox(local.path()).unwrap();
+    let mut process = host
+        .launch(Launch {
+            program: "sh".into(),
+            args: ["-c", "echo $$; exec sleep 600"].map(OsString::from).into(),
+            stdout: outbox.join("said"),
+            stderr: outbox.join("complained"),
+        })
+        .unwrap();
+    let deadline = Deadline::after(Duration::from_secs(10));
+    let said = loop {
+        host.collect(local.path()).unwrap();
+        let said = fs::read_to_string(local.path().join("said")).unwrap_or_default();
+        if said.ends_with('\n') || deadline.passed() {
+            break said;
+        }
+    };
+    // Its id is the one it has there, by which others there can ask about it.
+    let pid = process.pid().unwrap();
+    assert_eq!(said.trim(), pid.to_string());
+    assert_eq!(host.resident_bytes(pid, 1).unwrap(), None, "it has no such mapping, but it is there");
+    let (rows, counted) = std::sync::mpsc::channel();
+    let helper = host.helper().unwrap();
+    let task = helper
+        .count_process_cpu(pid, Vec::new(), Box::new(move |values| rows.send(values.len()).unwrap_or(())))
+        .unwrap();
+    assert!(counted.recv_timeout(Duration::from_secs(10)).is_ok());
+    helper.stop(task, Duration::from_secs(10)).unwrap();
+    process.kill();
+    assert_eq!(process.try_wait().unwrap().unwrap(), "signal 9");
+
+    // A socket there is reached from here.
+    let socket = host.scratch().join("socket");
+    let listen = "import socket,sys;s=socket.socket(socket.AF_UNIX);s.bind(sys.argv[1]);s.listen();s.accept()[0].send(b'hi')";
+    let _listener = host
+        .launch(Launch {
+            program: "python3".into(),
+            args: ["-c".into(), listen.into(), socket.clone().into()].into(),
+            stdout: "/dev/null".into(),
+            stderr: "/dev/null".into(),
+        })
+        .unwrap();
+    let mut stream = host.dial(&socket, Duration::from_secs(20)).unwrap();
+    let mut hi = [0; 2];
+    stream.read_exact(&mut hi).unwrap();
+    assert_eq!(&hi, b"hi");
+}
+
+/// Stays until killed, with three nodes and an orphan in each.
+fn stay_nodes(inside: &Inside) {
+    let spec = LabSpec { hosts: 3, kind: HostKind::Node, ..LabSpec::new(Links::default()) };
+    let lab = up(inside, &spec);
+    let inode = |path: &str| fs::read_link(path).unwrap().to_str().unwrap().to_owned();
+    let mut namespaces = ["pid", "mnt", "net"].map(|kind| inode(&format!("/proc/self/ns/{kind}"))).to_vec();
+    for host in lab.hosts() {
+        sh(host, "setsid sleep 600 >/dev/null 2>&1 </dev/null &");
+        let first = host.first_process().unwrap();
+        namespaces.extend(
+            ["net", "pid", "mnt", "uts", "ipc"].map(|kind| inode(&format!("/proc/{first}/ns/{kind}"))),
+        );
+    }
+    say(&format!("ready {}", namespaces.join(" ")));
+    std::thread::sleep(Duration::from_secs(600));
+}
+
+fn sh(host: &LabHost, script: &str) -> String {
+    let output = host.run(Path::new("sh"), &["-c".into(), script.into()], Duration::from_secs(20)).unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// How many of the sleepers the lab, whose pid namespace holds those of the nodes, still has.
+fn sleepers_seen_by_the_lab() -> usize {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    processes
+        .filter_map(|process| fs::read(process.path().join("cmdline")).ok())
+        .filter(|words| words.starts_with(b"sleep\x0060"))
+        .count()
 }

@@ -5,7 +5,7 @@ use std::fs;
 
 use nix::unistd::Pid;
 
-/// A lab's namespaces, as in `net:[4026531840]`, told by itself; the first is its pid namespace.
+/// A lab's namespaces, as in `net:[4026531840]`, told by itself.
 pub(crate) struct Traces {
     namespaces: Vec<String>,
     /// When they were told, in ticks since boot. A process that began later is another lab's: the kernel gives the
@@ -59,12 +59,18 @@ impl Traces {
         Self { namespaces: ready.split_whitespace().skip(1).map(str::to_owned).collect(), told_ticks }
     }
 
+    /// How many namespaces were told.
+    pub(crate) fn told(&self) -> usize {
+        self.namespaces.iter().collect::<BTreeSet<_>>().len()
+    }
+
     /// Looks through all processes of the machine.
     pub(crate) fn find(&self) -> Found {
         let mut found = Found { processes: Vec::new(), namespaces: BTreeSet::new(), mounts: 0 };
         for id in processes().filter(|id| started_ticks(*id).is_some_and(|ticks| ticks <= self.told_ticks)) {
             let own = links(id, "ns");
-            if own.contains(&self.namespaces[0]) {
+            // Nodes have pid namespaces of their own, within the lab's.
+            if own.iter().any(|link| link.starts_with("pid:") && self.namespaces.contains(link)) {
                 found.processes.push(id);
             }
             let referred = own.into_iter().chain(links(id, "fd"));

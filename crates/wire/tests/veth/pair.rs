@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use dunlin_clock::Cancel;
+use dunlin_test_support::skip;
 use dunlin_wire::UDP_PROBE_PORT;
 use nix::sched::{CloneFlags, setns, unshare};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -73,7 +74,7 @@ impl Drop for Veth {
 /// Moves this thread to a new network namespace without IPv6, whose own traffic would be counted.
 fn fresh_namespace() -> Option<File> {
     if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
-        eprintln!("skipped: no right to make a network namespace ({error}); run as root");
+        skip(format!("no right to make a network namespace ({error}); run as root"));
         return None;
     }
     for scope in ["all", "default"] {

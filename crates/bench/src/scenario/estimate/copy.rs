@@ -1,6 +1,7 @@
-//! How long QEMU copies a guest's memory: its passes, played through with round figures.
+//! How long a guest's memory is copied: the passes, played through with round figures.
 
-use dunlin_record::{Case, HypervisorSettings, Rate, Strategy, Workload};
+use dunlin_hypervisor::{CopyFacts, Registry, ThrottleFacts};
+use dunlin_record::{Case, Rate, Strategy, Workload};
 
 /// Non-zero memory of the guest itself: kernel, agent, page tables.
 const GUEST_OWN_MIB: f64 = 120.0;
@@ -8,7 +9,7 @@ const GUEST_OWN_MIB: f64 = 120.0;
 const FILE_SYSTEM_MIB: f64 = 2.0;
 /// What TCP brings across of a link's rate.
 const GOODPUT_SHARE: f64 = 0.94;
-/// What two QEMUs on one machine reach where the link has no limit.
+/// What two hypervisors on one machine reach where the link has no limit.
 const UNLIMITED_MBIT: f64 = 8_000.0;
 /// What a workload at full speed dirties: measured on one emulated vCPU that changes a word of each page …
 const FULL_RATE_MIB_S: f64 = 1_000.0;
@@ -16,11 +17,12 @@ const FULL_RATE_MIB_S: f64 = 1_000.0;
 const WHOLE_PAGE_FACTOR: f64 = 4.0;
 /// Fetching pages on demand slows the guest and the copy: measured, about twice the plain copy.
 const POST_COPY_FACTOR: f64 = 2.0;
-/// What one thread compresses a second (zlib at level 1, zstd at level 1), in MiB of what goes in.
-const ZLIB_MIB_S: f64 = 40.0;
-const ZSTD_MIB_S: f64 = 300.0;
-/// Threads that can compress at once: the migration has no more of a small machine.
-const COMPRESSING_THREADS: f64 = 2.0;
+/// The downtime limit where a driver tells none: a usual one.
+const DOWNTIME_LIMIT_S: f64 = 0.3;
+/// vCPUs are slowed no oftener than this, in seconds …
+const LOOK_S: f64 = 1.0;
+/// … and each time only if the one before did not help.
+const LOOKS: u32 = 2;
 /// With a dirty rate just below the link's the passes shrink too slowly for any limit a trial has.
 const PASSES_MAX: u32 = 10_000;
 const MIB: f64 = 1_048_576.0;
@@ -99,18 +101,17 @@ impl Played {
 
 impl Model {
     fn of(case: &Case) -> Self {
-        let asked = Parameters(&case.qemu);
+        let facts = facts_of(case);
         let parts = case.workload.as_ref().map(Workload::parts).unwrap_or_default();
         let link_mib_s = link_mib_s(case);
-        let dirty_limit = asked.is_on("dirty-limit").then(|| asked.number("vcpu-dirty-limit")).flatten();
         let allocated_mib = case.workload.as_ref().and_then(Workload::allocated_mib);
         Self {
             held_mib: GUEST_OWN_MIB + allocated_mib.map_or(0.0, f64::from),
-            dirtiers: parts.iter().filter_map(|part| Dirtier::of(part, dirty_limit)).collect(),
-            link_mib_s: asked.compressed(link_mib_s, parts).min(asked.bandwidth_mib_s("max-bandwidth")),
-            post_copy_mib_s: link_mib_s.min(asked.bandwidth_mib_s("max-postcopy-bandwidth")),
-            downtime_limit_s: asked.number("downtime-limit").unwrap_or(300.0) / 1e3,
-            throttle: asked.is_on("auto-converge").then(|| Throttle::of(&asked)),
+            dirtiers: parts.iter().filter_map(|part| Dirtier::of(part, facts.dirty_limit_mib_s)).collect(),
+            link_mib_s: compressed(&facts, link_mib_s, parts).min(facts.bandwidth_mib_s),
+            post_copy_mib_s: link_mib_s.min(facts.post_copy_bandwidth_mib_s),
+            downtime_limit_s: facts.downtime_limit_s,
+            throttle: facts.throttle.map(Throttle::of),
         }
     }
 
@@ -176,81 +177,61 @@ impl Dirtier {
     }
 }
 
-/// What `auto-converge` does (QEMU, migration/ram.c): no oftener than once a second, at the end of a pass, QEMU looks
-/// whether much was dirtied; each second time it slows the vCPUs down, or more.
+/// How vCPUs are slowed: no oftener than once a second, at the end of a pass, the hypervisor looks whether much was
+/// dirtied; each second time it slows them down, or more.
 #[derive(Debug, Clone, Copy)]
 struct Throttle {
+    facts: ThrottleFacts,
     percent: f64,
-    initial: f64,
-    increment: f64,
-    max: f64,
     since_look_s: f64,
     looks: u32,
 }
 
 impl Throttle {
-    fn of(asked: &Parameters<'_>) -> Self {
-        let parameter = |name, default| asked.number(name).unwrap_or(default);
-        Self {
-            percent: 0.0,
-            initial: parameter("cpu-throttle-initial", 20.0),
-            increment: parameter("cpu-throttle-increment", 10.0),
-            max: parameter("max-cpu-throttle", 99.0),
-            since_look_s: 0.0,
-            looks: 0,
-        }
+    fn of(facts: ThrottleFacts) -> Self {
+        Self { facts, percent: 0.0, since_look_s: 0.0, looks: 0 }
     }
 
     fn pass(&mut self, took_s: f64) {
         self.since_look_s += took_s;
-        if self.since_look_s < 1.0 {
+        if self.since_look_s < LOOK_S {
             return;
         }
         self.since_look_s = 0.0;
         self.looks += 1;
-        if self.looks.is_multiple_of(2) {
-            let next = if self.looks == 2 { self.initial } else { self.percent + self.increment };
-            self.percent = next.min(self.max);
+        if self.looks.is_multiple_of(LOOKS) {
+            let ThrottleFacts { initial, increment, max } = self.facts;
+            let next = if self.looks == LOOKS { initial } else { self.percent + increment };
+            self.percent = next.min(max);
         }
     }
 }
 
-/// The scenario's own words to QEMU.
-struct Parameters<'a>(&'a HypervisorSettings);
-
-impl Parameters<'_> {
-    fn is_on(&self, capability: &str) -> bool {
-        self.0.capabilities.get(capability) == Some(&true)
+/// What a case's driver makes of its settings; of a driver that is not built in no more is known than the case's limits.
+fn facts_of(case: &Case) -> CopyFacts {
+    let drivers = Registry::builtin();
+    if let Some(driver) = drivers.get(&case.hypervisor.driver) {
+        return driver.copy_facts(&case.hypervisor.settings);
     }
-
-    fn number(&self, parameter: &str) -> Option<f64> {
-        self.0.parameters.get(parameter)?.as_f64().filter(|value| *value >= 0.0)
+    let limits = case.limits.unwrap_or_default();
+    CopyFacts {
+        bandwidth_mib_s: limits.bandwidth_bytes_s.map_or(f64::INFINITY, |bytes_s| bytes_s / MIB),
+        post_copy_bandwidth_mib_s: f64::INFINITY,
+        downtime_limit_s: limits.downtime_ms.map_or(DOWNTIME_LIMIT_S, |ms| ms / 1e3),
+        dirty_limit_mib_s: None,
+        throttle: None,
+        compressed_mib_s: None,
     }
+}
 
-    /// A cap in bytes a second, where 0 is none.
-    fn bandwidth_mib_s(&self, parameter: &str) -> f64 {
-        self.number(parameter).filter(|bytes_s| *bytes_s > 0.0).map_or(f64::INFINITY, |bytes_s| bytes_s / MIB)
-    }
-
-    /// Guest memory that crosses a link in a second: more of it where it is compressed, up to what the CPUs can.
-    fn compressed(&self, link_mib_s: f64, parts: &[Workload]) -> f64 {
-        let thread_mib_s =
-            match self.0.parameters.get("multifd-compression").and_then(|method| method.as_str()) {
-                Some("zlib") => ZLIB_MIB_S,
-                Some("zstd") => ZSTD_MIB_S,
-                _ => return link_mib_s,
-            };
-        if !self.is_on("multifd") {
-            return link_mib_s;
-        }
-        // QEMU's default is two channels, each with a thread.
-        let threads = self.number("multifd-channels").unwrap_or(2.0).clamp(1.0, COMPRESSING_THREADS);
-        let compressible = parts.iter().filter_map(|part| match part {
-            Workload::MemoryWrite(asked) => Some(asked.compressibility_percent),
-            Workload::MemoryRead(asked) => Some(asked.compressibility_percent),
-            _ => None,
-        });
-        let left_share = 1.0 - f64::from(compressible.min().unwrap_or(0)) / 100.0;
-        (thread_mib_s * threads).min(link_mib_s / left_share.max(0.01))
-    }
+/// Guest memory that crosses a link in a second: more of it where it is compressed, up to what the CPUs can.
+fn compressed(facts: &CopyFacts, link_mib_s: f64, parts: &[Workload]) -> f64 {
+    let Some(compressed_mib_s) = facts.compressed_mib_s else { return link_mib_s };
+    let compressible = parts.iter().filter_map(|part| match part {
+        Workload::MemoryWrite(asked) => Some(asked.compressibility_percent),
+        Workload::MemoryRead(asked) => Some(asked.compressibility_percent),
+        _ => None,
+    });
+    let left_share = 1.0 - f64::from(compressible.min().unwrap_or(0)) / 100.0;
+    compressed_mib_s.min(link_mib_s / left_share.max(0.01))
 }

@@ -35,7 +35,10 @@ fn the_starter_parses_and_says_the_true_defaults() {
     assert_eq!(parse(&uncommented), scenario);
     let uncommented =
         starter().replace("# capabilities", "capabilities").replace("# parameters", "parameters");
-    assert_eq!(parse(&uncommented).cases[0].qemu.parameters["downtime-limit"], json!(300));
+    assert_eq!(
+        parse(&uncommented).cases[0].hypervisor.settings["parameters"],
+        json!({ "downtime-limit": 300 })
+    );
 }
 
 #[test]
@@ -63,7 +66,7 @@ fn a_case_is_merged_deep_over_the_defaults() {
     );
     let case = &parse(&text).cases[0];
     assert_eq!((case.vm.memory_mib, case.vm.machine.as_str()), (1024, "pc"));
-    assert_eq!(case.qemu.parameters, BTreeMap::from([("a".into(), json!(1)), ("b".into(), json!("two"))]));
+    assert_eq!(case.hypervisor.settings["parameters"], json!({ "a": 1, "b": "two" }));
     assert_eq!((case.link.migration.rate_mbit, case.link.migration.delay_ms), (None, 5.0));
 }
 
@@ -180,13 +183,13 @@ fn switches_kinds_capabilities_and_the_word_none_can_be_dials() {
 
 #[test]
 fn extra_arguments_are_a_list_by_nature() {
-    let arguments = |value: &str| -> Vec<Vec<String>> {
+    let arguments = |value: &str| -> Vec<Json> {
         let scenario = parse(&one_case("", &format!("qemu.extra_args = {value}")));
-        scenario.cases.into_iter().map(|case| case.qemu.extra_args).collect()
+        scenario.cases.into_iter().map(|case| case.hypervisor.settings["extra_args"].clone()).collect()
     };
-    assert_eq!(arguments("[\"-a\", \"b\"]"), [["-a", "b"]]);
-    assert_eq!(arguments("[]"), [Vec::<String>::new()]);
-    assert_eq!(arguments("[[], [\"-a\"]]"), [vec![], vec!["-a".to_owned()]]);
+    assert_eq!(arguments("[\"-a\", \"b\"]"), [json!(["-a", "b"])]);
+    assert_eq!(arguments("[]"), [json!([])]);
+    assert_eq!(arguments("[[], [\"-a\"]]"), [json!([]), json!(["-a"])]);
 }
 
 #[test]

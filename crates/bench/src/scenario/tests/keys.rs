@@ -5,25 +5,31 @@ use super::*;
 #[test]
 fn the_keys_are_those_of_the_records_types() {
     // What is absent would not be written.
-    let absent = "vm.disk.size_mib = 32\nvm.swap_mib = 1\ncapture.migration = true\nprobes.http = true\n\
+    let absent = "vm.paused = true\nvm.disk.size_mib = 32\nvm.swap_mib = 1\ncapture.migration = true\nprobes.http = true\n\
                   probes.tcp_rr = true\nprobes.tcp_stream = true\n\
                   probes.hosts_tcp_rr = true\nprobes.hosts_tcp_stream = true\n\
                   workload = { kind = \"http-server\" }";
     let case = &parse(&one_case("", absent)).cases[0];
     let whole = serde_json::to_value(case).unwrap();
-    let known = |key: &str| &SETTINGS.iter().find(|setting| setting.name == key).unwrap().takes;
-    for setting in ["vm", "qemu", "link", "probes", "capture", "trials"] {
-        same_keys(&whole[setting], known(setting), setting);
+    let registry = Registry::builtin();
+    let grammar = Grammar::new(&registry);
+    let known = |key: &str| grammar.takes(key).unwrap();
+    let driver = case.hypervisor.driver.as_str();
+    for setting in ["vm", driver, "link", "probes", "capture", "trials"] {
+        same_keys(&whole[setting], &known(setting), setting);
     }
     let switch = Switch { snmp: Some(Snmp::default()) };
-    same_keys(&serde_json::to_value(switch).unwrap(), known("switch"), "switch");
-    let mut settings: Vec<&str> = SETTINGS.iter().map(|key| key.name).chain(["name", "dials"]).collect();
+    same_keys(&serde_json::to_value(switch).unwrap(), &known("switch"), "switch");
+    // Of the drivers a case has one, by its table.
+    let other = |name: &&str| registry.get(name).is_none() && *name != DRIVER;
+    let keys = grammar.settings().iter().map(|key| key.name).filter(other);
+    let mut settings: Vec<&str> = keys.chain(["name", "dials", "limits", driver]).collect();
     settings.sort_unstable();
     assert_eq!(settings, whole.as_object().unwrap().keys().map(String::as_str).collect::<Vec<_>>());
 
     let transports = [TransportKind::Tcp, TransportKind::Tls, TransportKind::Mptcp, TransportKind::Unix]
         .map(|kind| Transport { kind, channels: Some(2), compression: Some(ChannelCompression::Zlib) });
-    same_variants(&transports.map(|transport| serde_json::to_value(transport).unwrap()), known("transport"));
+    same_variants(&transports.map(|transport| serde_json::to_value(transport).unwrap()), &known("transport"));
     let hybrid = Strategy::Hybrid { after_passes: Some(1), after_s: Some(1.0), preempt: true };
     let strategies = [
         Strategy::PreCopy,
@@ -31,7 +37,7 @@ fn the_keys_are_those_of_the_records_types() {
         hybrid,
         Strategy::Suspend { after_passes: Some(1) },
     ];
-    same_variants(&strategies.map(|strategy| serde_json::to_value(strategy).unwrap()), known("strategy"));
+    same_variants(&strategies.map(|strategy| serde_json::to_value(strategy).unwrap()), &known("strategy"));
     // A dial at its default would not be written.
     let write = MemoryWrite {
         allocated_mib: Some(1),
@@ -64,9 +70,9 @@ fn the_keys_are_those_of_the_records_types() {
     ];
     let several = Workload::Several { each: workloads.to_vec() };
     let mut workloads = workloads.map(|workload| serde_json::to_value(workload).unwrap()).to_vec();
-    same_variants(&workloads, known("workload").entry("each").unwrap().entry("0").unwrap());
+    same_variants(&workloads, &known("workload").entry("each").unwrap().entry("0").unwrap());
     workloads.push(serde_json::to_value(several).unwrap());
-    same_variants(&workloads, known("workload"));
+    same_variants(&workloads, &known("workload"));
 }
 
 #[test]
@@ -115,12 +121,12 @@ fn several_workloads_are_a_list_that_does_not_multiply_but_lists_in_its_tables_d
 
 /// Asserts that a serialized record and what the scenario's keys take have the same names, all the way down.
 fn same_keys(record: &Json, takes: &Takes, path: &str) {
-    let (Takes::Table(keys) | Takes::Switch(keys)) = takes else { return };
+    let Some(keys) = takes.keys() else { return };
     let fields = record.as_object().unwrap_or_else(|| panic!("{path} is no object: {record}"));
     let mut names: Vec<&str> = keys.iter().map(|key| key.name).collect();
     names.sort_unstable();
     assert_eq!(names, fields.keys().map(String::as_str).collect::<Vec<_>>(), "{path}");
-    for key in *keys {
+    for key in &keys {
         same_keys(&fields[key.name], &key.takes, &format!("{path}.{}", key.name));
     }
 }
@@ -147,7 +153,8 @@ fn same_variants(records: &[Json], takes: &Takes) {
 
 #[test]
 fn the_documentation_describes_every_key_and_its_examples_parse() {
-    for key in SETTINGS.iter().chain(RUN) {
+    let registry = Registry::builtin();
+    for key in Grammar::new(&registry).settings().iter().chain(RUN) {
         documented(key.name, &key.takes);
     }
     let examples: Vec<&str> =
@@ -166,10 +173,8 @@ fn documented(name: &str, takes: &Takes) {
             .any(|form| DOCS.contains(form.as_str()))
     };
     assert!(has(name) || DOCS.contains(&format!(".{name}]`")), "{name} is not in docs/scenario.md");
+    takes.keys().iter().flatten().for_each(|Key { name, takes }| documented(name, takes));
     match takes {
-        Takes::Table(keys) | Takes::Switch(keys) => {
-            keys.iter().for_each(|key| documented(key.name, &key.takes));
-        }
         Takes::Tagged { variants, .. } => {
             for variant in *variants {
                 assert!(has(variant.kind), "{} is not in docs/scenario.md", variant.kind);

@@ -1,0 +1,176 @@
+//! A product on a host: what it can do, the VMs it has, and how one of them gets to another host.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+use dunlin_record::{Case, Event, HypervisorIdentity, Strategy, Transport, VmId};
+use dunlin_testbed::Host;
+
+use crate::{HypervisorError, Mover, Result, Vm};
+
+/// A hypervisor on a host, as a driver opened it.
+pub trait Hypervisor: Send + Sync {
+    /// On which host.
+    fn host(&self) -> &Arc<dyn Host>;
+
+    /// What it says it is; its accelerator is empty until a VM of it is known.
+    fn identity(&self) -> HypervisorIdentity;
+
+    /// What else it says of itself, by name, as in ("migration capabilities", …).
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
+    /// Refuses what it cannot do of a case, before anything boots.
+    ///
+    /// # Errors
+    /// [`HypervisorError::Unsupported`] with the first thing that it cannot.
+    fn check(&self, case: &Case) -> Result<()>;
+
+    /// A VM that exists here, by its name. Nothing is changed of it.
+    ///
+    /// # Errors
+    /// Where there is none of this name, or this driver finds none at all.
+    fn find(&self, name: &str, events: Sender<Event>) -> Result<Arc<dyn Vm>> {
+        let _ = events;
+        Err(HypervisorError::Unsupported {
+            what: format!("a VM {name} that exists already"),
+            because: "this driver only knows those that it made".into(),
+        })
+    }
+
+    /// What makes VMs here; absent where only those that exist can be moved.
+    fn maker(&self) -> Option<&dyn Maker> {
+        None
+    }
+
+    /// Prepares both hosts to move a VM from here to another host with the same product: the mover is ready to begin.
+    /// Records that the destination was launched, and that it listens, where there is such a moment.
+    ///
+    /// # Errors
+    /// Where a side cannot do what the order asks, or refuses a setting. Then nothing of it remains.
+    fn mover(&self, vm: &Arc<dyn Vm>, to: &dyn Hypervisor, order: &MoveOrder<'_>) -> Result<Box<dyn Mover>>;
+
+    /// The driver's own type, for the driver itself: two of its hypervisors have to know each other.
+    fn as_any(&self) -> &dyn std::any::Any;
+}
+
+/// How a VM is to be moved.
+pub struct MoveOrder<'a> {
+    /// By which strategy: what it needs is prepared.
+    pub strategy: &'a Strategy,
+    /// How the bytes travel.
+    pub transport: &'a Transport,
+    /// The VM's disks as the destination is to have them.
+    pub disks: &'a [VmDisk],
+    /// Whether they are the destination's own, so that the VM's disks must be copied to them.
+    pub moves_disks: bool,
+    /// A local folder that gets what the destination's hypervisor says.
+    pub logs: &'a Path,
+    /// Where changes of state go.
+    pub events: Sender<Event>,
+}
+
+/// Makes VMs on a host.
+pub trait Maker {
+    /// Whether its VMs boot a kernel and an initial file system, and so can be our guests.
+    fn boots_images(&self) -> bool {
+        true
+    }
+
+    /// Finds out what only a guest that boots tells, as which accelerator really works, and how that is known. The answer
+    /// is kept in `cache`.
+    ///
+    /// # Errors
+    /// Where no guest can be started at all.
+    fn try_out(&self, boot: &TrialBoot<'_>, cache: &Path) -> Result<String>;
+
+    /// Boots a VM.
+    ///
+    /// # Errors
+    /// Where it cannot be started, or ends at once.
+    fn boot(&self, order: &VmOrder<'_>) -> Result<Arc<dyn Vm>>;
+
+    /// Where the state of a VM that was booted just like this one would be kept in a folder. The name says all that shaped
+    /// it. Absent where states cannot be kept.
+    ///
+    /// # Errors
+    /// Where what it was made of cannot be read.
+    fn template(&self, spec: &VmSpec, folder: &Path) -> Result<Option<PathBuf>>;
+
+    /// Saves a running VM of this maker as a template. It is stopped afterwards, and only good to be ended.
+    ///
+    /// # Errors
+    /// Where it cannot be saved. No half template remains.
+    fn save(&self, vm: &Arc<dyn Vm>, template: &Path) -> Result<()>;
+
+    /// Makes a VM out of a template, and lets it run.
+    ///
+    /// # Errors
+    /// Where the template is of no use, or the VM cannot be started.
+    fn restore(&self, order: &VmOrder<'_>, template: &Path) -> Result<Arc<dyn Vm>>;
+}
+
+/// A VM to be made.
+pub struct VmOrder<'a> {
+    /// What it is to be.
+    pub spec: &'a VmSpec,
+    /// A local folder that gets the console, and what the hypervisor says.
+    pub logs: &'a Path,
+    /// Where its changes of state go.
+    pub events: Sender<Event>,
+}
+
+/// What a VM is made of, in what all products have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VmSpec {
+    /// Its name.
+    pub id: VmId,
+    /// Configured memory.
+    pub memory_mib: u32,
+    /// Virtual CPUs.
+    pub vcpus: u32,
+    /// Machine type; the product's own default if absent.
+    pub machine: Option<String>,
+    /// CPU model; the product's own default if absent.
+    pub cpu: Option<String>,
+    /// Kernel image.
+    pub kernel: PathBuf,
+    /// Initial file system.
+    pub initrd: PathBuf,
+    /// Kernel command line.
+    pub kernel_args: String,
+    /// The tap on the host that its network card is behind; without one it has none.
+    pub tap: Option<String>,
+    /// Its network card's address.
+    pub mac: String,
+    /// Its disks.
+    pub disks: Vec<VmDisk>,
+}
+
+/// A disk of a VM: a raw file, which both hosts see or each has for itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VmDisk {
+    /// By which the guest knows it, at most 20 bytes (virtio, section 5.2.6).
+    pub serial: String,
+    /// Its size.
+    pub size_mib: u32,
+    /// The file.
+    pub path: PathBuf,
+    /// Whether to pass the host's page cache by, as for storage that several machines share.
+    pub direct: bool,
+}
+
+/// What boots to see whether it does.
+#[derive(Debug, Clone, Copy)]
+pub struct TrialBoot<'a> {
+    /// Kernel image.
+    pub kernel: &'a Path,
+    /// Initial file system.
+    pub initrd: &'a Path,
+    /// Kernel command line; the console must be on the first serial port.
+    pub kernel_args: &'a str,
+    /// What the console shows once the guest runs.
+    pub marker: &'a str,
+}

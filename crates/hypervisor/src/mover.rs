@@ -1,0 +1,218 @@
+//! One migration under way, whoever does it.
+
+use std::time::Duration;
+
+use dunlin_record::{HostId, HypervisorReport, MigrationState, VmId};
+
+use crate::{Presence, Result, Vm};
+
+/// A side of a migration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Where the VM runs.
+    Source,
+    /// Where it shall run.
+    Destination,
+}
+
+/// One migration of one VM, prepared and about to be begun, or under way.
+///
+/// Its changes of state reach the trial's journal by themselves. It decides nothing: `migrate` does. There are two kinds. A
+/// *stepwise* one is made of primitives at both ends ([`crate::Stepwise`]); a *managed* one follows the product's own job,
+/// which sees to it by itself that one copy runs.
+///
+/// Every call returns within some seconds, whatever has happened to either end. Each may be made at any time; what makes no
+/// sense then is refused. Dropping a mover takes its hands off both ends.
+pub trait Mover: Send {
+    /// Whether the product itself sees to it that one copy runs. Then it is only asked to begin, to do what the strategy
+    /// needs, to cancel, and where the VM is; a VM that is left stopped is resumed, but neither end is held, ended or broken
+    /// off by us.
+    fn is_managed(&self) -> bool;
+
+    /// Which VM is moved.
+    fn vm(&self) -> &VmId;
+
+    /// On which host a side is.
+    fn host(&self, side: Side) -> &HostId;
+
+    /// The VM on a side; absent where it is not there (yet), and known only by asking.
+    fn handle(&self, side: Side) -> Option<&dyn Vm>;
+
+    /// Begins to move the VM. Returns at once.
+    ///
+    /// # Errors
+    /// Where the hypervisor refuses to begin, or does not answer: then it may have begun.
+    fn begin(&mut self) -> Result<()>;
+
+    /// Does something to the migration, or to one of its ends.
+    ///
+    /// # Errors
+    /// [`crate::HypervisorError::Unsupported`] where it cannot; other errors as for [`Mover::begin`].
+    fn act(&mut self, act: Act) -> Result<()>;
+
+    /// How far the migration is; what the product does not tell is absent.
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    fn progress(&mut self) -> Result<Progress>;
+
+    /// Fails if an end, or the guest, cannot go on.
+    ///
+    /// # Errors
+    /// As [`Vm::check_alive`] and [`Vm::check_guest`].
+    fn check(&mut self) -> Result<()>;
+
+    /// Asks an end where the VM is. No answer is an answer too.
+    fn ask(&mut self, side: Side) -> Presence;
+
+    /// The hypervisor's own account of the migration that ended.
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    fn report(&mut self) -> Result<HypervisorReport>;
+
+    /// The copies of the VM's disks that go before its memory, step by step; absent where none move, or where the product
+    /// moves them by itself.
+    fn disks(&mut self) -> Option<&mut dyn DiskCopies> {
+        None
+    }
+}
+
+/// What can be done to a migration. An act that is not refused counts as done, also where no answer came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Act {
+    /// Stop the VM at the source before its switch-over, so that it arrives stopped and the rest is copied while nothing
+    /// changes it. Refused where the switch-over has begun already: then it may arrive running.
+    HoldSource,
+    /// Stop the VM at the source, whatever it is doing.
+    StopSource,
+    /// Switch to post-copy.
+    SwitchToPostCopy,
+    /// Let a migration go on that waits before its switch-over because it was told to.
+    ContinueSwitchOver,
+    /// End the migration, the VM staying at the source.
+    Cancel,
+    /// Break its connections by force: for a cancel that does not take effect.
+    BreakConnections,
+    /// From now on the destination does not run the VM by itself. Where it runs there, it is stopped.
+    HoldDestination,
+    /// Let the VM run on this side.
+    Resume(Side),
+    /// End the destination, and wait until it is gone, at most so long.
+    EndDestination {
+        /// How long.
+        limit: Duration,
+    },
+}
+
+impl Act {
+    /// Its name in the record.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::HoldSource => "stop-vm",
+            Self::StopSource => "stop-source",
+            Self::SwitchToPostCopy => "switch-to-post-copy",
+            Self::ContinueSwitchOver => "continue-switch-over",
+            Self::Cancel => "cancel",
+            Self::BreakConnections => "break-connections",
+            Self::HoldDestination => "hold-destination",
+            Self::Resume(Side::Source) => "resume-source",
+            Self::Resume(Side::Destination) => "resume-destination",
+            Self::EndDestination { .. } => "end-destination",
+        }
+    }
+}
+
+/// How far a migration is, by the hypervisor's own counters; absent = it did not say.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Progress {
+    /// Where it is, as the source says when asked.
+    pub state: Option<MigrationState>,
+    /// Sent so far.
+    pub transferred_bytes: Option<i64>,
+    /// Left to send.
+    pub remaining_bytes: Option<i64>,
+    /// The VM's memory.
+    pub total_bytes: Option<i64>,
+    /// Pages sent whole.
+    pub normal_pages: Option<i64>,
+    /// Pages sent as "all zero".
+    pub zero_pages: Option<i64>,
+    /// Estimated rate of dirtying.
+    pub dirty_rate_pages_s: Option<i64>,
+    /// Which pass over the memory.
+    pub pass: Option<i64>,
+    /// By how much vCPUs are slowed.
+    pub throttle_percent: Option<i64>,
+    /// Pages the destination asked for.
+    pub postcopy_requests: Option<i64>,
+}
+
+/// The copies of a VM's disks to another host, made step by step before its memory moves.
+pub trait DiskCopies {
+    /// Where the destination takes them, as in `10.78.0.12:10809`.
+    fn address(&self) -> &str;
+
+    /// Begins to copy the disks, and with them what the VM writes meanwhile. Returns when the other side is connected.
+    ///
+    /// # Errors
+    /// Where the other side cannot be reached, or the hypervisor refuses.
+    fn start(&mut self) -> Result<()>;
+
+    /// How far the copies are.
+    ///
+    /// # Errors
+    /// Where one has failed, or the hypervisor does not answer.
+    fn progress(&mut self) -> Result<MirrorProgress>;
+
+    /// From now on a write of the VM is done only when it is on both hosts, so that no more is left to be copied however
+    /// much it writes. Says whether this hypervisor can.
+    ///
+    /// # Errors
+    /// Where it refuses.
+    fn keep_in_step(&mut self) -> Result<bool>;
+
+    /// Asks copies that are [`MirrorStage::Even`] to copy the last and end.
+    ///
+    /// # Errors
+    /// Where it refuses.
+    fn finish(&mut self) -> Result<()>;
+
+    /// Takes the source's hands off the other host's disks when all copies have ended well: from now on nobody writes to
+    /// them but the VM there.
+    ///
+    /// # Errors
+    /// Where a hypervisor refuses.
+    fn hand_over(&mut self) -> Result<()>;
+
+    /// Ends all copies by force, wherever they are; the other host's disks are then worth nothing. The VM goes on with its
+    /// own. Well where there are none.
+    ///
+    /// # Errors
+    /// Where they have not ended within the limit.
+    fn abandon(&mut self, limit: Duration) -> Result<()>;
+}
+
+/// How far the copies of a VM's disks are, all together, by the hypervisor's own counters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MirrorProgress {
+    /// Where the one that is least far is.
+    pub stage: MirrorStage,
+    /// Copied so far, holes included; absent = not told.
+    pub copied_bytes: Option<i64>,
+    /// To be copied in all, as far as is known.
+    pub total_bytes: Option<i64>,
+}
+
+/// Where the copy of a disk is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MirrorStage {
+    /// Some of it was never copied yet.
+    Copying,
+    /// All of it has been; each write of the VM is copied as well.
+    Even,
+    /// It has ended, and well: the disks are equal.
+    Ended,
+}

@@ -1,0 +1,107 @@
+//! What a stepwise driver offers at each end of a migration: primitives, of which [`crate::Stepwise`] makes a mover.
+
+use std::time::Duration;
+
+use dunlin_record::HypervisorReport;
+
+use crate::{MirrorProgress, Progress, Result, Vm};
+
+/// An end of a stepwise migration. Each call is one command to the hypervisor, and returns within some seconds.
+pub trait Primitives: Vm {
+    /// Begins to migrate this VM to an address at which a destination listens. Returns at once.
+    ///
+    /// # Errors
+    /// Where the hypervisor refuses to begin.
+    fn start(&self, address: &str) -> Result<()>;
+
+    /// Asks a running migration to switch to post-copy.
+    ///
+    /// # Errors
+    /// Where it refuses.
+    fn switch_to_post_copy(&self) -> Result<()>;
+
+    /// Lets a migration go on that waits before its switch-over because it was told to.
+    ///
+    /// # Errors
+    /// Where it refuses.
+    fn continue_switchover(&self) -> Result<()>;
+
+    /// Asks a running migration to end, the VM staying at the source.
+    ///
+    /// # Errors
+    /// Where it refuses.
+    fn cancel(&self) -> Result<()>;
+
+    /// Breaks a migration's connections by force: for a cancel that does not take effect.
+    ///
+    /// # Errors
+    /// Where it refuses or cannot.
+    fn break_connections(&self) -> Result<()>;
+
+    /// At a destination: from now on it does not run the VM by itself when that has arrived, and stops it if it does.
+    ///
+    /// # Errors
+    /// Where it does not acknowledge that.
+    fn hold_incoming(&self) -> Result<()>;
+
+    /// At a source: stops the VM so that it arrives stopped.
+    ///
+    /// # Errors
+    /// Where its switch-over has begun already, or the hypervisor refuses.
+    fn stop_for_move(&self) -> Result<()>;
+
+    /// How far the migration is, by the hypervisor's own counters.
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    fn progress(&self) -> Result<Progress>;
+
+    /// The hypervisor's own account of the migration that ended.
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    fn report(&self) -> Result<HypervisorReport>;
+
+    /// At a destination: takes back what lets the source write this VM's disks.
+    ///
+    /// # Errors
+    /// Where it refuses.
+    fn withdraw_disks(&self) -> Result<()>;
+
+    /// Begins to copy this VM's disks to those that a destination exports at an address, and with them what the VM writes
+    /// meanwhile. Returns when the other side is connected.
+    ///
+    /// # Errors
+    /// Where the other side cannot be reached, or the hypervisor refuses.
+    fn start_mirrors(&self, address: &str) -> Result<()>;
+
+    /// How far the copies are.
+    ///
+    /// # Errors
+    /// Where one has failed, or the hypervisor does not answer.
+    fn mirrors(&self) -> Result<MirrorProgress>;
+
+    /// From now on a write of the VM is done only when it is on both hosts. Says whether this hypervisor can.
+    ///
+    /// # Errors
+    /// Where it refuses.
+    fn mirror_in_step(&self) -> Result<bool>;
+
+    /// Asks copies that are even to copy the last and end.
+    ///
+    /// # Errors
+    /// Where it refuses.
+    fn finish_mirrors(&self) -> Result<()>;
+
+    /// Lets go of the other host's disks when all copies have ended well.
+    ///
+    /// # Errors
+    /// Where it refuses.
+    fn release_mirrors(&self) -> Result<()>;
+
+    /// Ends all copies by force, wherever they are, and lets go of the other host's disks.
+    ///
+    /// # Errors
+    /// Where they have not ended within the limit.
+    fn abandon_mirrors(&self, limit: Duration) -> Result<()>;
+}

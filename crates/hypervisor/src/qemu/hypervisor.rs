@@ -1,0 +1,244 @@
+//! QEMU as a driver: opened on a host, it makes VMs and movers of them.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+use dunlin_record::{Case, Event, EventKind, HostId, HypervisorIdentity, PreCopyLimits, TransportKind, VmId};
+use dunlin_testbed::Host;
+use serde_json::{Map, Value};
+
+use super::accelerator::detect_accelerator;
+use super::features::QemuFeatures;
+use super::launch::{Machine, QemuBinary, Start};
+use super::settings::{self, Accelerator, QemuSettings};
+use super::template::{TemplateKey, restore_template, save_template};
+use super::vm::{LaunchOptions, QemuVm};
+use crate::certificates::Certificates;
+use crate::registry::{CopyFacts, Driver, OpenOrder, SettingKey, WrongSetting};
+use crate::{
+    Hypervisor, HypervisorError, Maker, MoveOrder, Mover, Primitives, Result, Side, Stepwise, TrialBoot, Vm,
+    VmOrder, VmSpec,
+};
+
+/// The driver. It asks each QEMU on each host only once what it can do.
+#[derive(Default)]
+pub struct Qemu {
+    known: Mutex<HashMap<(HostId, QemuBinary), QemuFeatures>>,
+}
+
+impl Driver for Qemu {
+    fn name(&self) -> &'static str {
+        "qemu"
+    }
+
+    fn keys(&self) -> &'static [SettingKey] {
+        settings::KEYS
+    }
+
+    fn resolve(&self, settings: &Map<String, Value>) -> Result<Map<String, Value>, WrongSetting> {
+        settings::resolve(settings)
+    }
+
+    fn default_machine(&self) -> &'static str {
+        "q35"
+    }
+
+    fn install_hint(&self) -> &'static str {
+        "apt-get install qemu-system-x86 (on Debian 12: -t bookworm-backports brings QEMU 10)"
+    }
+
+    fn limits(&self, settings: &Map<String, Value>) -> PreCopyLimits {
+        settings::limits(settings)
+    }
+
+    fn copy_facts(&self, settings: &Map<String, Value>) -> CopyFacts {
+        settings::copy_facts(settings)
+    }
+
+    fn open(&self, order: &OpenOrder<'_>) -> Result<Arc<dyn Hypervisor>> {
+        let settings = QemuSettings::of(&order.case.hypervisor.settings)?;
+        let binary = settings.binary(order.side);
+        let key = (order.host.id().clone(), binary.clone());
+        let known = lock(&self.known).get(&key).cloned();
+        let features = match known {
+            Some(features) => features,
+            None => QemuFeatures::ask(order.host, &binary)?,
+        };
+        lock(&self.known).insert(key, features.clone());
+        Ok(Arc::new(QemuHypervisor {
+            host: Arc::clone(order.host),
+            settings,
+            binary,
+            features,
+            accelerator: OnceLock::new(),
+            vms: Mutex::default(),
+        }))
+    }
+}
+
+/// A QEMU program on a host.
+struct QemuHypervisor {
+    host: Arc<dyn Host>,
+    settings: QemuSettings,
+    binary: QemuBinary,
+    features: QemuFeatures,
+    /// What was found out where the user leaves it to us.
+    accelerator: OnceLock<Accelerator>,
+    /// The VMs it has made and taken, to know them again.
+    vms: Mutex<HashMap<VmId, Weak<QemuVm>>>,
+}
+
+impl QemuHypervisor {
+    /// What runs the vCPUs of a VM that is made here.
+    fn accelerator(&self) -> Accelerator {
+        match self.settings.accelerator {
+            Accelerator::Auto => self.accelerator.get().copied().unwrap_or(Accelerator::Tcg),
+            asked => asked,
+        }
+    }
+
+    fn machine(&self, spec: &VmSpec) -> Machine {
+        Machine {
+            spec: spec.clone(),
+            accelerator: self.accelerator(),
+            extra_args: self.settings.extra_args.clone(),
+        }
+    }
+
+    fn launch(
+        &self,
+        machine: &Machine,
+        start: Start,
+        logs: &Path,
+        events: std::sync::mpsc::Sender<Event>,
+    ) -> Result<Arc<QemuVm>> {
+        let vm = Arc::new(QemuVm::launch(LaunchOptions {
+            host: &self.host,
+            binary: &self.binary,
+            features: &self.features,
+            machine,
+            start,
+            logs,
+            events,
+        })?);
+        lock(&self.vms).insert(machine.spec.id.clone(), Arc::downgrade(&vm));
+        Ok(vm)
+    }
+
+    /// The VM behind a handle, if it is one of these.
+    fn own(&self, vm: &Arc<dyn Vm>) -> Result<Arc<QemuVm>> {
+        let known = lock(&self.vms).get(vm.id()).and_then(Weak::upgrade);
+        known.filter(|known| known.host() == vm.host()).ok_or_else(|| HypervisorError::Unsupported {
+            what: format!("{} on {}", vm.id(), self.host.id()),
+            because: "it is no VM of this QEMU".into(),
+        })
+    }
+}
+
+impl Hypervisor for QemuHypervisor {
+    fn host(&self) -> &Arc<dyn Host> {
+        &self.host
+    }
+
+    fn identity(&self) -> HypervisorIdentity {
+        HypervisorIdentity {
+            name: "qemu".into(),
+            version: self.features.version.clone(),
+            accelerator: self.accelerator().name().into(),
+            emulated: Some(self.accelerator().is_emulation()),
+        }
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        let capabilities: Vec<&str> = self.features.capabilities.iter().map(String::as_str).collect();
+        vec![("package", self.features.package.clone()), ("migration capabilities", capabilities.join(" "))]
+    }
+
+    fn check(&self, case: &Case) -> Result<()> {
+        self.features.check(&self.settings, &case.strategy, &case.transport)?;
+        if case.vm.moves_disks() {
+            self.features.check_moving_disks(&self.settings)?;
+        }
+        Ok(())
+    }
+
+    fn maker(&self) -> Option<&dyn Maker> {
+        Some(self)
+    }
+
+    fn mover(&self, vm: &Arc<dyn Vm>, to: &dyn Hypervisor, order: &MoveOrder<'_>) -> Result<Box<dyn Mover>> {
+        let source = self.own(vm)?;
+        let to: &Self = to.as_any().downcast_ref().ok_or_else(|| HypervisorError::Unsupported {
+            what: format!("a migration to {}", to.identity().name),
+            because: "both hosts must run the same product".into(),
+        })?;
+        let own = source.machine();
+        // The same VM, as it is there: what runs its vCPUs is the source's.
+        let spec = VmSpec { disks: order.disks.to_vec(), ..own.spec.clone() };
+        let machine = Machine { spec, ..own.clone() };
+        let tell = |kind| {
+            // Nobody listens any more where the trial has ended.
+            let _ = order.events.send(Event {
+                t_ns: dunlin_clock::now_ns(),
+                host: Some(to.host.id().clone()),
+                vm: Some(machine.spec.id.clone()),
+                kind,
+            });
+        };
+        tell(EventKind::DestinationLaunched);
+        let destination = to.launch(&machine, Start::Incoming, order.logs, order.events.clone())?;
+        let with_tls = order.transport.kind == TransportKind::Tls;
+        let certificates = with_tls.then(Certificates::make).transpose()?;
+        destination.prepare(Side::Destination, order, certificates.as_ref(), &to.settings)?;
+        source.prepare(Side::Source, order, certificates.as_ref(), &self.settings)?;
+        let disks_address = order.moves_disks.then(|| destination.export_all()).transpose()?;
+        let address = destination.listen()?;
+        tell(EventKind::DestinationListening);
+        let ends: [Arc<dyn Primitives>; 2] = [source, destination];
+        let [source, destination] = ends;
+        Ok(Box::new(Stepwise::new(source, destination, address, disks_address)))
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl Maker for QemuHypervisor {
+    fn try_out(&self, boot: &TrialBoot<'_>, cache: &Path) -> Result<String> {
+        if self.settings.accelerator != Accelerator::Auto {
+            return Ok("as the scenario asks".into());
+        }
+        let (accelerator, why) =
+            detect_accelerator(&self.host, &self.binary, &self.features, *boot, &cache.join("accelerator"))?;
+        let _ = self.accelerator.set(accelerator);
+        Ok(why)
+    }
+
+    fn boot(&self, order: &VmOrder<'_>) -> Result<Arc<dyn Vm>> {
+        let vm = self.launch(&self.machine(order.spec), Start::Boot, order.logs, order.events.clone())?;
+        Ok(vm)
+    }
+
+    fn template(&self, spec: &VmSpec, folder: &Path) -> Result<Option<PathBuf>> {
+        let key = TemplateKey::of(&self.binary, &self.features, &self.machine(spec))?;
+        Ok(Some(key.path(folder)))
+    }
+
+    fn save(&self, vm: &Arc<dyn Vm>, template: &Path) -> Result<()> {
+        save_template(&*self.own(vm)?, &self.features, template)
+    }
+
+    fn restore(&self, order: &VmOrder<'_>, template: &Path) -> Result<Arc<dyn Vm>> {
+        let vm = self.launch(&self.machine(order.spec), Start::Incoming, order.logs, order.events.clone())?;
+        restore_template(&vm, &self.features, template)?;
+        Ok(vm)
+    }
+}
+
+/// A thread that panicked while holding the lock leaves nothing half-done here.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

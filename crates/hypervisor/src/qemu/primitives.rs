@@ -1,0 +1,246 @@
+//! What can be asked of a QEMU process, in the words of all drivers.
+
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use dunlin_record::{HostId, HypervisorIdentity, HypervisorReport, VmId};
+use serde_json::{Value, json};
+
+use super::features::{PAUSE, QemuFeatures};
+use super::progress;
+use super::settings::QemuSettings;
+use super::transport::{self, Credentials, MigrationSettings};
+use super::vm::{ACT_LIMIT, ASK_LIMIT, QemuVm, UNLIMITED_BANDWIDTH};
+use crate::certificates::Certificates;
+use crate::{
+    Condition, HypervisorError, MirrorProgress, MoveOrder, Primitives, Progress, Result, RunState, Side, Vm,
+};
+
+impl QemuVm {
+    /// Prepares this side for the next migration: what the order needs, then the user's own settings.
+    pub(super) fn prepare(
+        &self,
+        side: Side,
+        order: &MoveOrder<'_>,
+        certificates: Option<&Certificates>,
+        own: &QemuSettings,
+    ) -> Result<()> {
+        let mut settings = settings_for(order, own, &self.features);
+        if let Some(certificates) = certificates {
+            let credentials = Credentials::write(certificates, side, &self.host)?;
+            self.execute("object-add", credentials.object())?;
+            settings.parameters.extend(credentials.parameters());
+            self.state().credentials = Some(credentials);
+        }
+        self.state().transport = order.transport.kind;
+        self.configure(&settings)
+    }
+
+    /// Lets a destination listen; says the address that the source must be told.
+    pub(super) fn listen(&self) -> Result<String> {
+        let transport = self.transport();
+        let address = transport::listening_address(transport, &*self.host)?;
+        self.execute("migrate-incoming", json!({ "uri": address }))?;
+        self.state().listens_at.clone_from(&address);
+        let answer = self.execute("query-migrate", json!({}))?;
+        transport::source_address(transport, &address, &answer).ok_or_else(|| HypervisorError::Answer {
+            host: self.host.id().clone(),
+            command: "query-migrate".into(),
+            expected: "a listening socket's address",
+        })
+    }
+
+    /// Does something to a migration under way.
+    fn command(&self, command: &str, arguments: Value) -> Result<()> {
+        self.execute_within(ACT_LIMIT, command, arguments).map(drop)
+    }
+}
+
+impl Vm for QemuVm {
+    fn id(&self) -> &VmId {
+        &self.machine.spec.id
+    }
+
+    fn host(&self) -> &HostId {
+        self.host.id()
+    }
+
+    fn identity(&self) -> &HypervisorIdentity {
+        self.own_identity()
+    }
+
+    fn run_state(&self) -> Result<RunState> {
+        let answer = self.execute_within(ASK_LIMIT, "query-status", json!({}))?;
+        match (answer["running"].as_bool(), answer["status"].as_str()) {
+            (Some(running), Some(word)) => {
+                Ok(RunState { condition: condition(running, word), word: word.to_owned() })
+            }
+            _ => Err(HypervisorError::Answer {
+                host: self.host.id().clone(),
+                command: "query-status".into(),
+                expected: "a run state",
+            }),
+        }
+    }
+
+    fn stop(&self) -> Result<()> {
+        self.command("stop", json!({}))
+    }
+
+    fn resume(&self) -> Result<()> {
+        self.command("cont", json!({}))
+    }
+
+    fn check_alive(&self) -> Result<()> {
+        self.check_process()
+    }
+
+    fn check_guest(&self) -> Result<()> {
+        self.check_reset()?;
+        self.check_disks()
+    }
+
+    fn pid(&self) -> Option<u32> {
+        self.process_id()
+    }
+
+    fn vcpu_threads(&self) -> Result<Option<Vec<u32>>> {
+        self.threads_of_vcpus().map(Some)
+    }
+
+    fn tap(&self) -> Option<&str> {
+        self.machine.spec.tap.as_deref()
+    }
+
+    fn console_tail(&self) -> Option<String> {
+        Some(self.last_of_console())
+    }
+
+    fn agent_stream(&self) -> Result<Option<UnixStream>> {
+        self.connect_agent().map(Some)
+    }
+
+    fn allocated_bytes(&self) -> Option<i64> {
+        let mapping_bytes = u64::from(self.machine.spec.memory_mib) << 20;
+        self.host.resident_bytes(self.process_id()?, mapping_bytes).ok().flatten()
+    }
+
+    fn end(&self, limit: Duration) -> Result<()> {
+        self.end_process(limit)
+    }
+}
+
+impl Primitives for QemuVm {
+    fn start(&self, address: &str) -> Result<()> {
+        self.command("migrate", json!({ "uri": address }))
+    }
+
+    fn switch_to_post_copy(&self) -> Result<()> {
+        self.command("migrate-start-postcopy", json!({}))
+    }
+
+    fn continue_switchover(&self) -> Result<()> {
+        self.command("migrate-continue", json!({ "state": "pre-switchover" }))
+    }
+
+    fn cancel(&self) -> Result<()> {
+        self.command("migrate_cancel", json!({}))
+    }
+
+    fn break_connections(&self) -> Result<()> {
+        self.break_off(&json!({ "type": "migration" }))
+    }
+
+    /// A QEMU that waits for a VM takes `stop` as the wish not to start it (`qmp_stop`, `autostart`).
+    fn hold_incoming(&self) -> Result<()> {
+        self.execute_within(ASK_LIMIT, "stop", json!({})).map(drop)
+    }
+
+    /// The state that the VM is to arrive in is taken when its switch-over begins.
+    fn stop_for_move(&self) -> Result<()> {
+        self.stop()?;
+        let state = self.run_state()?;
+        let is_on_its_way = matches!(state.word.as_str(), "finish-migrate" | "postmigrate");
+        if state.running() || is_on_its_way {
+            return Err(HypervisorError::Refused {
+                host: self.host.id().clone(),
+                command: "stop before the switch-over".into(),
+                description: format!("the VM is {}", state.word),
+            });
+        }
+        Ok(())
+    }
+
+    fn progress(&self) -> Result<Progress> {
+        Ok(progress::progress(&self.execute_within(ASK_LIMIT, "query-migrate", json!({}))?))
+    }
+
+    fn report(&self) -> Result<HypervisorReport> {
+        Ok(progress::report(&self.execute_within(ACT_LIMIT, "query-migrate", json!({}))?))
+    }
+
+    fn withdraw_disks(&self) -> Result<()> {
+        self.command("nbd-server-stop", json!({}))
+    }
+
+    fn start_mirrors(&self, address: &str) -> Result<()> {
+        self.start_all_mirrors(address)
+    }
+
+    fn mirrors(&self) -> Result<MirrorProgress> {
+        self.mirror_progress()
+    }
+
+    fn mirror_in_step(&self) -> Result<bool> {
+        self.mirror_all_in_step()
+    }
+
+    fn finish_mirrors(&self) -> Result<()> {
+        self.finish_all_mirrors()
+    }
+
+    fn release_mirrors(&self) -> Result<()> {
+        self.release_all_mirrors()
+    }
+
+    fn abandon_mirrors(&self, limit: Duration) -> Result<()> {
+        self.abandon_all_mirrors(limit)
+    }
+}
+
+/// What QEMU's run state (`qapi/run-state.json`, `RunState`) means to all. A guest that panicked or a VM in error is there
+/// all the same.
+fn condition(running: bool, word: &str) -> Condition {
+    match word {
+        _ if running => Condition::Running,
+        "inmigrate" => Condition::Incoming,
+        "shutdown" => Condition::Ended,
+        _ => Condition::Stopped,
+    }
+}
+
+/// The settings of a migration by QEMU's names.
+///
+/// `return-path` is not optional: without it a source can complete while its destination is dead. The default cap of
+/// 128 MiB/s is lifted: the link's rate is the testbed's to set.
+fn settings_for(order: &MoveOrder<'_>, own: &QemuSettings, features: &QemuFeatures) -> MigrationSettings {
+    let mut settings = MigrationSettings::default();
+    settings.parameters.insert("max-bandwidth".into(), UNLIMITED_BANDWIDTH.into());
+    if let Some(preempt) = order.strategy.post_copy() {
+        settings.capabilities.insert("postcopy-ram".into(), true);
+        if preempt && features.has("postcopy-preempt") {
+            settings.capabilities.insert("postcopy-preempt".into(), true);
+        }
+    }
+    let transport = transport::settings(order.transport);
+    settings.capabilities.extend(transport.capabilities);
+    settings.parameters.extend(transport.parameters);
+    settings.capabilities.extend(own.capabilities.clone());
+    settings.parameters.extend(own.parameters.clone());
+    // Nor is the pause, where the disks must be there before the VM is.
+    let pause = order.moves_disks.then_some(PAUSE);
+    for name in ["events", "return-path"].into_iter().chain(pause) {
+        settings.capabilities.insert(name.into(), true);
+    }
+    settings
+}

@@ -1,0 +1,143 @@
+//! A mover made of primitives at both ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dunlin_record::{HostId, HypervisorReport, VmId};
+
+use crate::{Act, DiskCopies, MirrorProgress, Mover, Presence, Primitives, Progress, Result, Side, Vm};
+
+/// A migration between two ends that are ready for it: the source knows how, the destination listens.
+pub struct Stepwise {
+    source: Arc<dyn Primitives>,
+    destination: Arc<dyn Primitives>,
+    /// Where the destination listens, as the source must be told.
+    address: String,
+    disks: Option<Mirrors>,
+}
+
+/// The copies of the disks of a stepwise migration.
+struct Mirrors {
+    source: Arc<dyn Primitives>,
+    destination: Arc<dyn Primitives>,
+    /// Where the destination takes them.
+    address: String,
+}
+
+impl Stepwise {
+    /// A migration to a destination that listens at an address, and takes the disks at another if they move too.
+    #[must_use]
+    pub fn new(
+        source: Arc<dyn Primitives>,
+        destination: Arc<dyn Primitives>,
+        address: String,
+        disks_address: Option<String>,
+    ) -> Self {
+        let disks = disks_address.map(|address| Mirrors {
+            source: Arc::clone(&source),
+            destination: Arc::clone(&destination),
+            address,
+        });
+        Self { source, destination, address, disks }
+    }
+
+    fn end(&self, side: Side) -> &Arc<dyn Primitives> {
+        match side {
+            Side::Source => &self.source,
+            Side::Destination => &self.destination,
+        }
+    }
+}
+
+impl Mover for Stepwise {
+    fn is_managed(&self) -> bool {
+        false
+    }
+
+    fn vm(&self) -> &VmId {
+        self.source.id()
+    }
+
+    fn host(&self, side: Side) -> &HostId {
+        self.end(side).host()
+    }
+
+    fn handle(&self, side: Side) -> Option<&dyn Vm> {
+        let vm: &dyn Vm = &**self.end(side);
+        Some(vm)
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        self.source.start(&self.address)
+    }
+
+    fn act(&mut self, act: Act) -> Result<()> {
+        match act {
+            Act::HoldSource => self.source.stop_for_move(),
+            Act::StopSource => self.source.stop(),
+            Act::SwitchToPostCopy => self.source.switch_to_post_copy(),
+            Act::ContinueSwitchOver => self.source.continue_switchover(),
+            Act::Cancel => self.source.cancel(),
+            Act::BreakConnections => self.source.break_connections(),
+            Act::HoldDestination => self.destination.hold_incoming(),
+            Act::Resume(side) => self.end(side).resume(),
+            Act::EndDestination { limit } => self.destination.end(limit),
+        }
+    }
+
+    fn progress(&mut self) -> Result<Progress> {
+        self.source.progress()
+    }
+
+    fn check(&mut self) -> Result<()> {
+        for end in [&self.source, &self.destination] {
+            end.check_guest()?;
+            end.check_alive()?;
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, side: Side) -> Presence {
+        Presence::of(&**self.end(side))
+    }
+
+    fn report(&mut self) -> Result<HypervisorReport> {
+        self.source.report()
+    }
+
+    fn disks(&mut self) -> Option<&mut dyn DiskCopies> {
+        let disks: &mut dyn DiskCopies = self.disks.as_mut()?;
+        Some(disks)
+    }
+}
+
+impl DiskCopies for Mirrors {
+    fn address(&self) -> &str {
+        &self.address
+    }
+
+    fn start(&mut self) -> Result<()> {
+        self.source.start_mirrors(&self.address)
+    }
+
+    fn progress(&mut self) -> Result<MirrorProgress> {
+        self.source.mirrors()
+    }
+
+    fn keep_in_step(&mut self) -> Result<bool> {
+        self.source.mirror_in_step()
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.source.finish_mirrors()
+    }
+
+    fn hand_over(&mut self) -> Result<()> {
+        self.source.release_mirrors()?;
+        self.destination.withdraw_disks()
+    }
+
+    fn abandon(&mut self, limit: Duration) -> Result<()> {
+        self.source.abandon_mirrors(limit)
+    }
+}

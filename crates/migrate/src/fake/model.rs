@@ -1,0 +1,708 @@
+//! The truth of a scripted world: what each end really is and does, after QEMU's behaviour.
+//!
+//! The source sends messages, which take a moment; an end that is frozen takes neither messages nor commands, but will when
+//! it goes on, as one that was stopped by a signal does; an end that is dead never does.
+
+use std::collections::VecDeque;
+
+use dunlin_hypervisor::Side;
+use dunlin_record::{Event, EventKind, HostId, MigrationState, Strategy, VmId};
+
+pub(super) const MS: i64 = 1_000_000;
+/// When a source that goes on alone has passed over the memory once.
+const PASS_NS: i64 = 20 * MS;
+/// What a message takes from one end to the other.
+const WAY_NS: i64 = MS / 2;
+/// How long the device state takes to be saved, and to be loaded.
+const DEVICES_NS: i64 = 3 * MS;
+/// How long post-copy takes after its switch.
+const POST_COPY_NS: i64 = 60 * MS;
+
+/// What a script has happen, and when.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Fault {
+    Kill(Side),
+    /// Stopped by a signal, for so long.
+    Freeze(Side, i64),
+    CutLink,
+    /// The guest resets itself.
+    Reset,
+    /// The user wants it to end.
+    Interrupt,
+    /// Nothing can be recorded any more.
+    FullDisk,
+    /// The migration fails by itself, as for a device that cannot be saved.
+    FailAtSource,
+}
+
+/// What the hypervisor is like, and what is migrated.
+#[derive(Debug, Clone)]
+pub(super) struct Setting {
+    pub(super) strategy: Strategy,
+    pub(super) runs_at_first: bool,
+    /// Whether post-copy may be cancelled, which runs the source again (QEMU 7.2).
+    pub(super) cancels_post_copy: bool,
+    /// After how many passes what is left fits; absent = never.
+    pub(super) converges_after: Option<u32>,
+    /// Whether it waits before its switch-over until it is told to go on.
+    pub(super) waits: bool,
+    /// Whether it tells of its switch-over (QEMU 7.2 does not).
+    pub(super) tells_switch_over: bool,
+    /// How much later events come than they happen, for each end.
+    pub(super) events_late_ns: [i64; 2],
+}
+
+/// What may be wrong with an act at an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ActFault {
+    Refused,
+    /// It is done, but its answer is lost.
+    Unanswered,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Job {
+    None,
+    Setup,
+    PreCopy,
+    Waiting,
+    SwitchOver,
+    PostCopy,
+    PostCopyPaused,
+    Completed,
+    Failed,
+    Cancelled,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Message {
+    /// All of the VM; whether it is to run.
+    Whole {
+        running: bool,
+    },
+    /// It may run, the pages follow.
+    Run {
+        running: bool,
+    },
+    Pages,
+    /// The destination has it all.
+    Done,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Happening {
+    Fault(Fault),
+    Thaw(Side),
+    Step(Job, u32),
+    Arrives(Side, Message),
+    Loaded(Message),
+    /// An end notices that the other one, or the way there, is gone.
+    Broken(Side),
+    /// A command that nobody waits for any more.
+    Late(Side, Command),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Command {
+    Start,
+    Switch,
+    Continue,
+    Cancel,
+    Break,
+    Hold,
+    StopForMove,
+    Stop,
+    Resume,
+    Quit,
+}
+
+/// An end's truth.
+#[derive(Debug, Clone)]
+pub(super) struct End {
+    pub(super) alive: bool,
+    pub(super) running: bool,
+    frozen: u32,
+    backlog: VecDeque<Happening>,
+    /// Acts asked so far, and what is wrong with which.
+    acts: u32,
+    act_fault: Option<(u32, ActFault)>,
+}
+
+pub(super) struct Model {
+    pub(super) now_ns: i64,
+    pub(super) setting: Setting,
+    queue: Vec<(i64, u64, Happening)>,
+    order: u64,
+    pub(super) ends: [End; 2],
+    link_up: bool,
+    pub(super) job: Job,
+    generation: u32,
+    passes: u32,
+    /// Whether the VM ran when it was stopped for its switch-over.
+    was_running: bool,
+    /// The destination has all it needs to run the VM.
+    pub(super) arrived: bool,
+    pub(super) held: bool,
+    destination_left: bool,
+    pub(super) reset: bool,
+    pub(super) interrupted: bool,
+    pub(super) disk_full: bool,
+    bytes: i64,
+    outbox: VecDeque<(i64, Event)>,
+    /// What was wrong on the way, by the invariants.
+    pub(super) wrongs: Vec<String>,
+    /// An end that held the only copy was killed by the script.
+    pub(super) holder_died: bool,
+    pub(super) post_copy_began: bool,
+    /// Whether a product looks after both ends by itself.
+    pub(super) is_managed: bool,
+    /// When each end died, and when it last answered a question.
+    died_ns: [Option<i64>; 2],
+    answered_ns: [Option<i64>; 2],
+}
+
+pub(super) fn index(side: Side) -> usize {
+    match side {
+        Side::Source => 0,
+        Side::Destination => 1,
+    }
+}
+
+pub(super) fn host(side: Side) -> HostId {
+    HostId::new(["a", "b"][index(side)])
+}
+
+impl Model {
+    pub(super) fn new(
+        setting: Setting,
+        faults: &[(i64, Fault)],
+        act_faults: [Option<(u32, ActFault)>; 2],
+    ) -> Self {
+        let end = |running, act_fault| End {
+            alive: true,
+            running,
+            frozen: 0,
+            backlog: VecDeque::new(),
+            acts: 0,
+            act_fault,
+        };
+        let ends = [end(setting.runs_at_first, act_faults[0]), end(false, act_faults[1])];
+        let mut model = Self {
+            now_ns: 1_000 * MS,
+            was_running: setting.runs_at_first,
+            setting,
+            queue: Vec::new(),
+            order: 0,
+            ends,
+            link_up: true,
+            job: Job::None,
+            generation: 0,
+            passes: 0,
+            arrived: false,
+            held: false,
+            destination_left: false,
+            reset: false,
+            interrupted: false,
+            disk_full: false,
+            bytes: 0,
+            outbox: VecDeque::new(),
+            wrongs: Vec::new(),
+            holder_died: false,
+            post_copy_began: false,
+            is_managed: false,
+            died_ns: [None; 2],
+            answered_ns: [None; 2],
+        };
+        for (after_ns, fault) in faults {
+            model.after(*after_ns, Happening::Fault(*fault));
+        }
+        model
+    }
+
+    pub(super) fn end(&mut self, side: Side) -> &mut End {
+        &mut self.ends[index(side)]
+    }
+
+    pub(super) fn is_frozen(&self, side: Side) -> bool {
+        self.ends[index(side)].frozen > 0
+    }
+
+    pub(super) fn running_copies(&self) -> usize {
+        self.ends.iter().filter(|end| end.alive && end.running && end.frozen == 0).count()
+    }
+
+    /// Whether the destination could be let run.
+    pub(super) fn destination_has_it(&self) -> bool {
+        self.ends[1].alive && self.arrived
+    }
+
+    fn after(&mut self, after_ns: i64, happening: Happening) {
+        self.order += 1;
+        self.queue.push((self.now_ns + after_ns, self.order, happening));
+    }
+
+    /// Lets all happen until a moment.
+    pub(super) fn advance(&mut self, until_ns: i64) {
+        while let Some(due_ns) = self.next_due().filter(|due_ns| *due_ns <= until_ns) {
+            self.now_ns = self.now_ns.max(due_ns);
+            let first = (0..self.queue.len()).min_by_key(|at| (self.queue[*at].0, self.queue[*at].1));
+            if let Some(at) = first {
+                let (_, _, happening) = self.queue.swap_remove(at);
+                self.happens(happening);
+                self.look_after();
+            }
+        }
+        self.now_ns = self.now_ns.max(until_ns);
+    }
+
+    fn next_due(&self) -> Option<i64> {
+        self.queue.iter().map(|(due_ns, ..)| *due_ns).min()
+    }
+
+    /// The next event that has reached the bench by a moment, having let all happen until it does.
+    pub(super) fn next_event(&mut self, until_ns: i64) -> Option<Event> {
+        loop {
+            let heard = (0..self.outbox.len()).min_by_key(|at| self.outbox[*at].0);
+            let heard =
+                heard.filter(|at| self.outbox[*at].0 <= until_ns.min(self.next_due().unwrap_or(i64::MAX)));
+            if let Some(at) = heard {
+                let (due_ns, event) = self.outbox.remove(at)?;
+                self.advance(due_ns);
+                return Some(event);
+            }
+            match self.next_due().filter(|due_ns| *due_ns <= until_ns) {
+                Some(due_ns) => self.advance(due_ns),
+                None => {
+                    self.advance(until_ns);
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self, side: Side, kind: EventKind) {
+        let late_ns = self.setting.events_late_ns[index(side)];
+        let event = Event { t_ns: self.now_ns, host: Some(host(side)), vm: Some(VmId::new("vm0")), kind };
+        self.outbox.push_back((self.now_ns + late_ns, event));
+    }
+
+    fn tell_state(&mut self, side: Side, state: MigrationState) {
+        self.tell(side, EventKind::MigrationStatus { status: format!("{state:?}"), state: Some(state) });
+    }
+
+    fn enter(&mut self, job: Job) {
+        self.job = job;
+        if let Some(state) = self.state()
+            && (job != Job::SwitchOver || self.setting.tells_switch_over)
+        {
+            self.tell_state(Side::Source, state);
+        }
+    }
+
+    /// The migration's state as the source says it.
+    pub(super) fn state(&self) -> Option<MigrationState> {
+        Some(match self.job {
+            Job::None => return None,
+            Job::Setup => MigrationState::Setup,
+            Job::PreCopy => MigrationState::PreCopy,
+            Job::Waiting => MigrationState::AwaitingSwitchOver,
+            Job::SwitchOver if !self.setting.tells_switch_over => MigrationState::PreCopy,
+            Job::SwitchOver => MigrationState::SwitchOver,
+            Job::PostCopy => MigrationState::PostCopy,
+            Job::PostCopyPaused => MigrationState::PostCopyPaused,
+            Job::Completed => MigrationState::Completed,
+            Job::Failed => MigrationState::Failed,
+            Job::Cancelled => MigrationState::Cancelled,
+        })
+    }
+
+    pub(super) fn bytes(&self) -> i64 {
+        self.bytes
+    }
+
+    pub(super) fn passes(&self) -> u32 {
+        self.passes
+    }
+
+    fn set_running(&mut self, side: Side, running: bool) {
+        if self.end(side).running == running {
+            return;
+        }
+        self.end(side).running = running;
+        self.tell(side, if running { EventKind::VcpusRunning } else { EventKind::VcpusStopped });
+    }
+
+    fn happens(&mut self, happening: Happening) {
+        let whose = match happening {
+            Happening::Step(..) => Some(Side::Source),
+            Happening::Loaded(_) => Some(Side::Destination),
+            Happening::Arrives(side, _) | Happening::Broken(side) | Happening::Late(side, _) => Some(side),
+            Happening::Fault(_) | Happening::Thaw(_) => None,
+        };
+        if let Some(side) = whose {
+            if !self.ends[index(side)].alive {
+                return;
+            }
+            if self.is_frozen(side) {
+                return self.end(side).backlog.push_back(happening);
+            }
+        }
+        match happening {
+            Happening::Fault(fault) => self.strike(fault),
+            Happening::Thaw(side) => self.thaw(side),
+            Happening::Step(job, generation) if generation == self.generation && job == self.job => {
+                self.step();
+            }
+            Happening::Step(..) => {}
+            Happening::Arrives(side, message) => self.arrives(side, message),
+            Happening::Loaded(message) => self.loaded(message),
+            Happening::Broken(side) => self.broken(side),
+            Happening::Late(side, command) => drop(self.obey(side, command)),
+        }
+    }
+
+    fn strike(&mut self, fault: Fault) {
+        match fault {
+            Fault::Kill(side) => {
+                let only_holder = match side {
+                    Side::Source => !self.destination_has_it() && !self.on_its_way(),
+                    Side::Destination => self.arrived && !(self.ends[0].alive && self.ends[0].running),
+                };
+                self.holder_died |= self.ends[index(side)].alive && only_holder;
+                self.kill(side);
+            }
+            Fault::Freeze(side, for_ns) => {
+                self.end(side).frozen += 1;
+                self.after(for_ns, Happening::Thaw(side));
+            }
+            Fault::CutLink => {
+                self.link_up = false;
+                self.after(200 * MS, Happening::Broken(Side::Source));
+                self.after(200 * MS, Happening::Broken(Side::Destination));
+            }
+            Fault::Reset => self.reset = true,
+            Fault::Interrupt => self.interrupted = true,
+            Fault::FullDisk => self.disk_full = true,
+            Fault::FailAtSource => {
+                if matches!(self.job, Job::Setup | Job::PreCopy | Job::Waiting | Job::SwitchOver) {
+                    self.fail();
+                    self.after(WAY_NS, Happening::Broken(Side::Destination));
+                }
+            }
+        }
+    }
+
+    /// Whether all of the VM was sent and will arrive.
+    fn on_its_way(&self) -> bool {
+        self.ends[1].alive
+            && self.queue.iter().chain([]).any(|(_, _, happening)| {
+                matches!(
+                    happening,
+                    Happening::Arrives(Side::Destination, Message::Whole { .. } | Message::Run { .. })
+                        | Happening::Loaded(Message::Whole { .. } | Message::Run { .. })
+                )
+            })
+    }
+
+    pub(super) fn kill(&mut self, side: Side) {
+        let now_ns = self.now_ns;
+        self.died_ns[index(side)].get_or_insert(now_ns);
+        let end = self.end(side);
+        end.alive = false;
+        end.running = false;
+        end.backlog.clear();
+        let other = if side == Side::Source { Side::Destination } else { Side::Source };
+        self.after(WAY_NS, Happening::Broken(other));
+    }
+
+    fn thaw(&mut self, side: Side) {
+        let end = self.end(side);
+        end.frozen = end.frozen.saturating_sub(1);
+        if end.frozen == 0 {
+            for happening in std::mem::take(&mut self.end(side).backlog) {
+                self.after(0, happening);
+            }
+        }
+    }
+
+    fn send(&mut self, to: Side, message: Message) {
+        if self.link_up && self.ends[index(to)].alive {
+            self.after(WAY_NS, Happening::Arrives(to, message));
+        }
+    }
+
+    fn next_step(&mut self, after_ns: i64) {
+        self.generation += 1;
+        self.after(after_ns, Happening::Step(self.job, self.generation));
+    }
+
+    /// The source goes on by itself.
+    fn step(&mut self) {
+        self.bytes += 1;
+        match self.job {
+            Job::Setup => {
+                self.enter(Job::PreCopy);
+                self.passes = 1;
+                self.tell(Side::Source, EventKind::MigrationPass { pass: 1 });
+                self.next_step(PASS_NS);
+            }
+            Job::PreCopy => {
+                let fits = self.setting.converges_after.is_some_and(|passes| self.passes >= passes);
+                if fits || !self.ends[0].running {
+                    return self.switch_over();
+                }
+                self.passes += 1;
+                let pass = self.passes;
+                self.tell(Side::Source, EventKind::MigrationPass { pass });
+                self.next_step(PASS_NS);
+            }
+            Job::SwitchOver => self.send(Side::Destination, Message::Whole { running: self.was_running }),
+            Job::PostCopy => self.send(Side::Destination, Message::Pages),
+            _ => {}
+        }
+    }
+
+    fn switch_over(&mut self) {
+        self.was_running = self.ends[0].running;
+        self.set_running(Side::Source, false);
+        if self.setting.waits {
+            self.enter(Job::Waiting);
+        } else {
+            self.enter(Job::SwitchOver);
+            self.next_step(DEVICES_NS);
+        }
+    }
+
+    fn arrives(&mut self, side: Side, message: Message) {
+        match (side, message) {
+            (Side::Destination, _) if self.destination_left => {}
+            (Side::Destination, message) => self.after(DEVICES_NS, Happening::Loaded(message)),
+            (Side::Source, Message::Done)
+                if matches!(self.job, Job::SwitchOver | Job::PostCopy | Job::PostCopyPaused) =>
+            {
+                self.enter(Job::Completed);
+            }
+            (Side::Source, _) => {}
+        }
+    }
+
+    fn loaded(&mut self, message: Message) {
+        if self.destination_left {
+            return;
+        }
+        match message {
+            Message::Whole { running } | Message::Run { running } => {
+                self.arrived = true;
+                if running && !self.held {
+                    self.set_running(Side::Destination, true);
+                }
+                if let Message::Run { .. } = message {
+                    self.tell_state(Side::Destination, MigrationState::PostCopy);
+                    return;
+                }
+                self.done();
+            }
+            Message::Pages => self.done(),
+            Message::Done => {}
+        }
+    }
+
+    fn done(&mut self) {
+        self.tell_state(Side::Destination, MigrationState::Completed);
+        self.destination_left = true;
+        self.send(Side::Source, Message::Done);
+    }
+
+    fn broken(&mut self, side: Side) {
+        match side {
+            Side::Source => match self.job {
+                Job::Setup | Job::PreCopy | Job::Waiting | Job::SwitchOver => self.fail(),
+                Job::PostCopy => self.enter(Job::PostCopyPaused),
+                _ => {}
+            },
+            // An incoming QEMU ends where its migration fails; one that has all of the VM goes on with it.
+            Side::Destination if !self.arrived && !self.loading() => {
+                self.tell_state(Side::Destination, MigrationState::Failed);
+                self.destination_left = true;
+                let end = self.end(Side::Destination);
+                end.alive = false;
+            }
+            Side::Destination => {}
+        }
+    }
+
+    /// Whether the destination already has in its buffers what makes the VM whole.
+    fn loading(&self) -> bool {
+        let is_last = |happening: &Happening| {
+            matches!(
+                happening,
+                Happening::Arrives(Side::Destination, Message::Whole { .. } | Message::Run { .. })
+                    | Happening::Loaded(Message::Whole { .. } | Message::Run { .. })
+            )
+        };
+        self.queue.iter().any(|(_, _, happening)| is_last(happening))
+            || self.ends[1].backlog.iter().any(is_last)
+    }
+
+    /// The migration fails at the source, which goes on with the VM by itself.
+    fn fail(&mut self) {
+        let over = matches!(self.job, Job::Waiting | Job::SwitchOver);
+        self.generation += 1;
+        self.enter(Job::Failed);
+        if over && self.was_running {
+            self.set_running(Side::Source, true);
+        }
+    }
+
+    /// Does a command at an end that takes it; says whether it is refused.
+    fn obey(&mut self, side: Side, command: Command) -> Result<(), &'static str> {
+        match (side, command) {
+            (Side::Source, Command::Start) => {
+                self.enter(Job::Setup);
+                self.next_step(2 * MS);
+            }
+            (Side::Source, Command::Switch) if self.job == Job::PreCopy => {
+                self.was_running = self.ends[0].running;
+                self.set_running(Side::Source, false);
+                self.enter(Job::PostCopy);
+                self.post_copy_began = true;
+                self.send(Side::Destination, Message::Run { running: self.was_running });
+                self.next_step(POST_COPY_NS);
+            }
+            (Side::Source, Command::Switch) => return Err("there is no migration to switch"),
+            (Side::Source, Command::Continue) if self.job == Job::Waiting => {
+                self.enter(Job::SwitchOver);
+                self.next_step(DEVICES_NS);
+            }
+            (Side::Source, Command::Continue) => return Err("it does not wait"),
+            (Side::Source, Command::Cancel) => return self.cancel(),
+            (Side::Source, Command::Break) => self.broken(Side::Source),
+            (Side::Source, Command::StopForMove) => {
+                if matches!(
+                    self.job,
+                    Job::Waiting | Job::SwitchOver | Job::PostCopy | Job::PostCopyPaused | Job::Completed
+                ) {
+                    return Err("the switch-over has begun");
+                }
+                self.set_running(side, false);
+            }
+            (_, Command::Stop) => self.set_running(side, false),
+            (Side::Source, Command::Resume) => {
+                if matches!(self.job, Job::Waiting | Job::SwitchOver | Job::PostCopy | Job::PostCopyPaused) {
+                    return Err("Migration is not finalized yet");
+                }
+                self.set_running(side, true);
+            }
+            (Side::Destination, Command::Resume) => {
+                self.held = false;
+                if self.arrived {
+                    self.set_running(side, true);
+                }
+            }
+            (Side::Destination, Command::Hold) => {
+                self.held = true;
+                self.set_running(side, false);
+            }
+            (_, Command::Quit) => self.end_by_us(side),
+            _ => return Err("not here"),
+        }
+        Ok(())
+    }
+
+    fn cancel(&mut self) -> Result<(), &'static str> {
+        match self.job {
+            Job::Setup | Job::PreCopy => {}
+            Job::SwitchOver if self.is_managed => return Err("it is too late to cancel"),
+            Job::Waiting | Job::SwitchOver => {
+                if self.was_running {
+                    self.set_running(Side::Source, true);
+                }
+            }
+            Job::PostCopy if self.setting.cancels_post_copy => self.set_running(Side::Source, true),
+            Job::PostCopy | Job::PostCopyPaused => return Err("post-copy cannot be cancelled"),
+            _ => return Ok(()),
+        }
+        self.generation += 1;
+        self.enter(Job::Cancelled);
+        self.after(WAY_NS, Happening::Broken(Side::Destination));
+        Ok(())
+    }
+
+    /// Where the product itself has made a second copy run, ending one is right; the only one is never ended.
+    fn end_by_us(&mut self, side: Side) {
+        let other = &self.ends[1 - index(side)];
+        let is_only = !(other.alive && other.running);
+        if self.ends[index(side)].running && is_only {
+            self.wrongs.push(format!("the only running copy was ended at the {side:?}"));
+        }
+        self.kill(side);
+    }
+
+    /// A command of ours and how it is answered: done, refused, or not answered in time, as by an end that is frozen.
+    pub(super) fn command(&mut self, side: Side, command: Command) -> Answer {
+        self.advance(self.now_ns + MS / 5);
+        if !self.ends[index(side)].alive {
+            return if command == Command::Quit { Answer::Done } else { Answer::Closed };
+        }
+        if command == Command::Quit {
+            // By a signal, where it does not listen.
+            self.end_by_us(side);
+            return Answer::Done;
+        }
+        self.end(side).acts += 1;
+        let acts = self.ends[index(side)].acts;
+        let fault =
+            self.ends[index(side)].act_fault.filter(|(which, _)| *which == acts).map(|(_, fault)| fault);
+        if fault == Some(ActFault::Refused) {
+            return Answer::Refused("not now");
+        }
+        if self.is_frozen(side) {
+            self.after(0, Happening::Late(side, command));
+            self.advance(self.now_ns + 3_000 * MS);
+            return Answer::Silence;
+        }
+        let before = self.running_copies();
+        let obeyed = self.obey(side, command);
+        if before < 2 && self.running_copies() > 1 {
+            self.wrongs.push(format!("{command:?} at the {side:?} made a second running copy"));
+        }
+        match obeyed {
+            Ok(()) if fault == Some(ActFault::Unanswered) => {
+                self.advance(self.now_ns + 3_000 * MS);
+                Answer::Silence
+            }
+            Ok(()) => Answer::Done,
+            Err(why) => Answer::Refused(why),
+        }
+    }
+
+    /// A question: answered, unless the end is frozen or gone.
+    pub(super) fn question(&mut self, side: Side) -> Answer {
+        self.advance(self.now_ns + MS / 5);
+        if !self.ends[index(side)].alive {
+            Answer::Closed
+        } else if self.is_frozen(side) {
+            self.advance(self.now_ns + 3_000 * MS);
+            // It may have gone on meanwhile, or died; the answer that was waited for never came in time.
+            Answer::Silence
+        } else {
+            self.answered_ns[index(side)] = Some(self.now_ns);
+            Answer::Done
+        }
+    }
+
+    /// Whether an end died after it had last answered: what was told of it was true then.
+    pub(super) fn died_since_asked(&self, side: Side) -> bool {
+        let (died, answered) = (self.died_ns[index(side)], self.answered_ns[index(side)]);
+        died.zip(answered).is_some_and(|(died_ns, answered_ns)| died_ns >= answered_ns)
+    }
+}
+
+/// How an end answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answer {
+    Done,
+    Refused(&'static str),
+    Silence,
+    Closed,
+}

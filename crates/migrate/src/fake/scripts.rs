@@ -1,0 +1,322 @@
+//! Scripts enumerated: strategies, faults at instants, acts refused or unanswered; and what must hold after each.
+
+use std::sync::{Arc, Mutex};
+
+use dunlin_hypervisor::{Mover, Side, Stepwise};
+use dunlin_policy::Limits;
+use dunlin_record::{Place, Status, Strategy};
+
+use super::ends::FakeEnd;
+use super::managed::FakeManaged;
+use super::model::{ActFault, Fault, MS, Model, Setting};
+use super::world::FakeWorld;
+use crate::{Ended, Job, migrate};
+
+/// A script: what is moved how, and what goes wrong.
+#[derive(Debug, Clone)]
+struct Script {
+    setting: Setting,
+    faults: Vec<(i64, Fault)>,
+    act_faults: [Option<(u32, ActFault)>; 2],
+    /// Whether the product does it all by itself.
+    managed: bool,
+}
+
+const PRE_COPY: Strategy = Strategy::PreCopy;
+const POST_COPY: Strategy = Strategy::PostCopy { preempt: true };
+const HYBRID: Strategy = Strategy::Hybrid { after_passes: Some(2), after_s: None, preempt: true };
+const SUSPEND: Strategy = Strategy::Suspend { after_passes: None };
+const LATE_SUSPEND: Strategy = Strategy::Suspend { after_passes: Some(1) };
+/// By then what does not converge is given up.
+const LIMIT_MS: f64 = 150.0;
+
+fn setting(strategy: &Strategy) -> Setting {
+    Setting {
+        strategy: strategy.clone(),
+        runs_at_first: true,
+        cancels_post_copy: false,
+        converges_after: Some(2),
+        waits: false,
+        tells_switch_over: true,
+        events_late_ns: [0, 0],
+    }
+}
+
+/// All kinds of migrations that scripts are made of.
+fn settings() -> Vec<Setting> {
+    let plain = [PRE_COPY, POST_COPY, HYBRID, SUSPEND, LATE_SUSPEND].map(|strategy| setting(&strategy));
+    let mut all: Vec<Setting> = plain.to_vec();
+    all.push(Setting { converges_after: None, ..setting(&PRE_COPY) });
+    all.push(Setting { runs_at_first: false, ..setting(&PRE_COPY) });
+    all.push(Setting { waits: true, ..setting(&PRE_COPY) });
+    // As QEMU 7.2 does.
+    all.push(Setting { tells_switch_over: false, ..setting(&PRE_COPY) });
+    all.push(Setting { cancels_post_copy: true, tells_switch_over: false, ..setting(&HYBRID) });
+    all
+}
+
+/// How what was told and what was true came out.
+fn play(script: &Script) -> Result<Ended, String> {
+    let model = Arc::new(Mutex::new(Model::new(script.setting.clone(), &script.faults, script.act_faults)));
+    let mut world = FakeWorld::new(&model);
+    let [source, destination] =
+        [Side::Source, Side::Destination].map(|side| Arc::new(FakeEnd::new(side, &model)));
+    let mut mover: Box<dyn Mover> = if script.managed {
+        Box::new(FakeManaged::new(&model))
+    } else {
+        Box::new(Stepwise::new(source, destination, "there".into(), None))
+    };
+    let cancel = world.cancel.clone();
+    let ended = migrate(
+        Job {
+            mover: &mut *mover,
+            strategy: &script.setting.strategy,
+            limits: Limits { total_ms: LIMIT_MS, stall_ms: 5_000.0, patience_ms: 60_000.0 },
+            cancel: &cancel,
+            on_progress: &mut |_, _| Ok(()),
+            on_mirrors: &mut |_, _| Ok(()),
+        },
+        &mut world,
+    );
+    let wrongs = judge(script, &ended, &mut model.lock().unwrap());
+    if wrongs.is_empty() {
+        return Ok(ended);
+    }
+    let told: Vec<String> = world
+        .recorded
+        .iter()
+        .map(|event| {
+            let host = event.host.as_ref().map_or("-", |host| host.as_str());
+            let t_ms = (event.t_ns - 1_000 * MS) as f64 / MS as f64;
+            format!("  {t_ms:9.2} {host} {:?}", event.kind)
+        })
+        .collect();
+    Err(format!("{wrongs:#?}\n{script:#?}\ntold {ended:?}\n{}", told.join("\n")))
+}
+
+/// What is wrong, by the invariants.
+fn judge(script: &Script, ended: &Ended, model: &mut Model) -> Vec<String> {
+    let mut wrongs = model.wrongs.clone();
+    let should_run = script.setting.runs_at_first;
+    let [source, destination] = model.ends.clone();
+    let holds = |side: Side| match side {
+        Side::Source => source.alive && (source.running || !should_run),
+        Side::Destination => model.destination_has_it() && (destination.running || !should_run),
+    };
+    let is_true = match ended.place {
+        Place::Source => holds(Side::Source) || model.died_since_asked(Side::Source),
+        Place::Destination => holds(Side::Destination) || model.died_since_asked(Side::Destination),
+        Place::Nowhere => model.running_copies() == 0 && may_be_lost(model),
+        Place::Unknown => {
+            model.is_frozen(Side::Source) || model.is_frozen(Side::Destination) || may_be_lost(model)
+        }
+    };
+    if !is_true {
+        wrongs.push("the told place is not the true one".into());
+    }
+    if (ended.status == Status::Completed) != (ended.place == Place::Destination && ended.error.is_none()) {
+        wrongs.push("what completed is at its destination".into());
+    }
+    if model.running_copies() > 1 {
+        wrongs.push("two copies run".into());
+    }
+    // Whoever is frozen goes on at last, and does what it was told long ago.
+    let later_ns = model.now_ns + 500_000 * MS;
+    model.advance(later_ns);
+    if model.running_copies() > 1 {
+        wrongs.push("two copies run in the end".into());
+    }
+    if should_run && model.running_copies() == 0 && ended.place != Place::Unknown && !may_be_lost(model) {
+        wrongs.push("none runs, though an end that held it lives".into());
+    }
+    wrongs
+}
+
+/// Whether the only end that held the VM died, or post-copy had begun, whose risk was accepted.
+fn may_be_lost(model: &Model) -> bool {
+    model.holder_died || model.post_copy_began
+}
+
+const SIDES: [Side; 2] = [Side::Source, Side::Destination];
+const SECOND: i64 = 1_000 * MS;
+
+/// Instants all along a migration, dense where it switches over.
+fn instants() -> impl Iterator<Item = i64> {
+    let coarse = (0..30).map(|step| step * 5 * MS);
+    // Pre-copy of two passes switches over between 42 and 54 ms; post-copy at once a bit after 2 ms.
+    let fine = (0..64).map(|step| 40 * MS + step * MS / 4);
+    let early = (0..24).map(|step| step * MS / 2);
+    coarse.chain(fine).chain(early)
+}
+
+fn single_faults() -> Vec<Fault> {
+    let mut faults =
+        vec![Fault::CutLink, Fault::Reset, Fault::Interrupt, Fault::FullDisk, Fault::FailAtSource];
+    for side in SIDES {
+        faults.push(Fault::Kill(side));
+        faults.extend(
+            [SECOND / 2, 12 * SECOND, 40 * SECOND, 400 * SECOND].map(|time| Fault::Freeze(side, time)),
+        );
+    }
+    faults
+}
+
+fn script(setting: &Setting, faults: &[(i64, Fault)]) -> Script {
+    Script { setting: setting.clone(), faults: faults.to_vec(), act_faults: [None, None], managed: false }
+}
+
+/// One fault at any instant.
+fn one_fault() -> Vec<Script> {
+    let mut scripts = Vec::new();
+    for setting in settings() {
+        for at in instants() {
+            scripts.extend(single_faults().into_iter().map(|fault| script(&setting, &[(at, fault)])));
+        }
+    }
+    scripts
+}
+
+/// The user, or a failure, ends a migration around another fault, which comes at any instant before or after.
+fn faults_around_an_end() -> Vec<Script> {
+    let ends = [Fault::Interrupt, Fault::FailAtSource, Fault::CutLink, Fault::Reset];
+    let mut scripts = Vec::new();
+    for setting in settings() {
+        for end_at in [10 * MS, 41 * MS, 42 * MS + MS / 2, 44 * MS, 46 * MS, 48 * MS, 49 * MS + MS / 2] {
+            for end in ends {
+                for before in [-3, -1, 0, 1, 3, 8] {
+                    for fault in single_faults() {
+                        let at = (end_at + before * MS / 2).max(0);
+                        scripts.push(script(&setting, &[(end_at, end), (at, fault)]));
+                    }
+                }
+            }
+        }
+    }
+    scripts
+}
+
+/// Any act is refused or remains unanswered, while the migration ends by itself, by its limit, the user or a cut link.
+fn acts_that_fail() -> Vec<Script> {
+    let causes: [&[(i64, Fault)]; 5] = [
+        &[],
+        &[(10 * MS, Fault::Interrupt)],
+        &[(43 * MS, Fault::Interrupt)],
+        &[(46 * MS, Fault::CutLink)],
+        &[(30 * MS, Fault::FailAtSource)],
+    ];
+    let mut scripts = Vec::new();
+    for setting in settings() {
+        for cause in causes {
+            for act in 1..=5 {
+                for fault in [ActFault::Refused, ActFault::Unanswered] {
+                    for at_source in [true, false] {
+                        let wrong = Some((act, fault));
+                        let act_faults = if at_source { [wrong, None] } else { [None, wrong] };
+                        scripts.push(Script { act_faults, ..script(&setting, cause) });
+                    }
+                }
+            }
+        }
+    }
+    scripts
+}
+
+/// The events of one end come late, so that what the other says is heard first.
+fn late_events() -> Vec<Script> {
+    let mut scripts = Vec::new();
+    for setting in settings() {
+        for events_late_ns in [[30 * MS, 0], [0, 30 * MS], [3 * MS, 0], [0, 3 * MS]] {
+            let setting = Setting { events_late_ns, ..setting.clone() };
+            for at in instants().filter(|at| *at > 30 * MS) {
+                for fault in [
+                    Fault::Interrupt,
+                    Fault::Kill(Side::Destination),
+                    Fault::Kill(Side::Source),
+                    Fault::CutLink,
+                ] {
+                    scripts.push(script(&setting, &[(at, fault)]));
+                }
+            }
+        }
+    }
+    scripts
+}
+
+/// Plays scripts on all cores; fails with the first few that are wrong.
+fn play_all(scripts: &[Script]) -> Vec<Ended> {
+    let cores = std::thread::available_parallelism().map_or(1, Into::into);
+    let results: Vec<Result<Ended, String>> = std::thread::scope(|scope| {
+        let parts = scripts.chunks(scripts.len().div_ceil(cores));
+        let threads: Vec<_> =
+            parts.map(|part| scope.spawn(move || part.iter().map(play).collect::<Vec<_>>())).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    let wrong: Vec<&String> = results.iter().filter_map(|result| result.as_ref().err()).collect();
+    let shown: Vec<&str> = wrong.iter().take(2).map(|text| text.as_str()).collect();
+    assert!(
+        wrong.is_empty(),
+        "{} of {} scripts are wrong:\n{}",
+        wrong.len(),
+        scripts.len(),
+        shown.join("\n\n")
+    );
+    results.into_iter().flatten().collect()
+}
+
+fn count(ended: &[Ended], place: Place) -> usize {
+    ended.iter().filter(|ended| ended.place == place).count()
+}
+
+#[test]
+fn every_strategy_completes_where_nothing_goes_wrong() {
+    for setting in settings() {
+        let ended = play(&script(&setting, &[])).unwrap();
+        let expected = if setting.converges_after.is_some() {
+            (Status::Completed, Place::Destination)
+        } else {
+            (Status::NotConverged, Place::Source)
+        };
+        assert_eq!((ended.status, ended.place), expected, "{setting:?}");
+    }
+}
+
+#[test]
+fn one_fault_at_any_instant_leaves_one_copy_in_a_known_place() {
+    let scripts = one_fault();
+    let ended = play_all(&scripts);
+    println!(
+        "{} scripts: {} at the source, {} at the destination, {} nowhere, {} unknown",
+        scripts.len(),
+        count(&ended, Place::Source),
+        count(&ended, Place::Destination),
+        count(&ended, Place::Nowhere),
+        count(&ended, Place::Unknown)
+    );
+}
+
+#[test]
+fn a_fault_around_an_end_leaves_one_copy_in_a_known_place() {
+    let scripts = faults_around_an_end();
+    assert!(scripts.len() > 10_000, "{}", scripts.len());
+    play_all(&scripts);
+}
+
+#[test]
+fn an_act_that_is_refused_or_not_answered_leaves_one_copy_in_a_known_place() {
+    play_all(&acts_that_fail());
+}
+
+#[test]
+fn events_that_come_late_leave_one_copy_in_a_known_place() {
+    play_all(&late_events());
+}
+
+#[test]
+fn a_managed_migration_ends_in_a_known_place_whatever_happens() {
+    let pre_copy = |setting: &Setting| setting.strategy == PRE_COPY && !setting.waits;
+    let managed = |script: Script| Script { managed: true, ..script };
+    let all = one_fault().into_iter().chain(faults_around_an_end()).chain(late_events());
+    let scripts: Vec<Script> = all.filter(|script| pre_copy(&script.setting)).map(managed).collect();
+    assert!(scripts.len() > 10_000, "{}", scripts.len());
+    play_all(&scripts);
+}
