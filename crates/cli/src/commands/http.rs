@@ -25,6 +25,9 @@ const LEAST_INTERVAL: Duration = Duration::from_micros(100);
 pub(crate) enum Action {
     /// Serve what a guest's workload `http-server` serves, until Ctrl-C
     Serve {
+        /// The address at which it can be reached; 0.0.0.0 is every one of this machine's
+        #[arg(long, value_name = "ADDRESS", default_value_t = Ipv4Addr::LOCALHOST)]
+        bind: Ipv4Addr,
         /// The port
         #[arg(long, default_value_t = HTTP_PORT)]
         port: u16,
@@ -58,9 +61,9 @@ pub(crate) enum Action {
 pub(crate) fn run(action: Action) -> Result {
     let cancel = cancel_on_signals()?;
     match action {
-        Action::Serve { port, increase_calls, memory_limit_mib } => {
+        Action::Serve { bind, port, increase_calls, memory_limit_mib } => {
             let settings = ServerSettings {
-                address: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port),
+                address: SocketAddrV4::new(bind, port),
                 memory_limit_bytes: u64::from(memory_limit_mib) << 20,
                 increase_calls,
             };
@@ -80,9 +83,9 @@ pub(crate) fn run(action: Action) -> Result {
 
 fn serve(settings: &ServerSettings, cancel: &Cancel) -> Result {
     let server = HttpServer::start(settings).map_err(|error| {
-        Failure::says(Exit::BadInput, format!("cannot serve on port {}: {error}", settings.address.port()))
+        Failure::says(Exit::BadInput, format!("cannot serve at {}: {error}", settings.address))
     })?;
-    terminal::say(&format!("serving on port {} until Ctrl-C", server.address().port()));
+    terminal::say(&format!("serving at {} until Ctrl-C", server.address()));
     while !cancel.is_cancelled() {
         std::thread::sleep(LOOK_UP);
     }

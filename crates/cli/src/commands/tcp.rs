@@ -29,6 +29,9 @@ const MIB: f64 = 1024.0 * 1024.0;
 pub(crate) enum Action {
     /// Respond to `rr` and `stream`, until Ctrl-C
     Serve {
+        /// The address at which it can be reached; 0.0.0.0 is every one of this machine's
+        #[arg(long, value_name = "ADDRESS", default_value_t = Ipv4Addr::LOCALHOST)]
+        bind: Ipv4Addr,
         /// The port
         #[arg(long, default_value_t = TCP_TEST_PORT)]
         port: u16,
@@ -83,7 +86,7 @@ fn message() -> clap::builder::RangedI64ValueParser<u32> {
 pub(crate) fn run(action: Action) -> Result {
     let cancel = cancel_on_signals()?;
     match action {
-        Action::Serve { port } => serve(port, &cancel),
+        Action::Serve { bind, port } => serve(SocketAddrV4::new(bind, port), &cancel),
         Action::Rr { common, request_bytes, response_bytes } => {
             let Common { send_buffer_bytes, receive_buffer_bytes, .. } = common;
             let asked =
@@ -100,11 +103,10 @@ pub(crate) fn run(action: Action) -> Result {
     }
 }
 
-fn serve(port: u16, cancel: &Cancel) -> Result {
-    let cannot = |error| Failure::says(Exit::BadInput, format!("cannot serve on port {port}: {error}"));
-    let address = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port);
+fn serve(address: SocketAddrV4, cancel: &Cancel) -> Result {
+    let cannot = |error| Failure::says(Exit::BadInput, format!("cannot serve at {address}: {error}"));
     let (responder, end) = TcpResponder::listen(address).map_err(cannot)?;
-    terminal::say(&format!("serving on port {} until Ctrl-C", responder.address().port()));
+    terminal::say(&format!("serving at {} until Ctrl-C", responder.address()));
     let thread = std::thread::spawn(move || responder.serve());
     while !cancel.is_cancelled() && !thread.is_finished() {
         std::thread::sleep(LOOK_UP);
