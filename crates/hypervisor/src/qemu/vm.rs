@@ -29,6 +29,8 @@ pub(super) const ACT_LIMIT: Duration = Duration::from_secs(6);
 pub(super) const ASK_LIMIT: Duration = Duration::from_secs(3);
 /// Limit of a QEMU's start to its monitor's greeting.
 const START_LIMIT: Duration = Duration::from_secs(30);
+/// How often a process is asked that is to end.
+const END_STEP: Duration = Duration::from_millis(5);
 /// More than any link carries, in bytes a second; 0 does not mean "unlimited" in every version.
 pub(super) const UNLIMITED_BANDWIDTH: u64 = 1 << 40;
 
@@ -247,14 +249,20 @@ impl QemuVm {
         self.expected_end.store(true, Ordering::Relaxed);
         // A QEMU that is stuck or gone does not answer; its process is ended below all the same.
         let _ = self.qmp.execute("quit", json!({}), limit.min(Duration::from_secs(2)));
-        let mut process = lock(&self.process);
-        if process.wait(Deadline::after(limit))?.is_none() {
-            process.kill();
+        let deadline = Deadline::after(limit);
+        // Whoever asks meanwhile whether it is alive is not kept waiting.
+        while lock(&self.process).try_wait()?.is_none() {
+            if deadline.passed() {
+                let mut process = lock(&self.process);
+                process.kill();
+                return match process.try_wait()? {
+                    Some(_) => Ok(()),
+                    None => Err(self.timeout("its process to end", limit)),
+                };
+            }
+            std::thread::sleep(deadline.step(END_STEP));
         }
-        match process.try_wait()? {
-            Some(_) => Ok(()),
-            None => Err(self.timeout("its process to end", limit)),
-        }
+        Ok(())
     }
 
     /// Sets capabilities and parameters.
