@@ -95,7 +95,7 @@ fn destination_waits(ends: &Ends) -> Verdict {
             Verdict::HoldDestination
         }
         (Seen::Runs, SourceJob::Left) => Verdict::At(Place::Source),
-        (Seen::Runs, _) => Verdict::Wait { else_at: Place::Source },
+        (Seen::Runs, _) => still_at_source(ends),
         (Seen::Holds | Seen::Waits, SourceJob::Left) => back(ends),
         (Seen::Holds | Seen::Waits | Seen::Silent, _) => Verdict::Wait { else_at: Place::Unknown },
         (Seen::Gone, _) => Verdict::Wait { else_at: Place::Nowhere },
@@ -122,14 +122,149 @@ fn destination_silent(ends: &Ends) -> Verdict {
         // At most one may run, and this one does.
         (Seen::Runs, SourceJob::Left) if ends.held => Verdict::At(Place::Source),
         (Seen::Runs, SourceJob::Left) => Verdict::EndDestination,
-        (Seen::Runs, _) => Verdict::Wait { else_at: Place::Source },
+        (Seen::Runs, _) => still_at_source(ends),
         (Seen::Holds | Seen::Waits, SourceJob::Left) if ends.held => back(ends),
         (Seen::Holds | Seen::Waits, SourceJob::Left) if !ends.may_have_run => Verdict::EndDestination,
         _ => Verdict::Wait { else_at: Place::Unknown },
     }
 }
 
+/// The VM runs at the source: a migration that is still under way may take it from there at any moment.
+fn still_at_source(ends: &Ends) -> Verdict {
+    let may_go = ends.source_job == SourceJob::UnderWay && !ends.held;
+    Verdict::Wait { else_at: if may_go { Place::Unknown } else { Place::Source } }
+}
+
 /// The VM is the source's again.
 fn back(ends: &Ends) -> Verdict {
     if ends.should_run { Verdict::ResumeSource } else { Verdict::At(Place::Source) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEEN: [Seen; 5] = [Seen::Runs, Seen::Holds, Seen::Waits, Seen::Gone, Seen::Silent];
+    const JOBS: [SourceJob; 3] = [SourceJob::UnderWay, SourceJob::HandedOver, SourceJob::Left];
+
+    /// All that can be known.
+    fn all() -> Vec<Ends> {
+        let mut all = Vec::new();
+        for (source, destination) in SEEN.into_iter().flat_map(|source| SEEN.map(|other| (source, other))) {
+            for source_job in JOBS {
+                for flags in 0..8 {
+                    let [should_run, held, may_have_run] = [1, 2, 4].map(|flag| flags & flag != 0);
+                    all.push(Ends { source, destination, should_run, held, may_have_run, source_job });
+                }
+            }
+        }
+        all
+    }
+
+    /// Fails with what is known where `is_right` does not hold of the verdict.
+    fn each(is_right: impl Fn(&Ends, Verdict) -> bool) {
+        for ends in all() {
+            let verdict = verdict(&ends);
+            assert!(is_right(&ends, verdict), "{verdict:?} for {ends:?}");
+        }
+    }
+
+    #[test]
+    fn the_source_runs_again_only_where_the_destination_cannot() {
+        each(|ends, verdict| {
+            let cannot = match ends.destination {
+                Seen::Runs => false,
+                Seen::Silent => ends.held,
+                Seen::Waits => ends.held,
+                Seen::Holds | Seen::Gone => !ends.may_have_run,
+            };
+            let is_asked_for = ends.should_run && matches!(ends.source, Seen::Holds | Seen::Waits);
+            let has_ended = ends.source_job == SourceJob::Left
+                || (ends.destination == Seen::Gone && ends.source_job == SourceJob::HandedOver);
+            verdict != Verdict::ResumeSource || (cannot && is_asked_for && has_ended)
+        });
+    }
+
+    #[test]
+    fn the_destination_runs_only_what_it_has_while_the_source_does_not_run() {
+        each(|ends, verdict| {
+            let may_run = ends.destination == Seen::Holds
+                && ends.should_run
+                && ends.source != Seen::Runs
+                && (ends.may_have_run
+                    || ends.source_job == SourceJob::HandedOver
+                    || ends.source == Seen::Gone);
+            verdict != Verdict::ResumeDestination || may_run
+        });
+    }
+
+    #[test]
+    fn a_destination_is_ended_only_where_it_is_silent_and_the_source_has_the_vm() {
+        each(|ends, verdict| {
+            let has_it = ends.source == Seen::Runs
+                || (matches!(ends.source, Seen::Holds | Seen::Waits) && !ends.may_have_run);
+            let may_end = ends.destination == Seen::Silent
+                && ends.source_job == SourceJob::Left
+                && !ends.held
+                && has_it;
+            verdict != Verdict::EndDestination || may_end
+        });
+    }
+
+    #[test]
+    fn a_copy_is_stopped_only_where_another_one_runs() {
+        each(|ends, verdict| {
+            let both = ends.destination == Seen::Runs && matches!(ends.source, Seen::Runs | Seen::Silent);
+            verdict != Verdict::StopSource || both
+        });
+        each(|ends, verdict| {
+            let both_run = ends.destination == Seen::Runs && ends.source == Seen::Runs;
+            !both_run || verdict == Verdict::StopSource
+        });
+    }
+
+    #[test]
+    fn a_place_is_told_only_where_the_vm_is_as_it_should_be() {
+        each(|ends, verdict| match verdict {
+            Verdict::At(Place::Source) => {
+                let as_it_should = if ends.should_run {
+                    ends.source == Seen::Runs
+                } else {
+                    matches!(ends.source, Seen::Runs | Seen::Holds | Seen::Waits)
+                };
+                as_it_should && ends.destination != Seen::Runs
+            }
+            Verdict::At(Place::Destination) => {
+                let as_it_should =
+                    ends.destination == Seen::Runs || (ends.destination == Seen::Holds && !ends.should_run);
+                as_it_should && ends.source != Seen::Runs
+            }
+            Verdict::At(Place::Nowhere) => {
+                ends.destination == Seen::Gone && !matches!(ends.source, Seen::Runs | Seen::Silent)
+            }
+            Verdict::At(Place::Unknown) => false,
+            _ => true,
+        });
+    }
+
+    #[test]
+    fn a_place_that_a_migration_under_way_may_change_is_not_told() {
+        each(|ends, verdict| {
+            let may_still_go = ends.source == Seen::Runs
+                && ends.source_job == SourceJob::UnderWay
+                && matches!(ends.destination, Seen::Waits | Seen::Silent)
+                && !ends.held;
+            !may_still_go || verdict == Verdict::Wait { else_at: Place::Unknown }
+        });
+    }
+
+    #[test]
+    fn what_nobody_has_to_do_anything_about_is_never_waited_for() {
+        each(|ends, verdict| {
+            let is_clear = ends.source_job == SourceJob::Left
+                && ends.destination == Seen::Gone
+                && ends.source != Seen::Silent;
+            !is_clear || !matches!(verdict, Verdict::Wait { .. })
+        });
+    }
 }
