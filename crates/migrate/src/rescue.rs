@@ -224,13 +224,21 @@ impl Run<'_, '_> {
     }
 
     fn ends(&self, source: &Presence, destination: &Presence) -> Ends {
+        // Whatever it could have done there is gone. A source whose migration failed goes on by itself, even so; where we
+        // stopped it in the meantime, that is for us to do.
+        let is_left_alone = destination.seen == Seen::Gone && self.watch.source_job() == SourceJob::Left;
+        let may_have_run = if is_left_alone && !self.job.mover.is_managed() {
+            self.watch.has_run_there()
+        } else {
+            self.watch.may_have_run_there()
+        };
         Ends {
             source: source.seen,
             destination: destination.seen,
             should_run: self.watch.should_run,
             // A product holds by itself an end that it has in its hands, which one that does not answer is not.
             held: self.watch.held || (self.job.mover.is_managed() && destination.seen != Seen::Silent),
-            may_have_run: self.watch.may_have_run_there(),
+            may_have_run,
             source_job: self.watch.source_job(),
         }
     }

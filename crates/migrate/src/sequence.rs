@@ -35,7 +35,8 @@ pub fn migrate(job: Job<'_>, world: &mut dyn Surroundings) -> Ended {
     while world.next(Duration::ZERO).is_some() {}
     let at_source = job.mover.ask(Side::Source);
     let (vm, host) = (job.mover.vm().clone(), job.mover.host(Side::Source).clone());
-    let watch = Watch::new(vm, host, at_source.seen != Seen::Holds, world.now_ns());
+    // One that does not answer may have been paused by its owner: what we have not stopped is not resumed.
+    let watch = Watch::new(vm, host, at_source.seen == Seen::Runs, world.now_ns());
     let mut run = Run { job, world, watch, disks_under_way: false };
     let done = if matches!(at_source.seen, Seen::Runs | Seen::Holds) {
         run.sequence()

@@ -182,7 +182,12 @@ impl Watch {
     pub(crate) fn may_have_run_there(&self) -> bool {
         let by_itself = self.begun && !self.held && !self.arrives_stopped;
         let was_given = self.source_completed_ns.is_some() || self.is_switching_over();
-        self.ran_there || self.resume_asked_there || self.post_copy_began || (by_itself && was_given)
+        self.has_run_there() || (by_itself && was_given)
+    }
+
+    /// The same, as far as it is known: that it could have is not enough.
+    pub(crate) fn has_run_there(&self) -> bool {
+        self.ran_there || self.resume_asked_there || self.post_copy_began
     }
 
     /// How the source stands to the migration.

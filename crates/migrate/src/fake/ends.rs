@@ -4,11 +4,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use dunlin_hypervisor::{
-    Condition, HypervisorError, MirrorProgress, Primitives, Progress, Result, RunState, Side, Vm,
+    Condition, HypervisorError, MirrorProgress, MirrorStage, Primitives, Progress, Result, RunState, Side, Vm,
 };
 use dunlin_record::{HostId, HypervisorIdentity, HypervisorReport, VmId};
 
-use super::model::{Answer, Command, Job, Model, host, index};
+use super::model::{Answer, Command, Copies, Job, Model, host, index};
 
 pub(super) struct FakeEnd {
     side: Side,
@@ -165,30 +165,44 @@ impl Primitives for FakeEnd {
     }
 
     fn withdraw_disks(&self) -> Result<()> {
-        Ok(())
+        self.command(Command::Withdraw)
     }
 
     fn start_mirrors(&self, _address: &str) -> Result<()> {
-        Ok(())
+        self.command(Command::Copy)
     }
 
     fn mirrors(&self) -> Result<MirrorProgress> {
-        Err(HypervisorError::Unsupported { what: "disks".into(), because: "there are none".into() })
+        self.question()?;
+        let stage = match self.model().copies {
+            Copies::Copying => MirrorStage::Copying,
+            Copies::Even | Copies::Finishing => MirrorStage::Even,
+            Copies::Ended => MirrorStage::Ended,
+            Copies::None | Copies::Released | Copies::HandedOver | Copies::Failed => {
+                return Err(HypervisorError::Mirror {
+                    vm: self.id.clone(),
+                    host: self.host.clone(),
+                    disk: "data".into(),
+                    why: "its job is gone".into(),
+                });
+            }
+        };
+        Ok(MirrorProgress { stage, copied_bytes: Some(1), total_bytes: Some(1) })
     }
 
     fn mirror_in_step(&self) -> Result<bool> {
-        Ok(false)
+        Ok(true)
     }
 
     fn finish_mirrors(&self) -> Result<()> {
-        Ok(())
+        self.command(Command::Finish)
     }
 
     fn release_mirrors(&self) -> Result<()> {
-        Ok(())
+        self.command(Command::Release)
     }
 
     fn abandon_mirrors(&self, _limit: Duration) -> Result<()> {
-        Ok(())
+        self.command(Command::Abandon)
     }
 }

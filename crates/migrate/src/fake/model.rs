@@ -17,6 +17,9 @@ const WAY_NS: i64 = MS / 2;
 const DEVICES_NS: i64 = 3 * MS;
 /// How long post-copy takes after its switch.
 const POST_COPY_NS: i64 = 60 * MS;
+/// How long disks take to be copied, and the last of them once they are even.
+const COPY_NS: i64 = 15 * MS;
+const LAST_COPY_NS: i64 = 2 * MS;
 
 /// What a script has happen, and when.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -33,6 +36,8 @@ pub(super) enum Fault {
     FullDisk,
     /// The migration fails by itself, as for a device that cannot be saved.
     FailAtSource,
+    /// A copy of a disk breaks off, as where the other host has no room.
+    FailCopy,
 }
 
 /// What the hypervisor is like, and what is migrated.
@@ -46,6 +51,10 @@ pub(super) struct Setting {
     pub(super) converges_after: Option<u32>,
     /// Whether it waits before its switch-over until it is told to go on.
     pub(super) waits: bool,
+    /// Whether its disks move with it; then it waits too.
+    pub(super) disks: bool,
+    /// What the switch to post-copy takes to begin after it was asked for.
+    pub(super) switch_ns: i64,
     /// Whether it tells of its switch-over (QEMU 7.2 does not).
     pub(super) tells_switch_over: bool,
     /// How much later events come than they happen, for each end.
@@ -74,6 +83,20 @@ pub(super) enum Job {
     Cancelled,
 }
 
+/// How the copies of the VM's disks stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Copies {
+    None,
+    Copying,
+    Even,
+    Finishing,
+    Ended,
+    /// The source has let go of them, the destination's server has not.
+    Released,
+    HandedOver,
+    Failed,
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Message {
     /// All of the VM; whether it is to run.
@@ -94,6 +117,8 @@ enum Happening {
     Fault(Fault),
     Thaw(Side),
     Step(Job, u32),
+    Copied(Copies),
+    Switches,
     Arrives(Side, Message),
     Loaded(Message),
     /// An end notices that the other one, or the way there, is gone.
@@ -114,6 +139,11 @@ pub(super) enum Command {
     Stop,
     Resume,
     Quit,
+    Copy,
+    Finish,
+    Release,
+    Withdraw,
+    Abandon,
 }
 
 /// An end's truth.
@@ -136,6 +166,7 @@ pub(super) struct Model {
     pub(super) ends: [End; 2],
     link_up: bool,
     pub(super) job: Job,
+    pub(super) copies: Copies,
     generation: u32,
     passes: u32,
     /// Whether the VM ran when it was stopped for its switch-over.
@@ -196,6 +227,7 @@ impl Model {
             ends,
             link_up: true,
             job: Job::None,
+            copies: Copies::None,
             generation: 0,
             passes: 0,
             arrived: false,
@@ -329,12 +361,19 @@ impl Model {
             return;
         }
         self.end(side).running = running;
+        if running
+            && side == Side::Destination
+            && self.setting.disks
+            && !matches!(self.copies, Copies::HandedOver)
+        {
+            self.wrongs.push(format!("it runs at the destination, its disks are {:?}", self.copies));
+        }
         self.tell(side, if running { EventKind::VcpusRunning } else { EventKind::VcpusStopped });
     }
 
     fn happens(&mut self, happening: Happening) {
         let whose = match happening {
-            Happening::Step(..) => Some(Side::Source),
+            Happening::Step(..) | Happening::Copied(_) | Happening::Switches => Some(Side::Source),
             Happening::Loaded(_) => Some(Side::Destination),
             Happening::Arrives(side, _) | Happening::Broken(side) | Happening::Late(side, _) => Some(side),
             Happening::Fault(_) | Happening::Thaw(_) => None,
@@ -354,6 +393,8 @@ impl Model {
                 self.step();
             }
             Happening::Step(..) => {}
+            Happening::Copied(stage) => self.copied(stage),
+            Happening::Switches => self.switch_to_post_copy(),
             Happening::Arrives(side, message) => self.arrives(side, message),
             Happening::Loaded(message) => self.loaded(message),
             Happening::Broken(side) => self.broken(side),
@@ -366,7 +407,8 @@ impl Model {
             Fault::Kill(side) => {
                 let only_holder = match side {
                     Side::Source => !self.destination_has_it() && !self.on_its_way(),
-                    Side::Destination => self.arrived && !(self.ends[0].alive && self.ends[0].running),
+                    Side::Destination if !self.ends[0].alive => true,
+                    Side::Destination => self.arrived && !self.ends[0].running,
                 };
                 self.holder_died |= self.ends[index(side)].alive && only_holder;
                 self.kill(side);
@@ -383,6 +425,7 @@ impl Model {
             Fault::Reset => self.reset = true,
             Fault::Interrupt => self.interrupted = true,
             Fault::FullDisk => self.disk_full = true,
+            Fault::FailCopy => self.break_copies(),
             Fault::FailAtSource => {
                 if matches!(self.job, Job::Setup | Job::PreCopy | Job::Waiting | Job::SwitchOver) {
                     self.fail();
@@ -448,6 +491,11 @@ impl Model {
             }
             Job::PreCopy => {
                 let fits = self.setting.converges_after.is_some_and(|passes| self.passes >= passes);
+                // Nothing goes to an end that takes nothing.
+                if self.is_frozen(Side::Destination) || !self.link_up {
+                    self.bytes -= 1;
+                    return self.next_step(PASS_NS);
+                }
                 if fits || !self.ends[0].running {
                     return self.switch_over();
                 }
@@ -470,6 +518,36 @@ impl Model {
         } else {
             self.enter(Job::SwitchOver);
             self.next_step(DEVICES_NS);
+        }
+    }
+
+    /// What the source was asked to do as soon as it can; one that cannot any more never does.
+    fn switch_to_post_copy(&mut self) {
+        if self.job != Job::PreCopy {
+            return;
+        }
+        if self.is_frozen(Side::Destination) || !self.link_up {
+            return self.after(MS, Happening::Switches);
+        }
+        self.was_running = self.ends[0].running;
+        self.set_running(Side::Source, false);
+        self.enter(Job::PostCopy);
+        self.post_copy_began = true;
+        self.send(Side::Destination, Message::Run { running: self.was_running });
+        self.next_step(POST_COPY_NS);
+    }
+
+    fn copied(&mut self, stage: Copies) {
+        match (self.copies, stage) {
+            _ if !self.link_up || !self.ends[1].alive => {}
+            (Copies::Copying, Copies::Even) | (Copies::Finishing, Copies::Ended) => self.copies = stage,
+            _ => {}
+        }
+    }
+
+    fn break_copies(&mut self) {
+        if matches!(self.copies, Copies::Copying | Copies::Even | Copies::Finishing) {
+            self.copies = Copies::Failed;
         }
     }
 
@@ -514,6 +592,9 @@ impl Model {
     }
 
     fn broken(&mut self, side: Side) {
+        if side == Side::Source {
+            self.break_copies();
+        }
         match side {
             Side::Source => match self.job {
                 Job::Setup | Job::PreCopy | Job::Waiting | Job::SwitchOver => self.fail(),
@@ -562,12 +643,7 @@ impl Model {
                 self.next_step(2 * MS);
             }
             (Side::Source, Command::Switch) if self.job == Job::PreCopy => {
-                self.was_running = self.ends[0].running;
-                self.set_running(Side::Source, false);
-                self.enter(Job::PostCopy);
-                self.post_copy_began = true;
-                self.send(Side::Destination, Message::Run { running: self.was_running });
-                self.next_step(POST_COPY_NS);
+                self.after(self.setting.switch_ns, Happening::Switches);
             }
             (Side::Source, Command::Switch) => return Err("there is no migration to switch"),
             (Side::Source, Command::Continue) if self.job == Job::Waiting => {
@@ -604,6 +680,21 @@ impl Model {
                 self.set_running(side, false);
             }
             (_, Command::Quit) => self.end_by_us(side),
+            (Side::Source, Command::Copy) => {
+                self.copies = Copies::Copying;
+                self.after(COPY_NS, Happening::Copied(Copies::Even));
+            }
+            (Side::Source, Command::Finish) if self.copies == Copies::Even => {
+                self.copies = Copies::Finishing;
+                self.after(LAST_COPY_NS, Happening::Copied(Copies::Ended));
+            }
+            (Side::Source, Command::Release) if self.copies == Copies::Ended => {
+                self.copies = Copies::Released;
+            }
+            (Side::Destination, Command::Withdraw) if self.copies == Copies::Released => {
+                self.copies = Copies::HandedOver;
+            }
+            (Side::Source, Command::Abandon) => self.copies = Copies::None,
             _ => return Err("not here"),
         }
         Ok(())

@@ -37,6 +37,8 @@ fn setting(strategy: &Strategy) -> Setting {
         cancels_post_copy: false,
         converges_after: Some(2),
         waits: false,
+        disks: false,
+        switch_ns: 0,
         tells_switch_over: true,
         events_late_ns: [0, 0],
     }
@@ -49,6 +51,9 @@ fn settings() -> Vec<Setting> {
     all.push(Setting { converges_after: None, ..setting(&PRE_COPY) });
     all.push(Setting { runs_at_first: false, ..setting(&PRE_COPY) });
     all.push(Setting { waits: true, ..setting(&PRE_COPY) });
+    all.push(Setting { waits: true, disks: true, ..setting(&PRE_COPY) });
+    all.push(Setting { waits: true, disks: true, runs_at_first: false, ..setting(&PRE_COPY) });
+    all.push(Setting { switch_ns: 3 * MS, ..setting(&POST_COPY) });
     // As QEMU 7.2 does.
     all.push(Setting { tells_switch_over: false, ..setting(&PRE_COPY) });
     all.push(Setting { cancels_post_copy: true, tells_switch_over: false, ..setting(&HYBRID) });
@@ -64,7 +69,10 @@ fn play(script: &Script) -> Result<Ended, String> {
     let mut mover: Box<dyn Mover> = if script.managed {
         Box::new(FakeManaged::new(&model))
     } else {
-        Box::new(Stepwise::new(source, destination, "there".into(), None))
+        {
+            let disks = script.setting.disks.then(|| "disks".to_owned());
+            Box::new(Stepwise::new(source, destination, "there".into(), disks))
+        }
     };
     let cancel = world.cancel.clone();
     let ended = migrate(
@@ -126,7 +134,13 @@ fn judge(script: &Script, ended: &Ended, model: &mut Model) -> Vec<String> {
     if model.running_copies() > 1 {
         wrongs.push("two copies run in the end".into());
     }
-    if should_run && model.running_copies() == 0 && ended.place != Place::Unknown && !may_be_lost(model) {
+    if !should_run && model.running_copies() > 0 {
+        wrongs.push("a VM that its owner had paused runs".into());
+    }
+    // The other end goes where the one that has it dies just after it has said so.
+    let died_since = ended.place == Place::Source && model.died_since_asked(Side::Source);
+    let may_be_lost = may_be_lost(model) || ended.place == Place::Unknown || died_since;
+    if should_run && model.running_copies() == 0 && !may_be_lost {
         wrongs.push("none runs, though an end that held it lives".into());
     }
     wrongs
@@ -242,6 +256,55 @@ fn late_events() -> Vec<Script> {
     scripts
 }
 
+/// Faults and acts that fail and late events, several at once, by chance that is always the same.
+fn at_random(count: u64) -> Vec<Script> {
+    let settings = settings();
+    (0..count).map(|seed| one_at_random(&settings, &mut Chance(seed))).collect()
+}
+
+fn one_at_random(settings: &[Setting], chance: &mut Chance) -> Script {
+    let mut kinds = single_faults();
+    kinds.push(Fault::FailCopy);
+    let setting = chance.one_of(settings).clone();
+    let mut late = || chance.one_of(&[0, 0, 0, MS / 2, 3 * MS, 30 * MS, 80 * MS]).to_owned();
+    let events_late_ns = [late(), late()];
+    let setting = Setting { events_late_ns, ..setting };
+    let faults = (0..2 + chance.below(3)).map(|_| {
+        // All along, or around the switch-over, which is later where disks go first.
+        let at = match chance.below(2) {
+            0 => chance.below(600) * MS / 4,
+            _ => (if setting.disks { 57 * MS } else { 40 * MS }) + chance.below(64) * MS / 4,
+        };
+        (at, *chance.one_of(&kinds))
+    });
+    let faults = faults.collect();
+    let act_faults = [(); 2].map(|()| {
+        let fault = *chance.one_of(&[ActFault::Refused, ActFault::Unanswered]);
+        let act = u32::try_from(1 + chance.below(8)).unwrap_or(1);
+        (chance.below(2) == 0).then_some((act, fault))
+    });
+    let managed = setting.strategy == PRE_COPY && !setting.waits && chance.below(4) == 0;
+    Script { setting, faults, act_faults: if managed { [None; 2] } else { act_faults }, managed }
+}
+
+/// Numbers that look like chance (SplitMix64).
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, limit: i64) -> i64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        i64::try_from((z ^ (z >> 31)) >> 1).unwrap_or(0) % limit
+    }
+
+    fn one_of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+        let last = i64::try_from(all.len()).unwrap_or(1);
+        &all[usize::try_from(self.below(last)).unwrap_or(0)]
+    }
+}
+
 /// Plays scripts on all cores; fails with the first few that are wrong.
 fn play_all(scripts: &[Script]) -> Vec<Ended> {
     let cores = std::thread::available_parallelism().map_or(1, Into::into);
@@ -309,6 +372,43 @@ fn an_act_that_is_refused_or_not_answered_leaves_one_copy_in_a_known_place() {
 #[test]
 fn events_that_come_late_leave_one_copy_in_a_known_place() {
     play_all(&late_events());
+}
+
+#[test]
+fn several_faults_at_random_leave_one_copy_in_a_known_place() {
+    play_all(&at_random(20_000));
+}
+
+#[test]
+fn disks_that_move_are_handed_over_before_it_runs_there_whatever_fails() {
+    let setting = Setting { waits: true, disks: true, ..setting(&PRE_COPY) };
+    let mut scripts = Vec::new();
+    for step in 0..200 {
+        let at = step * MS / 2;
+        for fault in single_faults().into_iter().chain([Fault::FailCopy]) {
+            scripts.push(script(&setting, &[(at, fault)]));
+            scripts.push(script(&setting, &[(at, Fault::Interrupt), (at + MS, fault)]));
+        }
+    }
+    for act in 1..=8 {
+        for fault in [ActFault::Refused, ActFault::Unanswered] {
+            for act_faults in [[Some((act, fault)), None], [None, Some((act, fault))]] {
+                for cause in [None, Some(Fault::Interrupt), Some(Fault::Kill(Side::Destination))] {
+                    let faults: Vec<_> = cause.into_iter().map(|cause| (61 * MS, cause)).collect();
+                    scripts.push(Script { act_faults, ..script(&setting, &faults) });
+                }
+            }
+        }
+    }
+    play_all(&scripts);
+}
+
+/// The switch is asked for when it has gone over by itself, but that is heard late.
+#[test]
+fn a_switch_that_comes_too_late_ends_no_healthy_migration() {
+    let late = Setting { events_late_ns: [50 * MS, 0], ..setting(&POST_COPY) };
+    let ended = play(&script(&late, &[])).unwrap();
+    assert_eq!((ended.status, ended.place), (Status::Completed, Place::Destination), "{ended:?}");
 }
 
 #[test]
