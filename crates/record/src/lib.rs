@@ -57,7 +57,7 @@ pub use tcp_probe::{
 pub use transport::{ChannelCompression, Transport, TransportKind};
 pub use wire::{
     Amount, BrokenOff, Conversation, ConversationGraph, Flow, Malformed, Overhead, ProtocolShare,
-    Retransmissions, RttMs, WireAccount, WireGraph, WireInterface, WireMark,
+    Retransmissions, RttMs, Unlisted, WireAccount, WireGraph, WireInterface, WireMark,
 };
 pub use workload::{
     Cpu, DiskFile, HttpServer, MemoryRead, MemoryWrite, Pattern, Rate, TcpStream, UdpStream, Workload,
