@@ -4,10 +4,17 @@
 //! Bytes on the wire are those of the packets as captured: link header and padding included, without Ethernet's
 //! preamble, checksum and gap. A snapped packet counts with its original length.
 
+mod migration;
+
 use std::ops::AddAssign;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use migration::{
+    Announcement, AnnouncementKind, MigrationEvidence, Moved, Service, Silence, StreamKind, WireMigration,
+    WireOutage,
+};
 
 /// What a capture file held.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
@@ -56,6 +63,10 @@ pub struct WireAccount {
     /// TCP payload that was sent, as what followed it or its acknowledgement says, and is not in the file, in bytes: all
     /// amounts are too small by at least that.
     pub unseen_bytes: u64,
+    /// Who said where it is: VMs that have moved do, and hosts that come up. The first ones, where there are very many.
+    pub announcements: Vec<Announcement>,
+    /// What answered others, and for how long it did not: the most asked, where there are very many.
+    pub services: Vec<Service>,
     /// All packets over time.
     pub graph: WireGraph,
     /// Comments, in the order of the file.
@@ -179,6 +190,8 @@ pub struct Flow {
     /// Payload that was sent, as what followed it or its acknowledgement says, and is not in the file, in bytes. At least: what
     /// came before the first or after the last segment in it is not known.
     pub unseen_bytes: u64,
+    /// What its payload begins like; absent where that is not known or was not kept.
+    pub begins_as: Option<StreamKind>,
     /// From a segment to its acknowledgement. Only exact ones count, and none of what was sent twice (Karn).
     pub rtt_ms: Option<RttMs>,
     /// What it cost.

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use dunlin_record::{
-    Amount, BrokenOff, Malformed, ProtocolShare, WireAccount, WireGraph, WireMark, in_one_line,
+    Amount, Announcement, BrokenOff, Malformed, ProtocolShare, WireAccount, WireGraph, WireMark, in_one_line,
 };
 
-use crate::decode::{Frame, Layer, Protocol, Stopped, Tunnel, decode};
+use crate::decode::{self, Frame, Layer, Protocol, Stopped, Tunnel, decode};
 use crate::duplicates::{self, Duplicates};
 use crate::packets::{Packet, PacketReader};
 use crate::selection::{Selection, clamped};
+use crate::services::Services;
 use crate::tcp::{self, Conversations};
 use crate::ticks::{Columns, Ticks};
 use crate::ReadResult;
@@ -18,6 +19,8 @@ use crate::ReadResult;
 const MOST_TICKS: usize = 1 << 16;
 /// At most so many comments are kept.
 const MOST_MARKS: usize = 1000;
+/// As many announcements.
+const MOST_ANNOUNCEMENTS: usize = 4096;
 
 /// What is wanted of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +82,8 @@ struct Pass<'a> {
     snapped_headers: u64,
     malformed: BTreeMap<&'static str, Malformed>,
     conversations: Conversations,
+    services: Services,
+    announcements: Vec<Announcement>,
     ticks: Ticks<2>,
     marks: Vec<WireMark>,
     /// The current packet's.
@@ -106,6 +111,8 @@ impl<'a> Pass<'a> {
             snapped_headers: 0,
             malformed: BTreeMap::new(),
             conversations: Conversations::new(options.tick_ns),
+            services: Services::default(),
+            announcements: Vec::new(),
             ticks: Ticks::new(options.tick_ns, MOST_TICKS),
             marks: Vec::new(),
             layers: Vec::new(),
@@ -172,6 +179,23 @@ impl<'a> Pass<'a> {
         if let Some(segment) = &frame.segment {
             self.conversations.see(segment, self.now_ns, wire_bytes);
         }
+        if let Some(flow) = &frame.flow {
+            self.services.see(flow, frame.mac, self.now_ns);
+        }
+        if let Some(announcement) = &frame.announcement {
+            self.announced(announcement);
+        }
+    }
+
+    fn announced(&mut self, one: &decode::Announcement) {
+        if self.announcements.len() < MOST_ANNOUNCEMENTS {
+            self.announcements.push(Announcement {
+                at_ns: self.now_ns,
+                kind: one.kind,
+                mac: one.mac.to_string(),
+                address: one.address.map(|address| address.to_string()),
+            });
+        }
     }
 
     fn mark(&mut self, at_ns: i64, text: String) {
@@ -208,6 +232,8 @@ impl<'a> Pass<'a> {
             conversations,
             unlisted,
             unseen_bytes,
+            announcements: self.announcements,
+            services: self.services.finish(),
             graph: WireGraph { tick_ms, tick, packets, wire_bytes },
             marks: self.marks,
             ..WireAccount::default()

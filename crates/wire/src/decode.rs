@@ -15,7 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::packets::Packet;
 
-pub(crate) use announcement::{Announcement, AnnouncementKind};
+pub(crate) use announcement::Announcement;
 use bytes::Bytes;
 pub(crate) use layer::{Layer, Mac};
 pub(crate) use protocol::{Protocol, by_name};

@@ -3,6 +3,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use dunlin_record::AnnouncementKind;
+
 use super::layer::{Layer, Mac};
 use super::{Bytes, Walk};
 
@@ -21,13 +23,6 @@ pub(crate) struct Announcement {
     pub(crate) mac: Mac,
     /// RARP has none.
     pub(crate) address: Option<IpAddr>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum AnnouncementKind {
-    GratuitousArp,
-    Rarp,
-    NeighborAdvertisement,
 }
 
 /// Reads ARP or RARP (RFC 826, RFC 903) for Ethernet and IPv4; other kinds say nothing here.

@@ -1,5 +1,8 @@
 //! Headers by tables: what is found, what is malformed, what was merely not captured.
 
+mod tunnels;
+
+use dunlin_record::AnnouncementKind;
 use proptest::prelude::*;
 
 use super::*;
@@ -255,7 +258,7 @@ fn other_protocols_have_names() {
 proptest! {
     #[test]
     fn foreign_bytes_never_panic(
-        link in prop_oneof![Just(0_u32), Just(1), Just(101), Just(113), Just(276), any::<u32>()],
+        link in prop_oneof![Just(0_u32), Just(1), Just(9), Just(51), Just(101), Just(113), Just(276), any::<u32>()],
         version in prop_oneof![Just(0x45_u8), Just(0x60), any::<u8>()],
         bytes in proptest::collection::vec(any::<u8>(), 0..200),
         more in 0_usize..3000,
@@ -265,9 +268,12 @@ proptest! {
             *first = version;
         }
         let wrapped = ethernet(0x0800, &bytes);
-        for data in [&bytes, &wrapped] {
+        let tunnelled = [4, 17, 41, 47, 137].map(|protocol| ipv4(protocol, &bytes));
+        let on_ethernet = [0x8847, 0x8864, 0x8035, 0x0806].map(|ethertype| ethernet(ethertype, &bytes));
+        for data in [&bytes, &wrapped].into_iter().chain(&tunnelled).chain(&on_ethernet) {
             let original = data.len() + more;
             let frame = of(&snapped(link, data, original));
+            prop_assert!(frame.depth <= MOST_TUNNELS);
             if let Some(segment) = frame.segment {
                 let headers = segment.ip_header_bytes + segment.tcp_header_bytes;
                 prop_assert!((segment.payload_bytes + headers) as usize <= original);

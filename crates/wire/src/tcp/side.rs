@@ -8,6 +8,7 @@ use super::in_flight::{InFlight, is_after};
 use super::round_trips::RoundTrips;
 use super::seen::Seen;
 use crate::decode::Segment;
+use crate::stream_head;
 
 /// A fast retransmission follows the last duplicate acknowledgement within this time (Wireshark's figure).
 const FAST_NS: i64 = 20_000_000;
@@ -46,6 +47,8 @@ pub(super) struct Side {
     mptcp: u32,
     /// Whether the last segment only asked whether the other end is there.
     asked: bool,
+    /// Whether payload was seen.
+    has_begun: bool,
     seen: Seen,
     in_flight: InFlight,
     round_trips: RoundTrips,
@@ -83,6 +86,7 @@ impl Side {
             self.flow.windows_full += u64::from(!window_probe && other.is_filled_by(segment, self));
         }
         self.flow.keep_alives += u64::from(keep_alive);
+        self.notice_begin(segment);
         let is_gap = self.next.is_some_and(|(next, _)| is_after(segment.seq, next)) && !segment.flags.rst();
         self.flow.gaps += u64::from(is_gap);
         if is_believed {
@@ -188,6 +192,16 @@ impl Side {
             self.seen.close(end, sight.at_ns, sight.reordering_ns);
         }
         fresh_bytes
+    }
+
+    /// What the first payload begins like; of a conversation whose opening was not seen, the first that was.
+    fn notice_begin(&mut self, segment: &Segment<'_>) {
+        if self.has_begun || segment.payload_bytes == 0 || segment.flags.rst() {
+            return;
+        }
+        self.has_begun = true;
+        let is_first = self.opening.is_none_or(|opening| segment.seq.wrapping_sub(opening) <= 1);
+        self.flow.begins_as = Some(segment.payload).filter(|_| is_first).and_then(stream_head::recognize);
     }
 
     /// Nothing, or one byte that was sent before.
