@@ -14,6 +14,17 @@ pub(crate) fn print(text: &str) -> Result {
     }
 }
 
+/// Prints a result that is better not held in memory as a whole. A reader that has gone away is not an error.
+pub(crate) fn print_with(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result {
+    let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    match write(&mut out).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::says(Exit::Failed, format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Prints a line about what is going on.
 pub(crate) fn say(text: &str) {
     // Where standard error is closed there is nobody to tell.
