@@ -6,6 +6,7 @@ use dunlin_record::{
     Amount, Announcement, BrokenOff, Malformed, ProtocolShare, WireAccount, WireGraph, WireMark, in_one_line,
 };
 
+use crate::ReadResult;
 use crate::decode::{self, Frame, Layer, Protocol, Stopped, Tunnel, decode};
 use crate::duplicates::{self, Duplicates};
 use crate::packets::{Packet, PacketReader};
@@ -13,7 +14,6 @@ use crate::selection::{Selection, clamped};
 use crate::services::Services;
 use crate::tcp::{self, Conversations};
 use crate::ticks::{Columns, Ticks};
-use crate::ReadResult;
 
 /// At most so many ticks of a file are kept.
 const MOST_TICKS: usize = 1 << 16;

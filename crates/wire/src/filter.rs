@@ -39,12 +39,27 @@ enum Node {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Test {
-    Net { side: Side, net: IpAddr, prefix: u8 },
-    Ports { side: Side, protocol: Option<u8>, from: u16, to: u16 },
-    Ether { side: Side, mac: Mac },
+    Net {
+        side: Side,
+        net: IpAddr,
+        prefix: u8,
+    },
+    Ports {
+        side: Side,
+        protocol: Option<u8>,
+        from: u16,
+        to: u16,
+    },
+    Ether {
+        side: Side,
+        mac: Mac,
+    },
     Vlan(Option<u16>),
     /// Of any of these kinds, with this number if one is said.
-    Tunnel { kinds: Vec<Tunnel>, id: Option<u32> },
+    Tunnel {
+        kinds: Vec<Tunnel>,
+        id: Option<u32>,
+    },
     Protocols(Vec<Protocol>),
     Version(Version),
 }
@@ -97,7 +112,10 @@ impl Test {
                 Self::Net { side, net, prefix },
                 Layer::Addresses { source, destination } | Layer::Arp { source, destination },
             ) => side.has(source, destination, |address| is_in(address, *net, *prefix)),
-            (Self::Ports { side, protocol, from, to }, Layer::Ports { protocol: of, source, destination }) => {
+            (
+                Self::Ports { side, protocol, from, to },
+                Layer::Ports { protocol: of, source, destination },
+            ) => {
                 protocol.is_none_or(|protocol| protocol == of)
                     && side.has(source, destination, |port| (*from..=*to).contains(&port))
             }

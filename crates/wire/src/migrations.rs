@@ -8,6 +8,7 @@ mod outages;
 mod streams;
 
 use dunlin_record::{MigrationEvidence, WireAccount, WireMigration};
+use outages::Usual;
 
 use streams::Carried;
 
@@ -36,9 +37,11 @@ pub fn find_migrations(files: &[(&str, &WireAccount)]) -> Vec<Vec<WireMigration>
         told[one.file].push(tell_carried(files, one));
     }
     for moved in announced {
-        let outages = outages::of(files, moved.span(), std::slice::from_ref(&moved), &hosts);
-        // Hosts that come up say where they are too; only hypervisors do it by RARP.
-        if moved.is_by_hypervisor() || !outages.is_empty() {
+        let of_it = std::slice::from_ref(&moved);
+        let outages = outages::of(files, moved.span(), of_it, &hosts, Usual::Others);
+        // Who comes up says where it is too, and a hypervisor says so of every VM that it resumes.
+        let may_be = moved.is_by_hypervisor() && !outages::is_any_known(files, of_it);
+        if may_be || !outages.is_empty() {
             told[moved.file].push(WireMigration {
                 evidence: MigrationEvidence::Announcement,
                 hosts: None,
@@ -64,7 +67,7 @@ fn tell_carried(files: Files<'_>, one: Carried) -> WireMigration {
         begin_ms: Some(one.begin_ns as f64 / MS),
         end_ms: Some(one.end_ns as f64 / MS),
         moved: one.moved.iter().map(|moved| moved.tell(files, one.file)).collect(),
-        outages: outages::of(files, one.span(), &one.moved, &one.addresses()),
+        outages: outages::of(files, one.span(), &one.moved, &one.addresses(), Usual::Before),
         hosts: Some([one.from, one.to]),
         conversations: one.conversations,
         goodput_bytes: one.goodput_bytes,

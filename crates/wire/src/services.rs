@@ -143,12 +143,8 @@ impl Answers {
 
     fn answer(&mut self, at_ns: i64) {
         if let Some(last_ns) = self.last_ns {
-            let silence = Silence {
-                begin_ns: last_ns,
-                end_ns: at_ns,
-                requests: self.asked,
-                is_unfinished: false,
-            };
+            let silence =
+                Silence { begin_ns: last_ns, end_ns: at_ns, requests: self.asked, is_unfinished: false };
             if length_ns(&silence) >= 0 {
                 self.intervals.add(length_ns(&silence));
                 keep(&mut self.silences, silence);
@@ -279,7 +275,8 @@ mod tests {
         let (client, server) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
         for at in 0..20_u16 {
             let ports = (40_000 + at, 80);
-            let request = IpFlow { source: client, destination: server, protocol: TCP, ports, is_request: false };
+            let request =
+                IpFlow { source: client, destination: server, protocol: TCP, ports, is_request: false };
             let answer = IpFlow { source: server, destination: client, ports: (ports.1, ports.0), ..request };
             services.see(&request, None, i64::from(at) * 10 * MS);
             services.see(&answer, None, i64::from(at) * 10 * MS + 1000);

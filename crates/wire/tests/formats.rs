@@ -105,12 +105,18 @@ fn old_versions_have_their_lengths_swapped_and_unknown_ones_are_refused() {
         let order = ORDERS[0];
         let head = [order.u32(0xa1b2_c3d4), order.u16(major), order.u16(minor), order.u64(0)].concat();
         let head = [head, order.u32(96), order.u32(1)].concat();
-        let packet = [order.u32(1), order.u32(2), order.u32(lengths[0]), order.u32(lengths[1]), vec![1, 2, 3]];
+        let packet =
+            [order.u32(1), order.u32(2), order.u32(lengths[0]), order.u32(lengths[1]), vec![1, 2, 3]];
         [head, packet.concat()].concat()
     };
-    for (major, minor, lengths) in
-        [(2, 4, [3, 60]), (2, 2, [60, 3]), (2, 0, [60, 3]), (2, 3, [60, 3]), (2, 3, [3, 60]), (543, 0, [60, 3])]
-    {
+    for (major, minor, lengths) in [
+        (2, 4, [3, 60]),
+        (2, 2, [60, 3]),
+        (2, 0, [60, 3]),
+        (2, 3, [60, 3]),
+        (2, 3, [3, 60]),
+        (543, 0, [60, 3]),
+    ] {
         let (packets, _, error) = told(file(major, minor, lengths));
         assert!(error.is_none(), "{major}.{minor}: {error:?}");
         assert_eq!(packets, [(Some(1_000_002_000), 1, 60, vec![1, 2, 3], vec![])], "{major}.{minor}");

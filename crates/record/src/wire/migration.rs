@@ -164,7 +164,8 @@ pub struct WireOutage {
     pub end_ms: f64,
     /// From one answer to the next, usually, in ms.
     pub interval_ms: f64,
-    /// The longest silence before the migration, less one interval, in ms; absent where none was longer than those meanwhile.
+    /// The longest silence before the migration, less one interval, in ms; where its begin is not known, the longest other one.
+    /// Absent where there is none among the longest.
     pub usual_ms: Option<f64>,
     /// Requests meanwhile.
     pub requests: u64,

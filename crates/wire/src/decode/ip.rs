@@ -128,8 +128,7 @@ fn v6<'a>(bytes: Bytes<'a>, walk: &mut Walk<'a, '_>) -> Result<(), Stopped> {
 
 fn ends(source: IpAddr, destination: IpAddr, walk: &mut Walk<'_, '_>) {
     let Protocol::OverIp(protocol) = walk.frame.protocol else { return };
-    walk.frame.flow =
-        Some(IpFlow { source, destination, protocol, ports: (0, 0), is_request: false });
+    walk.frame.flow = Some(IpFlow { source, destination, protocol, ports: (0, 0), is_request: false });
     walk.found(Layer::Addresses { source, destination });
 }
 

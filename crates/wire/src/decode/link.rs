@@ -134,7 +134,8 @@ pub(super) fn typed<'a>(
 
 /// Whether an ethertype is one of those that are understood, so that what precedes it looks like Ethernet's header.
 pub(super) fn is_known(ethertype: u16) -> bool {
-    [ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_ARP, ETHERTYPE_RARP, ETHERTYPE_PPPOE_SESSION].contains(&ethertype)
+    [ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_ARP, ETHERTYPE_RARP, ETHERTYPE_PPPOE_SESSION]
+        .contains(&ethertype)
         || ETHERTYPES_VLAN.contains(&ethertype)
         || ETHERTYPES_MPLS.contains(&ethertype)
 }

@@ -14,7 +14,14 @@ fn packet(link: u32, data: &[u8]) -> Packet<'_> {
 }
 
 fn snapped(link: u32, data: &[u8], original: usize) -> Packet<'_> {
-    Packet { at_ns: Some(0), interface: 0, link, original_bytes: original as u32, data, comments: Comments::NONE }
+    Packet {
+        at_ns: Some(0),
+        interface: 0,
+        link,
+        original_bytes: original as u32,
+        data,
+        comments: Comments::NONE,
+    }
 }
 
 /// A segment with these options and `payload` bytes.
@@ -131,7 +138,10 @@ fn an_authentication_header_of_ipv4_counts_as_header_too() {
     assert_eq!((frame.protocol, frame.stopped), (Protocol::OverIp(6), None));
     let segment = frame.segment.unwrap();
     assert_eq!((segment.ip_header_bytes, segment.payload_bytes), (44, 10));
-    assert_eq!(stopped(link_type::RAW, &ipv4(51, &[6, 9, 0, 0])), Some(Stopped::Malformed("a header is cut")));
+    assert_eq!(
+        stopped(link_type::RAW, &ipv4(51, &[6, 9, 0, 0])),
+        Some(Stopped::Malformed("a header is cut"))
+    );
 }
 
 #[test]

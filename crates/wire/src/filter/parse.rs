@@ -116,7 +116,9 @@ impl Words {
 
     fn one(&mut self, depth: usize) -> Result<Node> {
         if depth == MOST_DEPTH {
-            return Err(self.wrong(format!("more than {MOST_DEPTH} brackets and negations are in each other")));
+            return Err(
+                self.wrong(format!("more than {MOST_DEPTH} brackets and negations are in each other"))
+            );
         }
         if self.take_if(&["not", "!"]) {
             return Ok(Node::Not(Box::new(self.one(depth + 1)?)));
@@ -164,7 +166,8 @@ impl Words {
                 Ok(Node::Test(Test::Ether { side, mac }))
             }
             "vlan" => {
-                let id = self.number_if_any("a VLAN's number", |number| (number < 4096).then_some(number as u16))?;
+                let id =
+                    self.number_if_any("a VLAN's number", |number| (number < 4096).then_some(number as u16))?;
                 Ok(Node::Test(Test::Vlan(id)))
             }
             "ip" => Ok(Node::Test(Test::Version(Version::V4))),

@@ -65,7 +65,9 @@ fn every_layer_counts() {
 fn what_arp_says_has_hosts_but_is_not_ip() {
     let [one, other] = [1, 2].map(|last| IpAddr::from([10, 0, 0, last]));
     let layers = [Layer::Arp { source: one, destination: other }, Layer::Innermost(Protocol::Arp)];
-    for (text, fits) in [("arp and host 10.0.0.2", true), ("ip", false), ("rarp", false), ("net 10.0.0.0/30", true)] {
+    for (text, fits) in
+        [("arp and host 10.0.0.2", true), ("ip", false), ("rarp", false), ("net 10.0.0.0/30", true)]
+    {
         assert_eq!(text.parse::<PacketFilter>().unwrap().fits(&layers), fits, "{text}");
     }
 }

@@ -6,8 +6,8 @@ use dunlin_record::{AnnouncementKind, Moved};
 
 use super::{Files, MS, SETTLE_NS, Span};
 
-/// Announcements that lie further apart are of different moves.
-const WITHIN_NS: i64 = 5_000_000_000;
+/// Announcements that lie further apart are of different moves: QEMU repeats its own after 550 ms at most.
+const WITHIN_NS: i64 = 1_000_000_000;
 /// As long may a service be gone before its VM says that it is there again.
 const BEFORE_NS: i64 = 30_000_000_000;
 
@@ -109,7 +109,8 @@ fn is_same(files: Files<'_>, one: &Announced, other: &Announced) -> bool {
         && files.shift_ns(other.file, one.file).is_some_and(|shift_ns| {
             let (first_ns, last_ns) =
                 (other.first_ns.saturating_add(shift_ns), other.last_ns.saturating_add(shift_ns));
-            first_ns.saturating_sub(WITHIN_NS) <= one.last_ns && one.first_ns.saturating_sub(WITHIN_NS) <= last_ns
+            first_ns.saturating_sub(WITHIN_NS) <= one.last_ns
+                && one.first_ns.saturating_sub(WITHIN_NS) <= last_ns
         })
 }
 

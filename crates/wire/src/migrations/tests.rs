@@ -10,7 +10,13 @@ const MILLI: i64 = 1_000_000;
 /// Some time in 2026.
 const EPOCH_NS: i64 = 1_795_236_987_000_000_000;
 
-fn conversation(number: u64, to: &str, span_ms: (f64, f64), bytes: u64, kind: Option<StreamKind>) -> Conversation {
+fn conversation(
+    number: u64,
+    to: &str,
+    span_ms: (f64, f64),
+    bytes: u64,
+    kind: Option<StreamKind>,
+) -> Conversation {
     let overhead = Overhead { goodput_bytes: bytes, ..Overhead::default() };
     Conversation {
         number,
@@ -72,11 +78,14 @@ fn find(accounts: &[WireAccount]) -> Vec<Vec<WireMigration>> {
 
 #[test]
 fn a_stream_its_vm_s_announcement_and_its_service_s_outage_are_put_together_over_files() {
-    let migration = account(0, vec![
-        conversation(1, "10.78.0.12:22", (0.0, 5000.0), 90 << 20, Some(StreamKind::Ssh)),
-        conversation(2, "10.78.0.12:4444", (100.0, 900.0), 5 << 20, Some(StreamKind::QemuMigration)),
-        conversation(3, "10.78.0.12:4444", (110.0, 890.0), 3 << 20, None),
-    ]);
+    let migration = account(
+        0,
+        vec![
+            conversation(1, "10.78.0.12:22", (0.0, 5000.0), 90 << 20, Some(StreamKind::Ssh)),
+            conversation(2, "10.78.0.12:4444", (100.0, 900.0), 5 << 20, Some(StreamKind::QemuMigration)),
+            conversation(3, "10.78.0.12:4444", (110.0, 890.0), 3 << 20, None),
+        ],
+    );
     // Its first packet came 50 ms later: 800 ms there are 850 here.
     let service = WireAccount {
         announcements: vec![rarp(810), rarp(860), rarp(9000)],
@@ -91,10 +100,16 @@ fn a_stream_its_vm_s_announcement_and_its_service_s_outage_are_put_together_over
     assert_eq!(one.conversations, [2, 3]);
     let [moved] = &one.moved[..] else { panic!("{one:#?}") };
     assert_eq!((moved.announcements, moved.first_ms, moved.last_ms), (2, 860.0, 910.0));
-    assert_eq!((moved.addresses.as_slice(), moved.file.as_deref()), (&["10.77.0.100".to_owned()][..], Some("two.pcapng")));
+    assert_eq!(
+        (moved.addresses.as_slice(), moved.file.as_deref()),
+        (&["10.77.0.100".to_owned()][..], Some("two.pcapng"))
+    );
     let [outage] = &one.outages[..] else { panic!("{one:#?}") };
     assert_eq!((outage.outage_ms, outage.begin_ms, outage.end_ms), (43.0, 810.0, 854.0));
-    assert_eq!((outage.usual_ms, outage.requests, outage.file.as_deref()), (Some(3.0), 44, Some("two.pcapng")));
+    assert_eq!(
+        (outage.usual_ms, outage.requests, outage.file.as_deref()),
+        (Some(3.0), 44, Some("two.pcapng"))
+    );
     // Much later, it moved again, unseen but for its announcement.
     assert_eq!(told[1].len(), 1, "{told:#?}");
     assert_eq!(told[1][0].evidence, MigrationEvidence::Announcement);
@@ -104,12 +119,15 @@ fn a_stream_its_vm_s_announcement_and_its_service_s_outage_are_put_together_over
 fn each_migration_of_a_file_is_told_with_its_own_conversations() {
     let to = "10.78.0.12:4444";
     let head = Some(StreamKind::QemuMigration);
-    let told = find(&[account(0, vec![
-        conversation(1, to, (0.0, 500.0), 1000, head),
-        conversation(2, to, (10.0, 490.0), 1000, Some(StreamKind::QemuChannel)),
-        conversation(3, to, (1000.0, 1500.0), 1000, head),
-        conversation(4, "10.78.0.13:4444", (20.0, 600.0), 1000, Some(StreamKind::XenMigration)),
-    ])]);
+    let told = find(&[account(
+        0,
+        vec![
+            conversation(1, to, (0.0, 500.0), 1000, head),
+            conversation(2, to, (10.0, 490.0), 1000, Some(StreamKind::QemuChannel)),
+            conversation(3, to, (1000.0, 1500.0), 1000, head),
+            conversation(4, "10.78.0.13:4444", (20.0, 600.0), 1000, Some(StreamKind::XenMigration)),
+        ],
+    )]);
     let told: Vec<_> = told[0].iter().map(|one| (one.evidence, one.conversations.clone())).collect();
     let qemu = MigrationEvidence::QemuStream;
     assert_eq!(told, [(qemu, vec![1, 2]), (MigrationEvidence::XenStream, vec![4]), (qemu, vec![3])]);

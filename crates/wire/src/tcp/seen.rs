@@ -79,7 +79,8 @@ impl Seen {
         }
         let Some((bottom, top)) = self.reach else {
             self.reach = Some((start, end));
-            let already = acked.filter(|acked| is_after(*acked, start)).map_or(0, |acked| acked.wrapping_sub(start));
+            let already =
+                acked.filter(|acked| is_after(*acked, start)).map_or(0, |acked| acked.wrapping_sub(start));
             return length - already.min(length);
         };
         let mut fresh = 0;
@@ -166,9 +167,9 @@ impl Seen {
         let mut filled = 0;
         let mut index = self.holes.partition_point(|hole| !is_after(hole.end, start));
         while let Some(hole) = self.holes.get(index).copied().filter(|hole| is_after(end, hole.start)) {
-            let is_late =
-                hole.acked_ns.is_some_and(|acked_ns| at_ns.saturating_sub(acked_ns).unsigned_abs()
-                    >= reordering_ns.unsigned_abs());
+            let is_late = hole.acked_ns.is_some_and(|acked_ns| {
+                at_ns.saturating_sub(acked_ns).unsigned_abs() >= reordering_ns.unsigned_abs()
+            });
             if is_late {
                 index += 1;
                 continue;

@@ -487,7 +487,9 @@ fn of_many_conversations_one_after_the_other_the_biggest_are_whole_and_all_are_c
     assert_eq!((account.unlisted.let_go, account.unlisted.let_go_bytes), (0, 0));
     let listed: u64 = account.conversations.iter().map(|one| one.overhead.total.packets).sum();
     assert_eq!(listed + account.unlisted.total.packets, account.overhead.total.packets);
-    assert!(account.conversations.iter().all(|one| one.may_lack_bytes == 0 && one.handshake_rtt_ms.is_some()));
+    assert!(
+        account.conversations.iter().all(|one| one.may_lack_bytes == 0 && one.handshake_rtt_ms.is_some())
+    );
 }
 
 /// Half of all bytes are of one conversation that goes on and on among ever new ones that never end.

@@ -108,7 +108,8 @@ pub(super) fn write(out: &mut dyn Write, table: Table, all: &[Read<'_>]) -> io::
             line(out, ["file", "begin_ms", "length_ms", "packets", "wire_bytes"])?;
             for read in all {
                 let graph = &read.account.graph;
-                for ((tick, packets), wire_bytes) in graph.tick.iter().zip(&graph.packets).zip(&graph.wire_bytes)
+                for ((tick, packets), wire_bytes) in
+                    graph.tick.iter().zip(&graph.packets).zip(&graph.wire_bytes)
                 {
                     let [begin_ms, length_ms] = [*tick as f64 * graph.tick_ms, graph.tick_ms];
                     let cells = [

@@ -48,7 +48,8 @@ fn migration(one: &WireMigration) -> String {
         let _ = writeln!(text, "  gone: {}", gone(outage));
     }
     if one.outages.len() > MOST_OUTAGES {
-        let _ = writeln!(text, "  and {} more services: --json has them all", one.outages.len() - MOST_OUTAGES);
+        let _ =
+            writeln!(text, "  and {} more services: --json has them all", one.outages.len() - MOST_OUTAGES);
     }
     if one.outages.is_empty() {
         text.push_str("  gone: nothing here that was asked meanwhile fell silent for longer than before\n");
@@ -60,7 +61,9 @@ fn title(evidence: MigrationEvidence) -> &'static str {
     match evidence {
         MigrationEvidence::QemuStream => "a migration (QEMU's stream)",
         MigrationEvidence::XenStream => "a migration (Xen's stream)",
-        MigrationEvidence::BulkAndAnnouncement => "a migration (a bulk transfer, and a VM that said it has moved)",
+        MigrationEvidence::BulkAndAnnouncement => {
+            "a migration (a bulk transfer, and a VM that said it has moved)"
+        }
         MigrationEvidence::Bulk => "perhaps a migration (a bulk transfer, which may be anything)",
         MigrationEvidence::Announcement => "a migration (a VM said that it has moved; how, was not captured)",
     }
@@ -95,8 +98,10 @@ fn announced(moved: &Moved) -> String {
             AnnouncementKind::NeighborAdvertisement => "neighbor advertisement",
         })
         .collect();
-    let addresses = if moved.addresses.is_empty() { String::new() } else { format!(" ({})", moved.addresses.join(", ")) };
-    let times = if moved.announcements == 1 { "once".into() } else { format!("{} times", moved.announcements) };
+    let addresses =
+        if moved.addresses.is_empty() { String::new() } else { format!(" ({})", moved.addresses.join(", ")) };
+    let times =
+        if moved.announcements == 1 { "once".into() } else { format!("{} times", moved.announcements) };
     format!(
         "{}{addresses}, by {}, {times} from {} ms{}",
         moved.mac,

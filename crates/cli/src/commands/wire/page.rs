@@ -78,7 +78,9 @@ fn head(read: &Read<'_>) -> String {
     if let Some(duration_ms) = account.duration_ms {
         let begin = account.start_epoch_ns.map_or_else(
             || "a time that 64 bits cannot tell".into(),
-            |start_ns| utc(start_ns.saturating_add((account.start_ms.unwrap_or(0.0) * 1e6) as i64) / 1_000_000),
+            |start_ns| {
+                utc(start_ns.saturating_add((account.start_ms.unwrap_or(0.0) * 1e6) as i64) / 1_000_000)
+            },
         );
         let _ = write!(text, ", {} ms from {begin}", number(duration_ms));
     }
@@ -120,7 +122,10 @@ fn cautions(account: &WireAccount) -> String {
         (account.fragments, "packets are fragments: what they carry is not analysed"),
         (account.snapped_headers, "packets were cut in their headers: what they carry is not analysed"),
         (account.too_deep, "packets have more tunnels in each other than are looked into"),
-        (account.unlisted.let_go, "TCP conversations were let go while they were open: too many were at once"),
+        (
+            account.unlisted.let_go,
+            "TCP conversations were let go while they were open: too many were at once",
+        ),
     ];
     for (amount, what) in counted.into_iter().filter(|(amount, _)| *amount > 0) {
         let _ = writeln!(text, "{amount} {what}");
@@ -139,8 +144,7 @@ fn cautions(account: &WireAccount) -> String {
 fn tunnels(account: &WireAccount) -> String {
     let mut text = String::new();
     let all = account.total.wire_bytes.max(1) as f64;
-    for (shares, what) in
-        [(&account.tunnels, "looked into tunnels"), (&account.unopened, "not looked into")]
+    for (shares, what) in [(&account.tunnels, "looked into tunnels"), (&account.unopened, "not looked into")]
     {
         let told: Vec<String> = shares
             .iter()

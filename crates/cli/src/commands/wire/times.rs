@@ -103,7 +103,9 @@ mod tests {
         ] {
             assert_eq!(point(text), Ok(TimePoint::Epoch(seconds * 1_000_000_000 + ns)), "{text}");
         }
-        for wrong in ["", "soon", "nan", "1e30", "2026-13-01T00:00:00Z", "2026-01-01T24:00:00", "2026-01-01", "1m"] {
+        for wrong in
+            ["", "soon", "nan", "1e30", "2026-13-01T00:00:00Z", "2026-01-01T24:00:00", "2026-01-01", "1m"]
+        {
             assert!(point(wrong).is_err(), "{wrong}");
         }
     }

@@ -56,7 +56,12 @@ fn a_segment_is_found_in_every_tunnel() {
             vec!["VXLAN"],
         ),
         ("Geneve", link_type::RAW, ipv4(17, &geneve(0x6558, &[], &frame())), vec!["Geneve"]),
-        ("Geneve with options and IP", link_type::RAW, ipv4(17, &geneve(0x0800, &[1; 8], &inner())), vec!["Geneve"]),
+        (
+            "Geneve with options and IP",
+            link_type::RAW,
+            ipv4(17, &geneve(0x0800, &[1; 8], &inner())),
+            vec!["Geneve"],
+        ),
         ("GRE", link_type::RAW, ipv4(47, &gre(0, 0x0800, &[], &inner())), vec!["GRE"]),
         (
             "GRE of Ethernet with checksum, key and number",
@@ -74,7 +79,12 @@ fn a_segment_is_found_in_every_tunnel() {
         ("IPv4 in IPv6", link_type::RAW, ipv6(4, &inner()), vec!["IP in IP"]),
         ("6in4", link_type::RAW, ipv4(41, &ipv6(6, &tcp(&[], 10))), vec!["IP in IP"]),
         ("MPLS", link_type::ETHERNET, ethernet(0x8847, &mpls(&[17], &inner())), vec!["MPLS"]),
-        ("MPLS of several labels", link_type::ETHERNET, ethernet(0x8848, &mpls(&[1, 2, 3], &inner())), vec!["MPLS"]),
+        (
+            "MPLS of several labels",
+            link_type::ETHERNET,
+            ethernet(0x8848, &mpls(&[1, 2, 3], &inner())),
+            vec!["MPLS"],
+        ),
         (
             "MPLS of Ethernet with a control word",
             link_type::ETHERNET,
@@ -97,7 +107,13 @@ fn a_segment_is_found_in_every_tunnel() {
             link_type::ETHERNET,
             ethernet(
                 0x8847,
-                &mpls(&[5], &ipv4(17, &vxlan(1, &ethernet(0x86dd, &ipv6(47, &gre(0, 0x0800, &[], &ipv4(4, &inner()))))))),
+                &mpls(
+                    &[5],
+                    &ipv4(
+                        17,
+                        &vxlan(1, &ethernet(0x86dd, &ipv6(47, &gre(0, 0x0800, &[], &ipv4(4, &inner()))))),
+                    ),
+                ),
             ),
             vec!["VXLAN", "GRE", "IP in IP", "MPLS"],
         ),
@@ -112,7 +128,10 @@ fn a_segment_is_found_in_every_tunnel() {
         for cut in 0..data.len() {
             let frame = of(&snapped(link, &data[..cut], data.len()));
             let is_told = frame.segment.is_some() || frame.stopped == Some(Stopped::Snapped);
-            assert!(is_told || frame.unopened.is_some() || frame.protocol == Protocol::OverIp(17), "{what} at {cut}: {frame:?}");
+            assert!(
+                is_told || frame.unopened.is_some() || frame.protocol == Protocol::OverIp(17),
+                "{what} at {cut}: {frame:?}"
+            );
         }
     }
 }
