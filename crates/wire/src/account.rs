@@ -120,14 +120,13 @@ impl<'a> Pass<'a> {
     }
 
     fn read(&mut self, reader: &mut PacketReader) -> ReadResult<()> {
-        loop {
-            let has_many = reader.interface_count() > 1;
-            let Some(packet) = reader.next()? else { return Ok(()) };
-            self.take(&packet, has_many);
+        while let Some(packet) = reader.next()? {
+            self.take(&packet);
         }
+        Ok(())
     }
 
-    fn take(&mut self, packet: &Packet<'_>, has_many_interfaces: bool) {
+    fn take(&mut self, packet: &Packet<'_>) {
         self.number += 1;
         if let Some(at_ns) = packet.at_ns {
             self.now_ns = clamped(at_ns - *self.start_ns.get_or_insert(at_ns));
@@ -142,7 +141,7 @@ impl<'a> Pass<'a> {
         for text in packet.comments {
             self.mark(self.now_ns, text.into_owned());
         }
-        let again = duplicates::interface(packet, has_many_interfaces)
+        let again = duplicates::interface(packet)
             .is_some_and(|interface| self.duplicates.is_seen_again(interface, &frame, self.now_ns));
         if again {
             self.seen_again.add(packet.original_bytes.into());

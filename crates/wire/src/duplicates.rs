@@ -38,13 +38,13 @@ struct Sights {
 }
 
 /// Which interface a packet is of; `None` where a file tells of one only, so that nothing was seen twice.
-pub(crate) fn interface(packet: &Packet<'_>, has_many: bool) -> Option<u32> {
+pub(crate) fn interface(packet: &Packet<'_>) -> Option<u32> {
     let field = |at: usize| packet.data.get(at..)?.first_chunk().copied();
     match packet.link {
         // A capture of all interfaces: version 2 says which, the first at least whether it came or went.
         link_type::LINUX_SLL2 => field(4).map(u32::from_be_bytes),
         link_type::LINUX_SLL => packet.data.first_chunk().map(|kind| u16::from_be_bytes(*kind).into()),
-        _ => has_many.then_some(packet.interface),
+        _ => (packet.interfaces > 1).then_some(packet.interface),
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Packet<'a> {
     pub at_ns: Option<i128>,
     /// On which of the file's interfaces, from 0 in the order of their descriptions.
     pub interface: u32,
+    /// Of how many, as far as the file was read.
+    pub interfaces: u32,
     /// How it begins: a number of <https://www.tcpdump.org/linktypes.html>.
     pub link: u32,
     /// Its length on the wire.
@@ -106,15 +108,6 @@ impl PacketReader {
         match &self.format {
             Format::Pcap(reader) => vec![reader.interface()],
             Format::Pcapng(reader) => reader.interfaces().to_vec(),
-        }
-    }
-
-    /// How many that are, as far as the file was read.
-    #[must_use]
-    pub fn interface_count(&self) -> usize {
-        match &self.format {
-            Format::Pcap(_) => 1,
-            Format::Pcapng(reader) => reader.interfaces().len(),
         }
     }
 

@@ -104,6 +104,7 @@ impl PcapReader {
         Ok(Some(Packet {
             at_ns: Some((i64::from(seconds) * 1_000_000_000 + i64::from(fraction) * self.unit_ns).into()),
             interface: 0,
+            interfaces: 1,
             link: self.link,
             original_bytes: original.max(captured),
             data: &self.buffer[..captured as usize],

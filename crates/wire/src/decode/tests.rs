@@ -17,6 +17,7 @@ fn snapped(link: u32, data: &[u8], original: usize) -> Packet<'_> {
     Packet {
         at_ns: Some(0),
         interface: 0,
+        interfaces: 1,
         link,
         original_bytes: original as u32,
         data,

@@ -99,6 +99,7 @@ impl PcapngReader {
         Ok(Some(Packet {
             at_ns: place.stamp.map(|stamp| place.clock.at_ns(stamp)),
             interface: place.interface,
+            interfaces: self.interfaces.len() as u32,
             link: place.clock.link,
             original_bytes: place.original.max(place.captured as u32),
             data: &self.buffer[place.start..end],

@@ -353,7 +353,8 @@ impl Side {
             self.in_flight.send_below(segment.seq, end, at_ns);
         }
         // What fills a gap makes all that was seen beyond it acknowledgeable.
-        if !window_probe && self.gapless.is_none_or(|gapless| gapless == segment.seq) {
+        let reaches = |gapless: u32| !is_after(segment.seq, gapless) && is_after(end, gapless);
+        if !window_probe && self.gapless.is_none_or(|gapless| gapless == segment.seq || reaches(gapless)) {
             self.gapless = self.next.map(|(next, _)| next);
         }
         if segment.flags.syn() {
