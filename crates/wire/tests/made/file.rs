@@ -4,17 +4,20 @@
 pub(crate) struct File {
     pub(crate) bytes: Vec<u8>,
     pub(crate) ends: Vec<usize>,
+    /// Where what precedes the first ends.
+    pub(crate) head_bytes: usize,
 }
 
 impl File {
     pub(crate) fn new() -> Self {
-        let mut file = Self { bytes: Vec::new(), ends: Vec::new() };
+        let mut file = Self { bytes: Vec::new(), ends: Vec::new(), head_bytes: 0 };
         let magic = 0x1a2b_3c4d_u32.to_le_bytes();
         file.block(0x0a0d_0d0a, &[&magic, &[1, 0, 0, 0], &[0xff; 8][..]]);
         for _ in 0..2 {
             // Ethernet, stamps in nanoseconds.
             file.block(1, &[&[1, 0, 0, 0, 0, 0, 0, 0], &[9, 0, 1, 0, 9, 0, 0, 0], &[0; 4]]);
         }
+        file.head_bytes = file.bytes.len();
         file
     }
 

@@ -113,12 +113,12 @@ proptest! {
         let expected: u64 = packets.last().map_or(0, |_| account.conversations.iter().map(|one| one.from_a.unseen_bytes).sum());
         prop_assert_eq!(account.unseen_bytes, expected);
 
-        let cut = cut.index(file.bytes.len() - 108) + 108;
+        let cut = cut.index(file.bytes.len() - file.head_bytes) + file.head_bytes;
         let whole = file.ends.iter().filter(|end| **end <= cut).count();
         let account = read(&file.bytes[..cut], &Selection::default());
         prop_assert_eq!(account.total.packets, whole as u64);
         prop_assert_eq!(told_by_port(&account), truth(&packets[..whole]));
-        prop_assert_eq!(account.broken_off.is_some(), !file.ends.contains(&cut) && cut != 108);
+        prop_assert_eq!(account.broken_off.is_some(), !file.ends.contains(&cut) && cut != file.head_bytes);
     }
 
     #[test]
