@@ -1,5 +1,7 @@
 //! Streams that carry a migration: by their heads, or else what went one way for long.
 
+use std::collections::HashMap;
+
 use dunlin_record::{Conversation, Flow, MigrationEvidence, StreamKind, WireAccount};
 
 use super::moved::Announced;
@@ -13,6 +15,11 @@ const LEAST_SHARE: f64 = 0.9;
 const LEAST_OF_FILE: f64 = 0.25;
 /// No VM moves in less.
 const LEAST_MS: f64 = 20.0;
+
+/// More of one sender to one listener at once are no migrations.
+const MOST_AT_ONCE: usize = 4;
+/// As many migrations are told of a file.
+const MOST_CARRIED: usize = 1000;
 
 /// What carried a migration: a conversation, or several channels to one listener.
 #[derive(Debug, Clone)]
@@ -80,17 +87,19 @@ fn grouped(file: usize, account: &WireAccount) -> Vec<Carried> {
     let mut conversations: Vec<&Conversation> = account.conversations.iter().collect();
     conversations.sort_by(|one, other| one.start_ms.total_cmp(&other.start_ms));
     let mut groups: Vec<(Carried, Vec<&Conversation>)> = Vec::new();
+    // By sender and listener.
+    let mut places: HashMap<(&str, &str), Vec<usize>> = HashMap::new();
     for one in conversations {
-        let is_head = kinds(one).contains(&Some(StreamKind::QemuMigration));
-        let fits = |(group, members): &&mut (Carried, Vec<&Conversation>)| {
-            group.from == host(&one.a)
-                && group.to == one.b
-                && ns(one.start_ms) <= group.end_ns
-                // A second one of these begins another migration.
-                && !(is_head && members.iter().any(|one| kinds(one).contains(&Some(StreamKind::QemuMigration))))
+        let is_head = begins_qemu(one);
+        let of_ends = places.entry((host(&one.a), one.b.as_str())).or_default();
+        let fits = |place: &&usize| {
+            let (group, members) = &groups[**place];
+            // A second one of these begins another migration.
+            ns(one.start_ms) <= group.end_ns && !(is_head && members.iter().any(|one| begins_qemu(one)))
         };
-        match groups.iter_mut().rev().find(fits) {
-            Some((group, members)) => {
+        match of_ends.iter().rev().take(MOST_AT_ONCE).find(fits) {
+            Some(place) => {
+                let (group, members) = &mut groups[*place];
                 group.add(one);
                 members.push(one);
             }
@@ -107,6 +116,7 @@ fn grouped(file: usize, account: &WireAccount) -> Vec<Carried> {
                     moved: Vec::new(),
                 };
                 group.add(one);
+                of_ends.push(groups.len());
                 groups.push((group, vec![one]));
             }
         }
@@ -114,7 +124,12 @@ fn grouped(file: usize, account: &WireAccount) -> Vec<Carried> {
     groups
         .into_iter()
         .filter_map(|(group, members)| Some(Carried { evidence: evidence(&members, account)?, ..group }))
+        .take(MOST_CARRIED)
         .collect()
+}
+
+fn begins_qemu(one: &Conversation) -> bool {
+    kinds(one).contains(&Some(StreamKind::QemuMigration))
 }
 
 fn evidence(members: &[&Conversation], account: &WireAccount) -> Option<MigrationEvidence> {

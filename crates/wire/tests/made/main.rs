@@ -93,7 +93,7 @@ fn truth(packets: &[(u16, Sent)]) -> BTreeMap<u16, Truth> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn faults_are_told_exactly_in_any_tunnel_and_wherever_the_file_ends(plan in plan(), cut in any::<prop::sample::Index>()) {
