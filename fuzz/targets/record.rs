@@ -1,9 +1,13 @@
 //! Records of trials, as someone else's run may hold them: lines of events, and behind a line of zeros a series. They are
 //! read or refused, and what was read has outcomes that can be written and read again.
+//!
+//! The same bytes are also taken for choices: what to put for the numbers and words of every kind of event and every shape
+//! of series.
 #![no_main]
 
 use std::collections::BTreeMap;
 
+use dunlin_record::samples::{self, Choices, series_names};
 use dunlin_record::{Outcome, Series, TrialId, TrialRecord, read_events, read_series};
 use libfuzzer_sys::fuzz_target;
 
@@ -11,6 +15,14 @@ use libfuzzer_sys::fuzz_target;
 const BREAK: &[u8] = b"\n\0\n";
 
 fuzz_target!(|bytes: &[u8]| {
+    if let Some(record) = as_files(bytes) {
+        read(&record);
+    }
+    read(&samples::record(&mut Choices::new(bytes)));
+});
+
+/// The record that these bytes are as files; the one series is there under every name.
+fn as_files(bytes: &[u8]) -> Option<TrialRecord> {
     let parting = bytes.windows(BREAK.len()).position(|window| window == BREAK);
     let (events, series) = match parting {
         Some(at) => (&bytes[..=at], Some(&bytes[at + BREAK.len()..])),
@@ -24,43 +36,28 @@ fuzz_target!(|bytes: &[u8]| {
         path
     };
     let series = series.and_then(|bytes| read_series(&write("series", bytes)).ok());
-    let Ok(read) = read_events(&write("events", events)) else { return };
+    let read = read_events(&write("events", events)).ok()?;
     let mut events = read.events;
     events.sort_by_key(|event| event.t_ns);
-    let record = TrialRecord {
+    let names = series_names().map(|(_, name)| name);
+    Some(TrialRecord {
         id: TrialId::new("01-fuzz-1"),
         events,
-        series: names().zip(series.into_iter().cycle()).collect::<BTreeMap<String, Series>>(),
+        series: names.zip(series.into_iter().cycle()).collect::<BTreeMap<String, Series>>(),
         capture: None,
         truncated: read.truncated,
-    };
-    let Ok(outcomes) = dunlin_analysis::outcomes(&record) else { return };
-    let _ = dunlin_analysis::timeline(&record);
-    let _ = dunlin_analysis::boundaries(&record);
-    let _ = dunlin_analysis::time_shares(&record);
-    for outcome in outcomes {
+    })
+}
+
+/// Has all that reads records read it.
+fn read(record: &TrialRecord) {
+    let outcomes = dunlin_analysis::outcomes(record);
+    let _ = dunlin_analysis::timeline(record);
+    let _ = dunlin_analysis::boundaries(record);
+    let _ = dunlin_analysis::time_shares(record);
+    for outcome in outcomes.unwrap_or_default() {
         let line = serde_json::to_string(&outcome).expect("an outcome can be written");
         let again: Outcome = serde_json::from_str(&line).expect("an outcome can be read");
         assert_eq!(again, outcome);
     }
-});
-
-/// Every place in which the analysis looks for a series.
-fn names() -> impl Iterator<Item = String> {
-    [
-        "wire-host-a-migration",
-        "wire-host-a-migration-2",
-        "switch-host-a-migration",
-        "vm0-progress",
-        "vm0-probe-icmp-sent",
-        "vm0-probe-icmp-answers",
-        "vm0-passages-host-a",
-        "vm0-passages-host-b",
-        "vm0-cpu-host-a",
-        "vm0-stream-0",
-        "vm0-disorder-0",
-        "cpu-host-a",
-    ]
-    .into_iter()
-    .map(str::to_owned)
 }

@@ -1,8 +1,9 @@
 //! Properties that hold for any record.
 
+use dunlin_record::samples::{self, Choices};
 use dunlin_record::{
-    ABSENT, Event, EventKind, HostId, HypervisorReport, MemoryHeld, Moment, Series, Status, Strategy as Move,
-    StreamProbe, VmId, shapes,
+    ABSENT, Event, EventKind, HostId, HypervisorReport, MemoryHeld, Moment, Outcome, Series, Status,
+    Strategy as Move, StreamProbe, TrialRecord, VmId, shapes,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -51,8 +52,21 @@ proptest! {
                 .with_series("vm0-passages-host-b", Series::from_rows(shapes::PROBE_ANSWERS, &answers));
         }
         fixture.record.events.extend(events);
-        let _ = crate::outcomes(&fixture.record);
-        let _ = crate::timeline(&fixture.record);
+        every_reader(&fixture.record);
+    }
+
+    #[test]
+    fn no_series_and_no_event_makes_it_panic(
+        seed in vec(any::<u8>(), 0..6000),
+        began_well in any::<bool>(),
+    ) {
+        let mut record = samples::record(&mut Choices::new(&seed));
+        if began_well {
+            // A migration with its ends known is looked at more closely.
+            record.events.extend(Fixture::hybrid().record.events.split_off(1));
+            record.events.sort_by_key(|event| event.t_ns);
+        }
+        every_reader(&record);
     }
 
     #[test]
@@ -136,6 +150,18 @@ proptest! {
         }
         prop_assert_eq!(shuffled.outcome(), expected.outcome());
         prop_assert_eq!(shuffled.timeline(), expected.timeline());
+    }
+}
+
+/// All that reads a record.
+fn every_reader(record: &TrialRecord) {
+    let outcomes = crate::outcomes(record);
+    let _ = crate::timeline(record);
+    let _ = crate::boundaries(record);
+    let _ = crate::time_shares(record);
+    for outcome in outcomes.unwrap_or_default() {
+        let line = serde_json::to_string(&outcome).unwrap();
+        assert_eq!(serde_json::from_str::<Outcome>(&line).unwrap(), outcome);
     }
 }
 

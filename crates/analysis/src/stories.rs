@@ -85,7 +85,9 @@ fn runs(fates: &[(u64, Fate)]) -> Vec<StoryRun> {
     let mut runs: Vec<StoryRun> = Vec::new();
     for &(seq, fate) in fates {
         match runs.last_mut() {
-            Some(run) if run.fate == fate && run.first_seq + run.count == seq => run.count += 1,
+            Some(run) if run.fate == fate && run.first_seq.checked_add(run.count) == Some(seq) => {
+                run.count += 1;
+            }
             _ => runs.push(StoryRun { first_seq: seq, count: 1, fate }),
         }
     }

@@ -55,7 +55,9 @@ fn stream(
         rate_after_mib_s: rate(moments.end, moments.window_end),
         longest_stall: longest_stall(ticks.iter().map(|(t_ns, ..)| *t_ns), moments),
         breaks: breaks(trial, moments, number),
-        lost_datagrams: losses.as_ref().map(|losses| losses.iter().map(|(.., count)| count).sum()),
+        lost_datagrams: losses
+            .as_ref()
+            .map(|losses| losses.iter().fold(0, |sum: u64, (.., count)| sum.saturating_add(*count))),
         losses: losses
             .unwrap_or_default()
             .into_iter()
@@ -267,6 +269,18 @@ mod tests {
             !fixture.outcome().flags.contains(&Flag::CorruptStream),
             "loss is in the nature of datagrams"
         );
+    }
+
+    #[test]
+    fn losses_too_many_to_be_counted_are_the_most_there_can_be() {
+        let row = |at_ms: f64| [ns(at_ms), shapes::DISORDER_MISSING, 5, i64::MAX, ns(at_ms)];
+        let fixture = with(Workload::UdpSend(udp()), &[])
+            .with_series(
+                "vm0-disorder-0",
+                Series::from_rows(shapes::DISORDER, &[row(500.0), row(501.0), row(502.0)]),
+            )
+            .with(1600.0, "", ended(Received { missing: u64::MAX, ..Received::default() }, None));
+        assert_eq!(only(&fixture).lost_datagrams, Some(u64::MAX));
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub(crate) fn switch_bytes(trial: &Trial, moments: &Moments) -> (Option<SwitchBy
         source_rx,
         granularity_ms: window.granularity_ms(moments),
         difference_percent: host
-            .and_then(|host| figure((source_tx - host.tx.0) as f64 / host.tx.0 as f64 * 100.0)),
+            .and_then(|host| figure(source_tx.saturating_sub(host.tx.0) as f64 / host.tx.0 as f64 * 100.0)),
         asked: window.asked,
         unanswered: window.unanswered,
         counter_bits: window.answers[0].counter_bits,
@@ -69,7 +69,8 @@ fn questions(series: &Series) -> Vec<Question> {
         let answered =
             [answered_ns, in_bytes, out_bytes, bits, uptime_cs].iter().all(|value| *value != ABSENT);
         let answer = answered.then(|| Answer {
-            at_ns: asked_ns + answered_ns.saturating_sub(asked_ns) / 2,
+            // It does not overflow, whatever the two are.
+            at_ns: asked_ns.midpoint(answered_ns),
             in_bytes,
             out_bytes,
             counter_bits: u32::try_from(bits).unwrap_or(64),
@@ -114,8 +115,8 @@ impl Window {
                 return None;
             }
             let bits = after.counter_bits;
-            let received = received + grown(before.in_bytes, after.in_bytes, bits)?;
-            Some((received, sent + grown(before.out_bytes, after.out_bytes, bits)?))
+            let received = grown(before.in_bytes, after.in_bytes, bits)?.checked_add(received)?;
+            Some((received, grown(before.out_bytes, after.out_bytes, bits)?.checked_add(sent)?))
         })
     }
 
@@ -137,7 +138,7 @@ impl Answer {
     fn was_reset_by(&self, next: &Self) -> bool {
         let elapsed_cs = next.at_ns.saturating_sub(self.at_ns) / 10_000_000;
         // A second for the agent's own clock, and its way of rounding.
-        let uptime_ended = self.uptime_cs + elapsed_cs + 100 >= UPTIME_END_CS;
+        let uptime_ended = self.uptime_cs.saturating_add(elapsed_cs).saturating_add(100) >= UPTIME_END_CS;
         let restarted = next.uptime_cs < self.uptime_cs && !uptime_ended;
         restarted || next.discontinuity_cs != self.discontinuity_cs || next.counter_bits != self.counter_bits
     }
@@ -152,8 +153,9 @@ impl Answer {
 /// By how much a counter grew. One of 64 bits does not get to its end; one of 32 may.
 fn grown(before: i64, after: i64, counter_bits: u32) -> Option<i64> {
     match counter_bits {
-        32 => Some((after - before).rem_euclid(1 << 32)),
-        _ => (after >= before).then_some(after - before),
+        // What wraps at 64 bits has the same remainder by 32.
+        32 => Some(after.wrapping_sub(before).rem_euclid(1 << 32)),
+        _ => after.checked_sub(before).filter(|grown| *grown >= 0),
     }
 }
 
@@ -176,7 +178,7 @@ impl HostCounters {
     fn agree_with(&self, source_tx: i64, source_rx: i64) -> bool {
         let agree = |(bytes, frames): (i64, i64), counted: i64| {
             let slack = bytes as f64 * AGREEMENT_SHARE + AGREEMENT_BYTES;
-            let more = (counted - bytes) as f64;
+            let more = counted.saturating_sub(bytes) as f64;
             (-slack..=slack + frames as f64 * FRAME_EXTRA_BYTES).contains(&more)
         };
         agree(self.tx, source_tx) && agree(self.rx, source_rx)
@@ -298,6 +300,26 @@ mod tests {
         assert_eq!(told(|at_ms, row| wrapping(at_ms, row, 0.0)), (Some(53_000_000), vec![]));
         // Without a rate a link may carry 2^32 bytes in 344 ms.
         assert_eq!(told(|at_ms, row| wrapping(at_ms, row, 350.0)), (None, vec![Flag::SwitchCountersReset]));
+    }
+
+    #[test]
+    fn counters_that_cannot_be_are_not_used_and_do_not_overflow() {
+        let jump = |to: fn(f64) -> i64, bits| {
+            told(move |at_ms, mut row| {
+                (row[2], row[4]) = (to(at_ms), bits);
+                row
+            })
+        };
+        let anew = (None, vec![Flag::SwitchCountersReset]);
+        let from_end_to_end = |at_ms: f64| if at_ms < 250.0 { i64::MIN + 1 } else { i64::MAX };
+        assert_eq!(jump(from_end_to_end, 64), anew);
+        let (bytes, _) = jump(from_end_to_end, 32);
+        assert_eq!(bytes, Some((1 << 32) - 2), "by 32 bits it is one round");
+        let uptime_at_its_end = |_: f64, mut row: [i64; 7]| {
+            row[5] = i64::MAX;
+            row
+        };
+        assert_eq!(told(uptime_at_its_end), (Some(53_000_000), vec![]));
     }
 
     #[test]

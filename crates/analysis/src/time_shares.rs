@@ -24,16 +24,19 @@ impl TimeShares {
     /// All of it.
     #[must_use]
     pub fn total_ns(&self) -> i64 {
-        self.migrating_ns + self.observing_ns + self.starting_ns + self.other_ns
+        [self.observing_ns, self.starting_ns, self.other_ns]
+            .into_iter()
+            .fold(self.migrating_ns, i64::saturating_add)
     }
 }
 
 impl AddAssign for TimeShares {
     fn add_assign(&mut self, other: Self) {
-        self.migrating_ns += other.migrating_ns;
-        self.observing_ns += other.observing_ns;
-        self.starting_ns += other.starting_ns;
-        self.other_ns += other.other_ns;
+        let add = |sum: &mut i64, more: i64| *sum = sum.saturating_add(more);
+        add(&mut self.migrating_ns, other.migrating_ns);
+        add(&mut self.observing_ns, other.observing_ns);
+        add(&mut self.starting_ns, other.starting_ns);
+        add(&mut self.other_ns, other.other_ns);
     }
 }
 
@@ -47,13 +50,16 @@ pub fn time_shares(record: &TrialRecord) -> TimeShares {
         return TimeShares::default();
     }
     let ready = record.events.iter().filter(|event| matches!(event.kind, EventKind::GuestReady { .. }));
-    let starting_ns = ready.map(|event| event.t_ns - first).max().unwrap_or(0);
+    let starting_ns = ready.map(|event| event.t_ns.saturating_sub(first)).max().unwrap_or(0);
     let mut shares = TimeShares { starting_ns, ..TimeShares::default() };
     for (trial, moments) in vms.iter().filter_map(|trial| Some((trial, Moments::of(trial)?))) {
-        shares.migrating_ns += moments.end - moments.command;
-        shares.observing_ns += observing_ns(trial, &moments, last);
+        shares += TimeShares {
+            migrating_ns: moments.end.saturating_sub(moments.command),
+            observing_ns: observing_ns(trial, &moments, last),
+            ..TimeShares::default()
+        };
     }
-    shares.other_ns = (last - first - shares.total_ns()).max(0);
+    shares.other_ns = last.saturating_sub(first).saturating_sub(shares.total_ns()).max(0);
     shares
 }
 
@@ -73,7 +79,7 @@ fn observing_ns(trial: &Trial, moments: &Moments, last: i64) -> i64 {
     };
     let from = trial.events().rfind(prepared).map_or(moments.command, |event| event.t_ns);
     let to = trial.events().find(asked).map_or(last, |event| event.t_ns);
-    moments.command - from + to - moments.end
+    moments.command.saturating_sub(from).saturating_add(to.saturating_sub(moments.end))
 }
 
 #[cfg(test)]

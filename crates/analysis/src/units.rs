@@ -34,7 +34,9 @@ pub(crate) fn quantile(sorted: &[i64], share: f64) -> Option<i64> {
 
 fn to_thousandths(value: f64) -> f64 {
     // Adding 0 turns -0, which would print as "-0.0", into 0.
-    (value * 1000.0).round() / 1000.0 + 0.0
+    let rounded = (value * 1000.0).round() / 1000.0 + 0.0;
+    // The largest numbers have no thousandths, and a thousand times them is no number.
+    if rounded.is_finite() { rounded } else { value }
 }
 
 #[cfg(test)]
@@ -50,6 +52,7 @@ mod tests {
         assert_eq!(ms_in_ns(0.1), 100_000);
         assert_eq!(ms_in_ns(f64::NAN), 0);
         assert_eq!((figure(1.23456), figure(f64::INFINITY)), (Some(1.235), None));
+        assert_eq!(figure(f64::MAX), Some(f64::MAX));
     }
 
     #[test]

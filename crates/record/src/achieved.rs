@@ -162,6 +162,8 @@ mod tests {
         assert_eq!(seen(None, missing.clone()), None);
         assert!(seen(Some(1), missing).unwrap().contains("3 were missing"));
         assert_eq!(seen(Some(9), Received::default()), None);
+        let impossible = Received { missing: u64::MAX, late: u64::MAX, ..Received::default() };
+        assert!(seen(Some(1), impossible).is_some(), "whatever a foreign record says");
         assert!(seen(None, Received { corrupted: 2, ..Received::default() }).unwrap().contains("2 blocks"));
     }
 

@@ -17,6 +17,8 @@ mod outcome;
 mod probes;
 mod response;
 mod run_folder;
+#[cfg(any(test, feature = "samples"))]
+pub mod samples;
 mod series;
 mod stream;
 mod switch;

@@ -3,6 +3,8 @@
 //! A file is one zstd stream: a JSON line (`{"format":1,"name":…,"columns":[{"name":…,"unit":…},…]}`), then rows of
 //! little-endian 64-bit integers, one a column. A value that was not measured is [`ABSENT`].
 
+pub mod shapes;
+
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -34,99 +36,6 @@ struct Header {
     columns: Vec<Column>,
 }
 
-/// Names, columns and units of the series Dunlin records: the one place that fixes each row's shape.
-pub mod shapes {
-    /// Columns by name and unit.
-    pub type Shape = &'static [(&'static str, &'static str)];
-
-    /// `<vm>-probe-<probe>-sent`: a request. `due_ns` is when it should have left, `sent_ns` when it did: the
-    /// kernel's stamp (of the HTTP probe its own, of when it asked for the connection), absent where there is none.
-    pub const PROBE_SENT: Shape = &[("seq", "1"), ("due_ns", "ns"), ("sent_ns", "ns")];
-    /// `<vm>-probe-<probe>-answers`: an answer, with the kernel's stamp of its arrival (of the HTTP probe its own, of
-    /// when it had the whole answer).
-    pub const PROBE_ANSWERS: Shape = &[("seq", "1"), ("arrived_ns", "ns")];
-    /// `<vm>-probe-<probe>-failures`: a request that will have no good answer, when that was known, and why
-    /// ([`RequestFailure::code`](crate::RequestFailure::code)).
-    pub const PROBE_FAILURES: Shape = &[("seq", "1"), ("t_ns", "ns"), ("failure", "1")];
-    /// `<vm>-probe-<probe>-transactions`: request/response over TCP, one row a transaction in order, with the prober's own
-    /// stamps: when it handed the request to the kernel, and when it had the whole response (absent where none came).
-    /// `failure` ([`RequestFailure::code`](crate::RequestFailure::code)) is absent but where the connection broke.
-    pub const PROBE_TRANSACTIONS: Shape = &[("sent_ns", "ns"), ("arrived_ns", "ns"), ("failure", "1")];
-    /// `<vm>-probe-<probe>-samples`: a TCP stream as the kernel of the measuring end knows it (`TCP_INFO`), once each
-    /// millisecond. `connection`: from 1; what follows is of it alone. `bytes`: payload that the other end has acknowledged,
-    /// of a reverse stream that has arrived; `rtt_us`: smoothed; `window_segments`: of congestion.
-    pub const PROBE_SAMPLES: Shape = &[
-        ("t_ns", "ns"),
-        ("connection", "1"),
-        ("bytes", "bytes"),
-        ("retransmitted_segments", "segments"),
-        ("rtt_us", "us"),
-        ("window_segments", "segments"),
-    ];
-    /// `<vm>-passages-<host>`: a probe's frame seen on the VM's tap on this host. `probe`: 0 ICMP, 1 UDP;
-    /// `direction`: 0 request to the VM, 1 answer from it.
-    pub const PASSAGES: Shape = &[("probe", "1"), ("seq", "1"), ("direction", "1"), ("t_ns", "ns")];
-    /// `wire-<host>-<network>`: an interface's counters, as seen from the host. `wire-<host>-migration-probes`: what TCP
-    /// probes between the hosts had of them.
-    pub const WIRE: Shape = &[
-        ("t_ns", "ns"),
-        ("tx_bytes", "bytes"),
-        ("rx_bytes", "bytes"),
-        ("tx_packets", "packets"),
-        ("rx_packets", "packets"),
-    ];
-    /// `switch-<host>-migration`: what a managed switch says (SNMP) of its port to the host, as seen from the switch. A
-    /// question that was not answered is a row with no more than `asked_ns`. `counter_bits`: 32 or 64, where the
-    /// counters start anew; `uptime_cs`: since the agent's start (`sysUpTime`); `discontinuity_cs`: the uptime at which
-    /// the port's counters were last reset (`ifCounterDiscontinuityTime`).
-    pub const SWITCH: Shape = &[
-        ("asked_ns", "ns"),
-        ("answered_ns", "ns"),
-        ("in_bytes", "bytes"),
-        ("out_bytes", "bytes"),
-        ("counter_bits", "1"),
-        ("uptime_cs", "cs"),
-        ("discontinuity_cs", "cs"),
-    ];
-    /// `<vm>-progress`: the hypervisor's own counters at the source.
-    pub const PROGRESS: Shape = &[
-        ("t_ns", "ns"),
-        ("transferred_bytes", "bytes"),
-        ("remaining_bytes", "bytes"),
-        ("total_bytes", "bytes"),
-        ("normal_pages", "pages"),
-        ("zero_pages", "pages"),
-        ("dirty_rate_pages_s", "pages/s"),
-        ("pass", "1"),
-        ("throttle_percent", "%"),
-        ("postcopy_requests", "1"),
-    ];
-    /// `<vm>-storage`: how far the copy of the VM's disks is, by the hypervisor's own counters at the source, all disks
-    /// together and holes included. What the guest writes meanwhile makes the total grow.
-    pub const STORAGE: Shape = &[("t_ns", "ns"), ("copied_bytes", "bytes"), ("total_bytes", "bytes")];
-    /// `<vm>-cpu-<host>`: CPU time of the VM's hypervisor process there since its start; `vcpus_ns` of its threads that
-    /// run vCPUs.
-    pub const PROCESS_CPU: Shape = &[("t_ns", "ns"), ("process_ns", "ns"), ("vcpus_ns", "ns")];
-    /// `<vm>-stream-<workload>`: what moved at the bench's end of a stream, by the millisecond of the bench's clock;
-    /// `t_ns` is its begin. Milliseconds in which nothing did have no row. `blocks`: those that ended in it.
-    pub const STREAM: Shape = &[("t_ns", "ns"), ("bytes", "bytes"), ("blocks", "1")];
-    /// `<vm>-disorder-<workload>`: what the bench's end, a receiver, found wrong with the order or the content of blocks.
-    /// `kind` is one of the constants below; `number` is the (first) block's, `count` how many in a row, `after_ns` when
-    /// the last one before them came.
-    pub const DISORDER: Shape =
-        &[("t_ns", "ns"), ("kind", "1"), ("number", "1"), ("count", "1"), ("after_ns", "ns")];
-    /// Blocks had not come when a later one did.
-    pub const DISORDER_MISSING: i64 = 0;
-    /// One that had been missing came.
-    pub const DISORDER_LATE: i64 = 1;
-    /// One came again.
-    pub const DISORDER_REPEATED: i64 = 2;
-    /// One has a content nobody sent.
-    pub const DISORDER_CORRUPTED: i64 = 3;
-    /// `cpu-<host>`: the machine's CPU time since boot.
-    pub const CPU: Shape = &[("t_ns", "ns"), ("busy_ns", "ns"), ("idle_ns", "ns")];
-}
-
 /// Appends rows to a series file.
 pub struct SeriesWriter {
     path: PathBuf,
@@ -149,10 +58,7 @@ impl SeriesWriter {
         let header = Header {
             format: FORMAT,
             name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-            columns: shape
-                .iter()
-                .map(|(name, unit)| Column { name: (*name).into(), unit: (*unit).into() })
-                .collect(),
+            columns: columns(shape),
         };
         let line = serde_json::to_string(&header).unwrap_or_default() + "\n";
         encoder.write_all(line.as_bytes()).map_err(RecordError::io("write", path))?;
@@ -213,14 +119,13 @@ impl Series {
     #[must_use]
     pub fn from_rows<const N: usize>(shape: shapes::Shape, rows: &[[i64; N]]) -> Self {
         assert_eq!(shape.len(), N, "the rows must have one value a column");
-        Self {
-            columns: shape
-                .iter()
-                .map(|(name, unit)| Column { name: (*name).into(), unit: (*unit).into() })
-                .collect(),
-            values: rows.iter().flatten().copied().collect(),
-            truncated: false,
-        }
+        Self { columns: columns(shape), values: rows.iter().flatten().copied().collect(), truncated: false }
+    }
+
+    /// A series of a known shape made of values, row after row.
+    #[cfg(any(test, feature = "samples"))]
+    pub(crate) fn from_values(shape: shapes::Shape, values: Vec<i64>) -> Self {
+        Self { columns: columns(shape), values, truncated: false }
     }
 
     /// How many rows there are.
@@ -244,6 +149,10 @@ impl Series {
     pub fn rows_of<const N: usize>(&self) -> impl DoubleEndedIterator<Item = [i64; N]> + '_ {
         self.rows().filter_map(|row| row.try_into().ok())
     }
+}
+
+fn columns(shape: shapes::Shape) -> Vec<Column> {
+    shape.iter().map(|(name, unit)| Column { name: (*name).into(), unit: (*unit).into() }).collect()
 }
 
 /// Reads a series file, as far as it goes.

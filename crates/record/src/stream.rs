@@ -54,8 +54,8 @@ impl StreamSeen {
         if *corrupted > 0 {
             return Some(format!("a stream was corrupted: {corrupted} blocks held what nobody sent"));
         }
-        let misplaced = missing + late + repeated;
-        (self.connections.is_some() && misplaced > 0).then(|| {
+        let is_misplaced = [missing, late, repeated].iter().any(|count| **count > 0);
+        (self.connections.is_some() && is_misplaced).then(|| {
             format!(
                 "a stream was corrupted: of a connection's blocks {missing} were missing, {repeated} came again, {late} came late"
             )

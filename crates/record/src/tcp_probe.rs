@@ -120,7 +120,9 @@ impl TcpConnections {
             remote: first.remote,
             local_at_end: last.local_at_end,
             congestion_control: first.congestion_control.clone(),
-            retransmitted_segments: all.iter().map(|one| one.retransmitted_segments).sum(),
+            retransmitted_segments: all
+                .iter()
+                .try_fold(0_u64, |sum, one| Some(sum.saturating_add(one.retransmitted_segments?))),
         })
     }
 }
@@ -153,4 +155,32 @@ pub struct TcpStreamOutcome {
     pub retransmitted_segments: Option<u64>,
     /// Its connections; absent where none was made.
     pub connections: Option<TcpConnections>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_sent_again_are_added_up_unless_one_connection_does_not_tell() {
+        let buffers = SocketBuffers { send_bytes: 1, receive_bytes: 1 };
+        let connection = |retransmitted_segments| ProbeConnection {
+            peer: "10.78.0.12:7008".into(),
+            connected_ns: 0,
+            ended_ns: 1,
+            broken: None,
+            local: buffers,
+            remote: buffers,
+            local_at_end: buffers,
+            congestion_control: "cubic".into(),
+            retransmitted_segments,
+        };
+        let sum = |each: [Option<u64>; 2]| {
+            let [one, other] = each.map(connection);
+            TcpConnections::of(&[&one, &other]).unwrap().retransmitted_segments
+        };
+        assert_eq!(sum([Some(2), Some(3)]), Some(5));
+        assert_eq!(sum([Some(2), None]), None);
+        assert_eq!(sum([Some(u64::MAX), Some(3)]), Some(u64::MAX), "whatever a foreign record says");
+    }
 }

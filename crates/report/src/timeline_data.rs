@@ -143,7 +143,7 @@ fn wire(ticks: &[WireTick]) -> Wire {
         .iter()
         .map(|tick| {
             let at = micros(tick.at_ms);
-            at - std::mem::replace(&mut before, at)
+            at.wrapping_sub(std::mem::replace(&mut before, at))
         })
         .collect();
     Wire {

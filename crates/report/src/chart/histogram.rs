@@ -42,7 +42,7 @@ pub(crate) fn histogram(name: &str, unit: &str, distributions: &[Distribution]) 
 
 fn draw(axis: &Axis, distribution: &Distribution, top: u32, unit: &str) -> Markup {
     let Distribution { name, counts, note } = distribution;
-    let total: u64 = counts.iter().map(|(_, count)| count).sum();
+    let total = counts.iter().fold(0, |sum: u64, (_, count)| sum.saturating_add(*count));
     let highest = counts.iter().map(|(_, count)| *count).max().unwrap_or(1) as f64;
     let foot = f64::from(top + HEAD + PLOT);
     html! {

@@ -98,14 +98,15 @@ fn cell(values: impl Iterator<Item = f64>) -> Markup {
 
 /// The requests of all trials together.
 fn distribution<'a>(name: &'static str, trials: impl Iterator<Item = &'a Responses>) -> Distribution {
-    let (mut answered, mut unanswered) = (0, 0);
+    let (mut answered, mut unanswered) = (0_u64, 0_u64);
     // Bounds are above zero; in bits such numbers have the same order.
     let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
     for times in trials {
-        answered += times.n;
-        unanswered += times.unanswered;
+        answered = answered.saturating_add(times.n);
+        unanswered = unanswered.saturating_add(times.unanswered);
         for (bound, count) in &times.histogram {
-            *counts.entry(bound.to_bits()).or_default() += count;
+            let sum = counts.entry(bound.to_bits()).or_default();
+            *sum = sum.saturating_add(*count);
         }
     }
     let mut note = format!("{answered} answered");

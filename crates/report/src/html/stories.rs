@@ -61,18 +61,18 @@ fn one(story: &ProbeStory) -> Markup {
 fn stretches(story: &ProbeStory, zero_seq: u64, holds: fn(Fate) -> bool) -> Vec<(f64, f64, String)> {
     let mut joined: Vec<(u64, u64)> = Vec::new();
     for StoryRun { first_seq, count, .. } in story.runs.iter().filter(|run| holds(run.fate)) {
-        let end = first_seq + count;
+        let end = first_seq.saturating_add(*count);
         match joined.last_mut() {
             Some(last) if last.1 == *first_seq => last.1 = end,
             _ => joined.push((*first_seq, end)),
         }
     }
     let stretch = |(from, end): (u64, u64)| {
-        let words = match end - from {
+        let words = match end.saturating_sub(from) {
             1 => format!("{from}"),
-            amount => format!("{from} to {}: {amount} requests", end - 1),
+            amount => format!("{from} to {}: {amount} requests", end.saturating_sub(1)),
         };
-        ((from - zero_seq) as f64, (end - zero_seq) as f64, words)
+        (from.saturating_sub(zero_seq) as f64, end.saturating_sub(zero_seq) as f64, words)
     };
     joined.into_iter().map(stretch).collect()
 }
@@ -81,7 +81,8 @@ fn stretches(story: &ProbeStory, zero_seq: u64, holds: fn(Fate) -> bool) -> Vec<
 fn counts(story: &ProbeStory) -> Markup {
     let mut counts: BTreeMap<Fate, u64> = BTreeMap::new();
     for run in &story.runs {
-        *counts.entry(run.fate).or_default() += run.count;
+        let count = counts.entry(run.fate).or_default();
+        *count = count.saturating_add(run.count);
     }
     let mut counts: Vec<(Fate, u64)> = counts.into_iter().collect();
     counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));

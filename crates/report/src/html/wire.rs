@@ -129,13 +129,13 @@ fn overhead(migration: &MigrationOnWire) -> Markup {
 fn graph(account: &WireAccount) -> Markup {
     let graph = &account.graph;
     let (Some(first), Some(last)) = (graph.tick.first(), graph.tick.last()) else { return html! {} };
-    let ticks_a_column = (last - first + 1).cast_unsigned().div_ceil(MOST_COLUMNS).max(1);
+    let ticks_a_column = last.saturating_sub(*first).cast_unsigned() / MOST_COLUMNS + 1;
     let column_ms = graph.tick_ms * ticks_a_column as f64;
     let mut columns: Vec<(u64, u64)> = Vec::new();
     for (tick, bytes) in graph.tick.iter().zip(&graph.wire_bytes) {
-        let column = (tick - first).cast_unsigned() / ticks_a_column;
+        let column = tick.saturating_sub(*first).cast_unsigned() / ticks_a_column;
         match columns.last_mut() {
-            Some((last, sum)) if *last == column => *sum += bytes,
+            Some((last, sum)) if *last == column => *sum = sum.saturating_add(*bytes),
             _ => columns.push((column, *bytes)),
         }
     }

@@ -1,6 +1,7 @@
 //! The renderings of a made-up run: whole outputs by snapshot, the page by what must hold of it.
 
 mod fixture;
+mod foreign;
 mod overhead;
 mod performance;
 mod sweep;

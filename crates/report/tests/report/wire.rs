@@ -14,7 +14,7 @@ fn amount(packets: u64, wire_bytes: u64) -> Amount {
 }
 
 /// Of a migration of 820 ms that lost little.
-fn account() -> WireAccount {
+pub(super) fn account() -> WireAccount {
     let overhead = Overhead {
         total: amount(1150, 1_560_000),
         goodput_bytes: 1_448_000,
