@@ -19,6 +19,7 @@ mod netlink;
 mod process;
 mod realtime;
 mod relay;
+mod running_lab;
 mod shell;
 mod sysctl;
 
@@ -37,4 +38,5 @@ pub use relay::{
     Crossing, DEFAULT_QUEUE_FRAMES, DirectionCounts, Fault, Injection, PendingInjection, Relay, RelayCounts,
     RelayEnd, RelaySpec,
 };
-pub use shell::{running_labs, shell};
+pub use running_lab::{RunningLabs, running_labs};
+pub use shell::shell;

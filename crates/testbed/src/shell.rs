@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::Command;
@@ -10,8 +11,8 @@ use std::process::Command;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::Signal;
 
-use crate::bootstrap::PROCESS_PREFIX;
 use crate::namespace::NAMES;
+use crate::running_lab::{NamedProcess, find};
 use crate::{Result, TestbedError};
 
 /// Runs a program (the user's shell if none is given) on a host of a lab that runs under this name, and returns its
@@ -21,9 +22,9 @@ use crate::{Result, TestbedError};
 /// Must be called before any thread exists.
 ///
 /// # Errors
-/// Where no such lab runs, it has no such host, or it may not be joined.
+/// Where no such lab of this user's runs, made by this very program; where it has no such host, or may not be joined.
 pub fn shell(lab: &str, host: &str, command: &[OsString]) -> Result<i32> {
-    join(find(lab)?, lab)?;
+    join(&find(lab)?, lab)?;
     let name = Path::new(NAMES).join(host);
     let namespace = File::open(&name).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => TestbedError::Unsupported {
@@ -37,63 +38,24 @@ pub fn shell(lab: &str, host: &str, command: &[OsString]) -> Result<i32> {
     run(command, lab, host)
 }
 
-/// The names of the labs that are up on this machine and may be seen by this user.
-///
-/// # Errors
-/// Where processes cannot be listed.
-pub fn running_labs() -> Result<Vec<String>> {
-    let mut names: Vec<String> = titles()?.into_iter().map(|(_, name)| name).collect();
-    names.sort();
-    names.dedup();
-    Ok(names)
-}
-
-/// The id of the first process of the lab of this name.
-fn find(lab: &str) -> Result<u32> {
-    let ids = titles()?.into_iter().filter(|(_, name)| name == lab).map(|(id, _)| id);
-    ids.min().ok_or_else(|| TestbedError::Unsupported {
-        what: format!("joining the lab {lab}"),
-        because: "no lab of this name runs here".into(),
-    })
-}
-
-/// The processes that are named after a lab, with its name.
-fn titles() -> Result<Vec<(u32, String)>> {
-    let processes = fs::read_dir("/proc").map_err(TestbedError::io("list processes"))?;
-    let ids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let named = |id: u32| {
-        // A process that is gone by now, or not ours to look at, is not one.
-        let words = fs::read(format!("/proc/{id}/cmdline")).ok()?;
-        let title = words.split(|byte| *byte == 0).next()?;
-        let name = std::str::from_utf8(title).ok()?.strip_prefix(PROCESS_PREFIX)?;
-        Some((id, name.to_owned()))
-    };
-    Ok(ids.filter_map(named).collect())
-}
-
 /// Enters the lab's namespaces; the pid namespace takes effect with the next child.
-fn join(id: u32, lab: &str) -> Result<()> {
-    let open = |kind: &str| {
-        let path = format!("/proc/{id}/ns/{kind}");
-        File::open(&path).map_err(TestbedError::io(format!("open {path} of the lab {lab}")))
-    };
+fn join(process: &NamedProcess, lab: &str) -> Result<()> {
     // All are opened first: after the mount namespace, `/proc` is another.
-    let user = is_other_user_namespace(id).then(|| open("user")).transpose()?;
+    let user = process.namespace("user")?;
+    let own_user = File::open("/proc/self/ns/user").map_err(TestbedError::io("open our user namespace"))?;
+    let inode = |file: &File| file.metadata().map(|metadata| (metadata.dev(), metadata.ino())).ok();
+    // A process may not enter the user namespace it is in already.
+    let user = (inode(&user) != inode(&own_user)).then_some(user);
     let namespaces = [
         (user, CloneFlags::CLONE_NEWUSER),
-        (Some(open("pid")?), CloneFlags::CLONE_NEWPID),
-        (Some(open("mnt")?), CloneFlags::CLONE_NEWNS),
+        (Some(process.namespace("pid")?), CloneFlags::CLONE_NEWPID),
+        (Some(process.namespace("mnt")?), CloneFlags::CLONE_NEWNS),
     ];
     for (file, kind) in namespaces {
         let Some(file) = file else { continue };
         setns(file, kind).map_err(TestbedError::errno(format!("join the lab {lab}")))?;
     }
     Ok(())
-}
-
-/// A process may not enter the user namespace it is in already.
-fn is_other_user_namespace(id: u32) -> bool {
-    fs::read_link(format!("/proc/{id}/ns/user")).ok() != fs::read_link("/proc/self/ns/user").ok()
 }
 
 fn hosts() -> String {

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use dunlin_bench::{HeldVm, Scenario, hold};
+use dunlin_testbed::RunningLabs;
 
 use super::{bench_failure, cancel_on_signals, enter_lab, testbed_failure};
 use crate::failure::{Exit, Failure, Result};
@@ -66,12 +67,16 @@ fn shell(host: &str, lab: Option<&str>, command: &[OsString]) -> Result {
 }
 
 fn only_lab() -> Result<String> {
-    let mut labs = dunlin_testbed::running_labs().map_err(|error| testbed_failure(&error))?;
+    let RunningLabs { names: mut labs, refused } =
+        dunlin_testbed::running_labs().map_err(|error| testbed_failure(&error))?;
     match (labs.pop(), labs.len()) {
         (Some(lab), 0) => Ok(lab),
         (None, _) => {
-            Err(Failure::says(Exit::BadInput, "no lab is up here")
-                .hint("make one with `dunlin lab up SCENARIO`"))
+            let hint = match refused.first() {
+                Some((name, because)) => format!("{name} is not joined: {because}"),
+                None => "make one with `dunlin lab up SCENARIO`".into(),
+            };
+            Err(Failure::says(Exit::BadInput, "no lab is up here").hint(hint))
         }
         (Some(lab), _) => {
             labs.push(lab);

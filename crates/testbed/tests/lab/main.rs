@@ -1,6 +1,7 @@
 //! Real labs, made, used, left and killed. Each test runs this program again in a role (see `roles`).
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test, with a harness of its own")]
 
+mod impostor;
 mod roles;
 mod traces;
 
@@ -22,7 +23,7 @@ const GONE_LIMIT: Duration = Duration::from_secs(5);
 /// A test's name, and what it does under that name.
 type Test = (&'static str, fn(&str));
 
-const TESTS: [Test; 14] = [
+const TESTS: [Test; 16] = [
     ("hosts_reach_each_other_over_both_networks", |name| ends_well(name, "reach")),
     ("a_rate_limits_its_own_network_and_no_other", |name| ends_well(name, "rate")),
     ("a_delay_delays_its_own_network_and_no_other", |name| ends_well(name, "delay")),
@@ -32,6 +33,11 @@ const TESTS: [Test; 14] = [
     ("the_exit_code_comes_out", the_exit_code_comes_out),
     ("a_signal_is_passed_on_and_a_deaf_lab_is_killed_at_its_limit", signals),
     ("a_shell_joins_a_host_and_ends_with_the_lab", a_shell_joins_a_host_and_ends_with_the_lab),
+    (
+        "what_only_calls_itself_a_lab_is_neither_listed_nor_joined",
+        what_only_calls_itself_a_lab_is_neither_listed_nor_joined,
+    ),
+    ("a_lab_is_not_joined_by_another_program", a_lab_is_not_joined_by_another_program),
     ("nothing_remains_when_the_outer_process_is_killed", |name| nothing_remains(name, Victim::Outer)),
     ("nothing_remains_when_the_inner_process_is_killed", |name| nothing_remains(name, Victim::Inner)),
     ("nothing_remains_when_killed_while_it_comes_up", nothing_remains_when_killed_while_it_comes_up),
@@ -116,6 +122,55 @@ fn a_shell_joins_a_host_and_ends_with_the_lab(test: &str) {
     long.ready(test).unwrap();
     lab.signal(Signal::SIGKILL);
     assert_eq!(long.end(test), Some(128 + 9));
+}
+
+/// Each in a pid namespace of its own but one: another program of this user's; another user's process of this program;
+/// this program's process that is not the first one of a namespace.
+fn what_only_calls_itself_a_lab_is_neither_listed_nor_joined(test: &str) {
+    let mut lab = Actor::start("stay");
+    if lab.ready(test).is_none() {
+        return;
+    }
+    let impostors = [
+        ("other-program", "is not this program"),
+        ("other-user", "no lab of this name of yours"),
+        ("not-first", "is not the first one of a lab"),
+    ];
+    for (kind, why) in impostors {
+        let name = format!("{kind}-{}", std::process::id());
+        let mut impostor = Actor::start_with("impostor", &[kind, &name]);
+        if impostor.ready(test).is_none() {
+            continue;
+        }
+        let (code, said) = Actor::start_with("shell", &[&name, "host-a", "true"]).said();
+        assert_eq!(code, Some(1), "{kind}: {said}");
+        assert!(said.contains(why), "{kind}: {said}");
+        let (_, listed) = Actor::start("labs").said();
+        let names: Vec<&str> = listed.lines().filter_map(|line| line.strip_prefix("lab ")).collect();
+        assert!(names.contains(&lab.name().as_str()) && !names.contains(&name.as_str()), "{listed}");
+        assert_eq!(
+            listed.contains(&name),
+            kind != "other-user",
+            "what is not this user's is not told: {listed}"
+        );
+    }
+}
+
+fn a_lab_is_not_joined_by_another_program(test: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("before");
+    std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    let mut command = Command::new(&copy);
+    let child = command.args([ROLE, "stay"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lab = Actor { child };
+    if lab.ready(test).is_none() {
+        return;
+    }
+    // As when dunlin is installed anew while a lab is up.
+    std::fs::remove_file(&copy).unwrap();
+    let (code, said) = Actor::start_with("shell", &[&lab.name(), "host-a", "true"]).said();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("before (deleted), which is not this program"), "{said}");
 }
 
 #[derive(Clone, Copy)]
@@ -230,6 +285,14 @@ impl Actor {
         skip(test, &line);
         assert_eq!(self.wait(), Some(NOT_PERMITTED), "{line}");
         None
+    }
+
+    /// Waits for its end and gives its code and what it said.
+    fn said(mut self) -> (Option<i32>, String) {
+        let code = self.wait();
+        let mut said = String::new();
+        self.child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+        (code, said)
     }
 
     /// Waits for its end and gives its code; none where it may not make labs.

@@ -13,8 +13,10 @@ use dunlin_clock::{Deadline, now_ns, sleep_until};
 use dunlin_record::{Link, Links};
 use dunlin_testbed::{
     Capability, Fault, Host, Inside, Lab, LabHost, LabSpec, Lack, Launch, MacAddress, Network, TestbedError,
-    capabilities, enter, shell,
+    capabilities, enter, running_labs, shell,
 };
+
+use super::impostor;
 
 /// The argument that announces a role.
 pub(crate) const ROLE: &str = "--role";
@@ -30,6 +32,9 @@ pub(crate) fn play(role: &str) -> ExitCode {
     match role {
         "shell" => return join(),
         "doctor" => return doctor(),
+        "labs" => return labs(),
+        "impostor" => return impostor::play(),
+        impostor::IDLE => return impostor::idle(),
         _ => {}
     }
     let limit = if role == "deaf" { Duration::from_millis(200) } else { Duration::from_secs(20) };
@@ -76,6 +81,13 @@ fn join() -> ExitCode {
     }
 }
 
+fn labs() -> ExitCode {
+    let labs = running_labs().unwrap();
+    labs.names.iter().for_each(|name| println!("lab {name}"));
+    labs.refused.iter().for_each(|(name, why)| println!("not {name}: {why}"));
+    ExitCode::SUCCESS
+}
+
 /// Says what is there and what is not; fails where something is missing that a lab needs.
 fn doctor() -> ExitCode {
     let found = capabilities();
@@ -89,7 +101,7 @@ fn doctor() -> ExitCode {
     ExitCode::from(if lab_is_possible { 0 } else { NOT_PERMITTED as u8 })
 }
 
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     println!("{line}");
     std::io::stdout().flush().unwrap();
 }
