@@ -16,7 +16,7 @@ use crate::statistics::{Bootstrap, Interval, change_interval, deviation, median,
 use cases::{Matched, MatchedCases, match_cases, match_to_baseline};
 pub use figure::Figure;
 use permutation::{Block, Judged, judge};
-pub use settings::{ChangedSetting, changed_settings};
+pub use settings::{ChangedSetting, changed_settings, changed_settings_and_amounts};
 use verdict::{Evidence, completion_interval, more_trials, verdict};
 
 /// How two runs are compared.

@@ -39,7 +39,7 @@ mod properties;
 pub use boundaries::{Boundary, boundaries};
 pub use compare::{
     CaseComparison, ChangedSetting, CompareOptions, Comparison, Figure, FigureComparison, Sample, Verdict,
-    changed_settings, compare, compare_to_baseline,
+    changed_settings, changed_settings_and_amounts, compare, compare_to_baseline,
 };
 pub use error::AnalysisError;
 pub use outcome::outcomes;

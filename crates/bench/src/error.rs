@@ -94,8 +94,19 @@ pub enum BenchError {
         because: String,
     },
     /// The folder to resume holds another scenario.
-    #[error("{} holds a run of another scenario; start a new run for this one", folder.display())]
+    #[error(
+        "{} holds a run of another scenario ({differences}); start a new run for this one",
+        folder.display()
+    )]
     OtherScenario {
+        /// Which folder.
+        folder: PathBuf,
+        /// What was asked otherwise.
+        differences: String,
+    },
+    /// The folder of a new run holds one.
+    #[error("{} holds a run already", folder.display())]
+    FolderTaken {
         /// Which folder.
         folder: PathBuf,
     },

@@ -11,6 +11,7 @@ mod observer;
 mod order;
 mod plan;
 mod recording;
+mod resume;
 mod runner;
 mod scenario;
 mod trial;

@@ -40,6 +40,11 @@ pub(crate) struct Side {
 }
 
 impl Side {
+    /// What it is, as in `qemu 10.0.2`, with the packager's addition where there is one.
+    pub(crate) fn hypervisor(&self) -> String {
+        format!("qemu {} {}", self.features.version, self.features.package).trim_end().to_owned()
+    }
+
     /// What runs vCPUs here, found out by booting a guest once, and how that is known.
     ///
     /// # Errors

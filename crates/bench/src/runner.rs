@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 use dunlin_analysis::TimeShares;
 use dunlin_clock::{Cancel, epoch_ns, now_ns};
 use dunlin_guest::default_cache_dir;
-use dunlin_record::{Case, FORMAT, Outcome, RunFolder, RunInfo, SkippedCase, Status, TransportKind};
+use dunlin_record::{Case, FORMAT, RunFolder, RunInfo, RunLock, SkippedCase, Status, TransportKind};
 use dunlin_testbed::Inside;
 
-use crate::captured::{add_capture, read_whole};
+use crate::captured::add_capture;
 use crate::ledger::Ledger;
 use crate::marks::mark_captures;
 use crate::order;
 use crate::plan::{Plan, Planner};
+use crate::resume::{self, Earlier, Taken};
 use crate::scenario::{expected_trial_duration, trial_id};
 use crate::trial::{self, Trial};
 use crate::world::World;
@@ -54,6 +55,7 @@ pub fn run(order: &Order<'_>, inside: Inside, observer: &mut dyn Observer) -> Re
     let mut world = World::new(inside, default_cache_dir()?);
     let cases = &order.scenario.cases;
     let first = cases.first().ok_or(BenchError::Cancelled)?;
+    let earlier = order.resume.then(|| Earlier::open(order.folder, cases)).transpose()?;
     observer.stage("making the lab");
     world.bring_up(&first.link, TransportKind::default())?;
     observer.stage("asking the hypervisors what they can do");
@@ -71,14 +73,16 @@ pub fn run(order: &Order<'_>, inside: Inside, observer: &mut dyn Observer) -> Re
         seed: seed(order.scenario),
         skipped: skipped.clone(),
         hosts: vec![world.fingerprint()?],
+        software: resume::software(&plans),
+        resumed: Vec::new(),
     };
-    let folder = open_folder(order, &info)?;
-    let done = if order.resume { tidy_up(&folder, observer)? } else { Vec::new() };
+    let Taken { folder, done, seed, lock } = match earlier {
+        Some(earlier) => earlier.go_on(&info, observer)?,
+        None => resume::begin(order.folder, &info)?,
+    };
     let ledger = Ledger::new(cases, plans.iter().map(Option::is_some), done);
     observer.run_started(&order.scenario.title, ledger.trials_left(), ledger.expected(), folder.path());
 
-    // The order is that of the run's first part.
-    let seed = folder.info()?.seed;
     let finished = Finished {
         folder: folder.path().to_owned(),
         ended: [0; 3],
@@ -86,7 +90,7 @@ pub fn run(order: &Order<'_>, inside: Inside, observer: &mut dyn Observer) -> Re
         cancelled: false,
         time: TimeShares::default(),
     };
-    let mut run = Run { order, world, plans, folder, ledger, observer, finished };
+    let mut run = Run { order, world, plans, folder, ledger, observer, finished, _lock: lock };
     let started_ns = now_ns();
     run.all(seed)?;
     run.finished.time.other_ns += now_ns() - started_ns - run.finished.time.total_ns();
@@ -110,6 +114,8 @@ struct Run<'a> {
     ledger: Ledger<'a>,
     observer: &'a mut dyn Observer,
     finished: Finished,
+    /// Nobody else writes in the folder as long as this lives.
+    _lock: RunLock,
 }
 
 impl Run<'_> {
@@ -155,6 +161,8 @@ impl Run<'_> {
             folder: &self.folder,
             cancel: self.order.cancel,
         };
+        // One that broke off or cannot be read may have left files that this one does not write.
+        self.folder.clear_trial(&id)?;
         let status = trial::run(&trial, &self.world, self.observer)?;
         let mut record = self.folder.read_trial(&id)?;
         mark_captures(&self.folder, &record, self.observer);
@@ -196,30 +204,4 @@ fn plan_all(cases: &[Case], world: &World) -> Result<(Vec<Option<Plan>>, Vec<Ski
         }
         _ => Ok((plans, skipped)),
     }
-}
-
-fn open_folder(order: &Order<'_>, info: &RunInfo) -> Result<RunFolder> {
-    if !order.resume {
-        return Ok(RunFolder::create(order.folder, info)?);
-    }
-    let folder = RunFolder::open(order.folder)?;
-    if folder.info()?.cases != info.cases {
-        return Err(BenchError::OtherScenario { folder: order.folder.to_owned() });
-    }
-    Ok(folder)
-}
-
-/// The outcomes of a run's trials that need not be made again. Those that broke off or were ended by the user are made
-/// again, so their outcomes are taken out; those whose outcome was not written are given one.
-fn tidy_up(folder: &RunFolder, observer: &mut dyn Observer) -> Result<Vec<Outcome>> {
-    let mut kept: Vec<Outcome> = Vec::new();
-    for id in folder.trials()? {
-        let record = read_whole(folder, &id, observer)?;
-        let Ok(outcomes) = dunlin_analysis::outcomes(&record) else { continue };
-        if !record.truncated && outcomes.iter().all(|outcome| outcome.status != Status::Cancelled) {
-            kept.extend(outcomes);
-        }
-    }
-    folder.replace_outcomes(&kept)?;
-    Ok(kept)
 }

@@ -68,6 +68,9 @@ fn failure_of(error: &BenchError) -> Failure {
             Failure::new(Exit::Machine, error).hint("`dunlin doctor` says what this machine can do")
         }
         BenchError::OtherScenario { .. } => Failure::new(Exit::BadInput, error),
+        BenchError::FolderTaken { .. } => {
+            Failure::new(Exit::BadInput, error).hint("go on with it by --resume, or name another folder")
+        }
         BenchError::Cancelled => Failure::new(Exit::Interrupted, error),
         _ => Failure::new(Exit::Failed, error),
     }
@@ -100,9 +103,11 @@ fn guest_failure(error: &GuestError) -> Failure {
 }
 
 fn record_failure(error: &RecordError) -> Failure {
-    let exit = match error {
-        RecordError::NotARun { .. } | RecordError::Format { .. } => Exit::BadInput,
-        _ => Exit::Failed,
-    };
-    Failure::new(exit, error)
+    match error {
+        RecordError::Busy { .. } => {
+            Failure::new(Exit::BadInput, error).hint("wait for its end, or name another folder")
+        }
+        RecordError::NotARun { .. } | RecordError::Format { .. } => Failure::new(Exit::BadInput, error),
+        _ => Failure::new(Exit::Failed, error),
+    }
 }

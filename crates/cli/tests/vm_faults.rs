@@ -108,17 +108,33 @@ fn vm_a_run_ended_by_the_user_keeps_what_it_measured_and_goes_on_later() {
     let mut run = Run::start("test-interrupted", &scenario);
     let folder = run.folder.clone();
     run.until("the first outcome", || outcomes(&folder).len() == 1);
+    // Meanwhile nobody else writes there.
+    let toml = folder.with_file_name("scenario.toml");
+    let other =
+        harness::dunlin().arg("bench").args([&toml, Path::new("--resume"), &folder]).output().unwrap();
+    let said = String::from_utf8_lossy(&other.stderr);
+    assert_eq!(other.status.code(), Some(3), "{said}");
+    assert!(said.contains("is being written by another run"), "{said}");
     run.signal(Signal::SIGINT);
     let first = run.finish();
     assert_eq!(first.code, Some(130), "{}", first.story());
     assert!((1..3).contains(&first.outcomes().iter().filter(|line| line["status"] == "completed").count()));
     let kept = first.outcomes()[0].clone();
     let (folder, dir) = (first.folder.clone(), first.dir);
-    let again = Run::start_in("test-interrupted", &scenario, dir, folder, "--resume").finish();
+    // A trial whose series nobody can read is made again; this one no run writes, so it must be gone.
+    let series = folder.join("series/01-idle-2");
+    fs::create_dir_all(&series).unwrap();
+    fs::write(series.join("foreign.zst"), zstd::encode_all(&b"{}\n"[..], 1).unwrap()).unwrap();
+    let again = Run::start_in("test-interrupted", &scenario, dir, folder.clone(), "--resume").finish();
     let outcomes = again.outcomes();
     assert_eq!((again.code, outcomes.len()), (Some(0), 3), "{}", again.story());
     assert!(outcomes.iter().all(|outcome| outcome["status"] == "completed"), "{}", again.story());
     assert_eq!(outcomes[0], kept);
+    assert!(!series.join("foreign.zst").exists());
+    let info: Value = serde_json::from_slice(&fs::read(folder.join("run.json")).unwrap()).unwrap();
+    assert_eq!(info["resumed"][0]["differences"], serde_json::json!([]), "{info:#}");
+    assert_eq!(info["resumed"][0]["kept"][0], "01-idle-1", "{info:#}");
+    assert!(info["software"]["source_hypervisors"][0].as_str().unwrap().starts_with("qemu "), "{info:#}");
 }
 
 #[test]

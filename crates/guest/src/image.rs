@@ -27,6 +27,8 @@ pub struct Image {
     pub kernel: PathBuf,
     /// The initramfs's file.
     pub initramfs: PathBuf,
+    /// The kernel's release, or what is known of it.
+    pub release: String,
     /// BLAKE3 of both, in hexadecimal: another kernel or agent gives another.
     pub digest: String,
 }
@@ -49,7 +51,7 @@ pub fn build_image(kernel: &Kernel, cache_dir: &Path) -> Result<Image> {
         fs::write(&half, &initramfs).map_err(GuestError::io("write", &half))?;
         fs::rename(&half, &path).map_err(GuestError::io("create", &path))?;
     }
-    Ok(Image { kernel: kernel.image.clone(), initramfs: path, digest })
+    Ok(Image { kernel: kernel.image.clone(), initramfs: path, release: kernel.release.clone(), digest })
 }
 
 /// The initramfs for `kernel`: the agent, and the modules it has to load. The same kernel and agent give the same bytes.

@@ -42,6 +42,12 @@ pub enum RecordError {
         /// The newest format known here.
         known: u32,
     },
+    /// Another process writes in the run's folder.
+    #[error("{} is being written by another run of dunlin", path.display())]
+    Busy {
+        /// Which folder.
+        path: PathBuf,
+    },
     /// The folder is not a run.
     #[error("{} is not a run folder: it has no run.json", path.display())]
     NotARun {

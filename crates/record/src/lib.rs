@@ -48,7 +48,9 @@ pub use outcome::{
 };
 pub use probes::{HttpProbe, Probe, Probes, TcpPath};
 pub use response::{FailureCounts, RequestFailure, ResponsePhases, Responses};
-pub use run_folder::{HostFingerprint, RunFolder, RunInfo, SkippedCase, TrialRecord};
+pub use run_folder::{
+    Difference, HostFingerprint, Resumption, RunFolder, RunInfo, RunLock, SkippedCase, Software, TrialRecord,
+};
 pub use series::{ABSENT, Column, Series, SeriesWriter, read_series, shapes};
 pub use stream::{LostNumbers, Received, StreamBreak, StreamLoss, StreamOutcome, StreamSeen};
 pub use switch::{Snmp, SnmpAuth, SnmpPrivacy, Switch};

@@ -1,9 +1,15 @@
 //! The run folder: `run.json`, `trials.jsonl`, `events/`, `series/`, `capture/`, `logs/`.
 
+mod lock;
+mod resumption;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+
+pub use lock::RunLock;
+pub use resumption::{Difference, Resumption, Software};
 
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +41,12 @@ pub struct RunInfo {
     pub skipped: Vec<SkippedCase>,
     /// The machines it ran on.
     pub hosts: Vec<HostFingerprint>,
+    /// What ran its VMs; nothing is known of it in runs of older versions.
+    #[serde(default)]
+    pub software: Software,
+    /// When it was gone on with, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resumed: Vec<Resumption>,
 }
 
 /// A cell that could not be run here.
@@ -221,6 +233,27 @@ impl RunFolder {
         Ok(TrialRecord { id: trial.clone(), events, series, capture: None, truncated })
     }
 
+    /// Removes all that is recorded of a trial, so that it can be made again and nothing of both is mixed.
+    ///
+    /// # Errors
+    /// Where something is there and cannot be removed.
+    pub fn clear_trial(&self, trial: &TrialId) -> Result<()> {
+        let events = self.events_path(trial);
+        let series = self.path.join("series").join(trial.as_str());
+        let folders = [series, self.captures_path(trial), self.logs_path(trial)];
+        let removed = |(path, result): (PathBuf, std::io::Result<()>)| match result {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(RecordError::io("remove", path)(error))
+            }
+            _ => Ok(()),
+        };
+        folders
+            .into_iter()
+            .map(|folder| (folder.clone(), fs::remove_dir_all(folder)))
+            .chain([(events.clone(), fs::remove_file(events))])
+            .try_for_each(removed)
+    }
+
     /// Reads `trials.jsonl`; empty if it is not there.
     ///
     /// # Errors
@@ -308,6 +341,29 @@ fn list(folder: &Path) -> Result<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_trial_that_is_cleared_leaves_nothing_and_others_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = RunFolder { path: dir.path().to_owned() };
+        let [cleared, other] = ["01-idle-1", "01-idle-10"].map(TrialId::new);
+        for trial in [&cleared, &other] {
+            for path in [
+                folder.events_path(trial),
+                folder.series_path(trial, "wire"),
+                folder.captures_path(trial).join("a.pcapng"),
+                folder.logs_path(trial).join("console"),
+            ] {
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, "x").unwrap();
+            }
+        }
+        folder.clear_trial(&cleared).unwrap();
+        folder.clear_trial(&cleared).unwrap();
+        assert_eq!(folder.trials().unwrap(), std::slice::from_ref(&other));
+        assert!(!folder.logs_path(&cleared).exists() && !folder.captures_path(&cleared).exists());
+        assert!(folder.series_path(&other, "wire").exists() && folder.logs_path(&other).exists());
+    }
 
     #[test]
     fn trials_come_by_the_numbers_of_their_cases_and_their_own() {

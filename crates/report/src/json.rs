@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dunlin_record::{HostFingerprint, Outcome, SkippedCase};
+use dunlin_record::{HostFingerprint, Outcome, Resumption, SkippedCase, Software};
 use serde::Serialize;
 
 use crate::Report;
@@ -40,6 +40,8 @@ pub fn json(report: &Report) -> String {
                 .collect(),
             skipped: &info.skipped,
             hosts: &info.hosts,
+            software: &info.software,
+            resumed: &info.resumed,
         },
         trials: report.outcomes,
     };
@@ -66,6 +68,9 @@ struct Run<'a> {
     cases: Vec<RunCase>,
     skipped: &'a [SkippedCase],
     hosts: &'a [HostFingerprint],
+    software: &'a Software,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    resumed: &'a [Resumption],
 }
 
 #[derive(Serialize)]

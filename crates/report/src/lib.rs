@@ -10,6 +10,7 @@ mod layout;
 mod outliers;
 mod overhead;
 mod performance;
+mod resumed;
 mod sweep;
 mod table;
 mod timeline_data;

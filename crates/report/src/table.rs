@@ -9,6 +9,7 @@ use crate::layout::{grid, wrapped};
 use crate::outliers;
 use crate::overhead::overhead;
 use crate::performance::performance;
+use crate::resumed;
 use crate::words::{Downtime, failure_line, flag_words, flags_met, not_completed, one_line, share};
 use crate::workload::corruption;
 
@@ -49,6 +50,7 @@ pub fn table(report: &Report, width: Option<u16>) -> String {
         text.push_str(&outlier.line());
         text.push('\n');
     }
+    text.push_str(&resumed::text(report.info, width));
     for (index, case) in report.info.skipped.iter().enumerate() {
         text.push_str(if index == 0 { "\nSkipped, as this machine cannot run them:\n" } else { "" });
         text.push_str(&format!("{}: {}\n", case.title, one_line(&case.because)));

@@ -23,6 +23,14 @@ const AMOUNTS: [&str; 4] = ["trials.count", "trials.min", "trials.max", "trials.
 /// The settings in which cases of the same title differ, in A's order. How often a case is run is none.
 #[must_use]
 pub fn changed_settings(a: &[Case], b: &[Case]) -> Vec<ChangedSetting> {
+    let mut changed = changed_settings_and_amounts(a, b);
+    changed.retain(|one| !AMOUNTS.contains(&one.setting.as_str()));
+    changed
+}
+
+/// The same, with how often a case is run.
+#[must_use]
+pub fn changed_settings_and_amounts(a: &[Case], b: &[Case]) -> Vec<ChangedSetting> {
     let mut changed = Vec::new();
     for before in a {
         let title = before.title();
@@ -43,7 +51,7 @@ fn differences(
     b: Option<&Value>,
     changed: &mut Vec<ChangedSetting>,
 ) {
-    if a == b || AMOUNTS.contains(&path) {
+    if a == b {
         return;
     }
     if let (Some(Value::Object(before)), Some(Value::Object(after))) = (a, b) {
@@ -79,7 +87,7 @@ mod tests {
         elsewhere.name = "elsewhere".into();
         let a = [same.clone()];
         assert_eq!(changed_settings(&a, &[elsewhere, same]), []);
-        let changed = changed_settings(&a, &[other]);
+        let changed = changed_settings(&a, std::slice::from_ref(&other));
         let rows: Vec<_> =
             changed.iter().map(|one| (one.setting.as_str(), one.a.clone(), one.b.clone())).collect();
         assert_eq!(
@@ -90,5 +98,10 @@ mod tests {
             ]
         );
         assert_eq!(changed[0].case, "idle");
+        let amounts = changed_settings_and_amounts(&a, &[other]);
+        assert!(
+            amounts.iter().any(|one| one.setting == "trials.count" && one.b == Some(json!(99))),
+            "{amounts:?}"
+        );
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use dunlin_analysis::timeline;
 use dunlin_bench::read_migration_capture;
-use dunlin_record::{Case, Outcome, RecordError, RunFolder, RunInfo, TrialId, TrialRecord};
+use dunlin_record::{Case, Outcome, RecordError, RunFolder, RunInfo, RunLock, TrialId, TrialRecord};
 use dunlin_report::Report;
 
 use super::record_failure;
@@ -105,8 +105,14 @@ impl Loaded {
             }
         }
         self.put_in_order();
+        let lock = RunLock::take(self.folder.path());
+        // A run that is still being made writes them itself.
+        let is_ours = !matches!(lock, Err(RecordError::Busy { .. }));
         // Without the trials that could not be read it would be a file that lacks lines, and nobody told why.
-        if all_read && let Err(error) = self.folder.replace_outcomes(&self.outcomes) {
+        if all_read
+            && is_ours
+            && let Err(error) = self.folder.replace_outcomes(&self.outcomes)
+        {
             // A run on a medium that cannot be written is shown all the same.
             warn(&in_one_line(&error));
         }

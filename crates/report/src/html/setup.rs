@@ -8,6 +8,7 @@ use maud::{Markup, html};
 use crate::Report;
 use crate::cases::CaseRow;
 use crate::format::ABSENT;
+use crate::resumed;
 use crate::words::{flag_words, flags_met, share};
 use crate::workload;
 
@@ -56,6 +57,7 @@ pub(super) fn setup(report: &Report, rows: &[CaseRow]) -> Markup {
                     tbody { @for host in &report.info.hosts { (machine(host)) } }
                 }
             }
+            (resumed::markup(report.info))
             h2 { "What was asked" }
             div class="scroll" tabindex="0" role="region" aria-label="Cases" {
                 table {

@@ -6,8 +6,8 @@ use dunlin_analysis::{Answerer, Mark, ProbeTrack, Request, Span, Timeline, WireT
 use dunlin_record::{
     Achieved, AnsweredBy, Case, CaseLabel, CpuPercent, CpuShares, DowntimeMs, Flag, HostFingerprint,
     HypervisorLabel, Iteration, LinkOutcome, MemoryMib, MemoryWrite, Outage, Outcome, PhasesMs, ProbeOutcome,
-    ResponsePhases, Responses, RunInfo, Status, SwitchBytes, TrialCapture, TrialId, VmId, WireBytes,
-    Workload, WorkloadOutcome,
+    ResponsePhases, Responses, RunInfo, Software, Status, SwitchBytes, TrialCapture, TrialId, VmId,
+    WireBytes, Workload, WorkloadOutcome,
 };
 
 /// A text that breaks a page which does not escape it.
@@ -132,6 +132,8 @@ fn info() -> RunInfo {
             congestion_control: Some("cubic".into()),
             more: BTreeMap::new(),
         }],
+        software: Software::default(),
+        resumed: Vec::new(),
     }
 }
 
