@@ -11,6 +11,7 @@ mod cpu_percent;
 mod error;
 mod event;
 mod event_file;
+mod harmless;
 mod ids;
 mod journal;
 mod outcome;
@@ -39,6 +40,7 @@ pub use event::{
     StorageHeld,
 };
 pub use event_file::{EventReader, EventWriter, read_events};
+pub use harmless::{harmless, harmless_json};
 pub use ids::{HostId, TrialId, VmId};
 pub use journal::Journal;
 pub use outcome::{

@@ -42,7 +42,7 @@ pub struct RunInfo {
     /// The machines it ran on.
     pub hosts: Vec<HostFingerprint>,
     /// What ran its VMs; nothing is known of it in runs of older versions.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Software::is_unknown")]
     pub software: Software,
     /// When it was gone on with, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

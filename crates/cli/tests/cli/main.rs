@@ -4,6 +4,7 @@
 mod capture;
 mod compare;
 mod documents;
+mod foreign;
 mod help;
 mod machine;
 mod report;

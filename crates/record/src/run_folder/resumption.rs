@@ -18,6 +18,14 @@ pub struct Software {
     pub guest_kernels: Vec<String>,
 }
 
+impl Software {
+    /// Whether nothing is known.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// A time at which a run was gone on with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resumption {
