@@ -164,7 +164,7 @@ fn vm_the_figures_are_those_of_iperf3_and_ping_on_the_same_path() {
     let dunlin = env!("CARGO_BIN_EXE_dunlin");
     let _servers = [
         Server::start(lab.on("host-b", &["iperf3", "--server"])),
-        Server::start(lab.on("host-b", &[dunlin, "tcp", "serve"])),
+        Server::start(lab.on("host-b", &[dunlin, "tcp", "serve", "--bind", "0.0.0.0"])),
     ];
     for reverse in [false, true] {
         let with = |words: &[&str]| {

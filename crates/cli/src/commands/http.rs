@@ -1,6 +1,6 @@
 //! `dunlin http serve|load`: both ends of a guest's web traffic as plain processes, on any two machines.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use dunlin_analysis::quantile;
@@ -9,7 +9,7 @@ use dunlin_traffic::{HTTP_PORT, HttpServer, Load, LoadEvent, LoadSpec, ServerSet
 use serde::Serialize;
 
 use super::cancel_on_signals;
-use crate::address::with_port;
+use crate::address::{Bind, serving, with_port};
 use crate::failure::{Exit, Failure, Result};
 use crate::progress::wait;
 use crate::terminal;
@@ -25,6 +25,8 @@ const LEAST_INTERVAL: Duration = Duration::from_micros(100);
 pub(crate) enum Action {
     /// Serve what a guest's workload `http-server` serves, until Ctrl-C
     Serve {
+        #[command(flatten)]
+        bind: Bind,
         /// The port
         #[arg(long, default_value_t = HTTP_PORT)]
         port: u16,
@@ -58,9 +60,9 @@ pub(crate) enum Action {
 pub(crate) fn run(action: Action) -> Result {
     let cancel = cancel_on_signals()?;
     match action {
-        Action::Serve { port, increase_calls, memory_limit_mib } => {
+        Action::Serve { bind, port, increase_calls, memory_limit_mib } => {
             let settings = ServerSettings {
-                address: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port),
+                address: bind.with_port(port),
                 memory_limit_bytes: u64::from(memory_limit_mib) << 20,
                 increase_calls,
             };
@@ -80,9 +82,9 @@ pub(crate) fn run(action: Action) -> Result {
 
 fn serve(settings: &ServerSettings, cancel: &Cancel) -> Result {
     let server = HttpServer::start(settings).map_err(|error| {
-        Failure::says(Exit::BadInput, format!("cannot serve on port {}: {error}", settings.address.port()))
+        Failure::says(Exit::BadInput, format!("cannot serve on {}: {error}", settings.address))
     })?;
-    terminal::say(&format!("serving on port {} until Ctrl-C", server.address().port()));
+    terminal::say(&serving(server.address()));
     while !cancel.is_cancelled() {
         std::thread::sleep(LOOK_UP);
     }
@@ -204,6 +206,8 @@ impl Loaded {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     #[test]

@@ -1,6 +1,6 @@
 //! `dunlin tcp serve|rr|stream`: both ends of the TCP probes as plain processes, on any two machines.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::SocketAddrV4;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use dunlin_traffic::{MESSAGE_BYTES_MAX, TCP_TEST_PORT, TcpResponder};
 use serde::Serialize;
 
 use super::cancel_on_signals;
-use crate::address::with_port;
+use crate::address::{Bind, serving, with_port};
 use crate::failure::{Exit, Failure, Result};
 use crate::progress::wait;
 use crate::terminal;
@@ -29,6 +29,8 @@ const MIB: f64 = 1024.0 * 1024.0;
 pub(crate) enum Action {
     /// Respond to `rr` and `stream`, until Ctrl-C
     Serve {
+        #[command(flatten)]
+        bind: Bind,
         /// The port
         #[arg(long, default_value_t = TCP_TEST_PORT)]
         port: u16,
@@ -83,7 +85,7 @@ fn message() -> clap::builder::RangedI64ValueParser<u32> {
 pub(crate) fn run(action: Action) -> Result {
     let cancel = cancel_on_signals()?;
     match action {
-        Action::Serve { port } => serve(port, &cancel),
+        Action::Serve { bind, port } => serve(bind.with_port(port), &cancel),
         Action::Rr { common, request_bytes, response_bytes } => {
             let Common { send_buffer_bytes, receive_buffer_bytes, .. } = common;
             let asked =
@@ -100,11 +102,10 @@ pub(crate) fn run(action: Action) -> Result {
     }
 }
 
-fn serve(port: u16, cancel: &Cancel) -> Result {
-    let cannot = |error| Failure::says(Exit::BadInput, format!("cannot serve on port {port}: {error}"));
-    let address = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port);
+fn serve(address: SocketAddrV4, cancel: &Cancel) -> Result {
+    let cannot = |error| Failure::says(Exit::BadInput, format!("cannot serve on {address}: {error}"));
     let (responder, end) = TcpResponder::listen(address).map_err(cannot)?;
-    terminal::say(&format!("serving on port {} until Ctrl-C", responder.address().port()));
+    terminal::say(&serving(responder.address()));
     let thread = std::thread::spawn(move || responder.serve());
     while !cancel.is_cancelled() && !thread.is_finished() {
         std::thread::sleep(LOOK_UP);

@@ -9,6 +9,7 @@ mod help;
 mod machine;
 mod report;
 mod scenario;
+mod serve;
 mod wire;
 
 use std::fs;
