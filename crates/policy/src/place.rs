@@ -77,13 +77,13 @@ fn destination_holds(ends: &Ends) -> Verdict {
     let there = if ends.should_run { Verdict::ResumeDestination } else { Verdict::At(Place::Destination) };
     match (ends.source, ends.source_job) {
         (Seen::Runs, _) => Verdict::At(Place::Source),
+        // A source whose migration failed runs it again by itself.
+        (Seen::Silent, UnderWay | Left) => Verdict::Wait { else_at: Place::Unknown },
         // It ran there: that copy is ahead of whatever the source still holds.
         _ if ends.may_have_run => there,
         (_, HandedOver) | (Seen::Gone, _) => there,
         (Seen::Holds | Seen::Waits, Left) => back(ends),
-        (Seen::Holds | Seen::Waits, UnderWay) | (Seen::Silent, _) => {
-            Verdict::Wait { else_at: Place::Unknown }
-        }
+        (Seen::Holds | Seen::Waits, UnderWay) => Verdict::Wait { else_at: Place::Unknown },
     }
 }
 
@@ -188,9 +188,14 @@ mod tests {
     #[test]
     fn the_destination_runs_only_what_it_has_while_the_source_does_not_run() {
         each(|ends, verdict| {
+            let source_cannot = match ends.source {
+                Seen::Runs => false,
+                Seen::Silent => ends.source_job == SourceJob::HandedOver,
+                Seen::Holds | Seen::Waits | Seen::Gone => true,
+            };
             let may_run = ends.destination == Seen::Holds
                 && ends.should_run
-                && ends.source != Seen::Runs
+                && source_cannot
                 && (ends.may_have_run
                     || ends.source_job == SourceJob::HandedOver
                     || ends.source == Seen::Gone);
