@@ -44,6 +44,10 @@ impl Run<'_, '_> {
         if self.watch.is_committed() {
             self.note("see-through", &reason);
             self.see_through();
+            if !self.watch.has_gone_over() && self.watch.source_job() == SourceJob::UnderWay {
+                self.note("cancel", "what was asked for has not come about");
+                self.back_out();
+            }
         } else {
             self.note("cancel", &reason);
             self.back_out();
@@ -57,7 +61,7 @@ impl Run<'_, '_> {
         let until = self.after(self.patience());
         while self.watch.source_job() == SourceJob::UnderWay && !self.job.mover.is_managed() {
             let is_held = self.hold_an_end();
-            if self.watch.is_committed() {
+            if self.watch.has_gone_over() {
                 // It had arrived before it was held.
                 return self.see_through();
             }
@@ -73,6 +77,9 @@ impl Run<'_, '_> {
         let is_safe = self.job.mover.is_managed() || self.has_hold();
         if is_safe && self.watch.source_job() == SourceJob::UnderWay {
             self.cancel();
+            if self.watch.has_gone_over() && self.watch.source_job() == SourceJob::UnderWay {
+                self.see_through();
+            }
         }
     }
 
@@ -110,6 +117,11 @@ impl Run<'_, '_> {
         }
         if self.job.mover.is_managed() {
             self.await_leaving(BREAK_LIMIT);
+            return;
+        }
+        // Post-copy refuses to be cancelled, and would be torn apart.
+        let _ = self.count();
+        if self.watch.has_gone_over() {
             return;
         }
         self.note("break-connections", "the cancel did not take effect");

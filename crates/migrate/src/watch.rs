@@ -164,7 +164,12 @@ impl Watch {
 
     /// Whether the VM may be the destination's by now, whatever is done: nothing is cancelled or broken off any more.
     pub(crate) fn is_committed(&self) -> bool {
-        self.switch_asked || self.post_copy_began || self.source_completed_ns.is_some() || self.ran_there
+        self.switch_asked || self.has_gone_over()
+    }
+
+    /// Whether the VM has become the destination's.
+    pub(crate) fn has_gone_over(&self) -> bool {
+        self.post_copy_began || self.source_completed_ns.is_some() || self.ran_there
     }
 
     /// Whether the VM is on its way over: only where the destination is held, or the VM arrives stopped, may it be taken

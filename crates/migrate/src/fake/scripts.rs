@@ -411,6 +411,26 @@ fn a_switch_that_comes_too_late_ends_no_healthy_migration() {
     assert_eq!((ended.status, ended.place), (Status::Completed, Place::Destination), "{ended:?}");
 }
 
+/// Asked for, but nothing goes to a destination that stands still: after all patience it is taken back, not left alone.
+#[test]
+fn a_switch_that_never_comes_about_is_taken_back() {
+    let setting = Setting { switch_ns: 3 * MS, ..setting(&POST_COPY) };
+    for at in [0, 2 * MS, 3 * MS] {
+        let ended = play(&script(&setting, &[(at, Fault::Freeze(Side::Destination, 400 * SECOND))])).unwrap();
+        assert_eq!((ended.status, ended.place), (Status::Failed, Place::Source), "{ended:?}");
+    }
+}
+
+/// Post-copy may begin at any moment then: what is cancelled would be torn apart.
+#[test]
+fn once_the_switch_is_asked_for_the_user_comes_too_late() {
+    let setting = Setting { switch_ns: 3 * MS, ..setting(&POST_COPY) };
+    for at in [3 * MS, 4 * MS, 6 * MS, 30 * MS] {
+        let ended = play(&script(&setting, &[(at, Fault::Interrupt)])).unwrap();
+        assert_eq!((ended.status, ended.place), (Status::Completed, Place::Destination), "{ended:?}");
+    }
+}
+
 #[test]
 fn a_managed_migration_ends_in_a_known_place_whatever_happens() {
     let pre_copy = |setting: &Setting| setting.strategy == PRE_COPY && !setting.waits;
