@@ -13,7 +13,7 @@ use dunlin_testbed::Host;
 use serde_json::{Value, json};
 
 use super::transport::migration_address;
-use super::vm::QemuVm;
+use super::vm::{ACT_LIMIT, QemuVm};
 use crate::certificates::SERVER_NAME;
 use crate::{HypervisorError, MirrorProgress, MirrorStage, Result};
 
@@ -133,10 +133,15 @@ impl QemuVm {
         }
         for serial in &self.mirrored() {
             // One that has ended by then is refused.
-            let _ = self.execute("block-job-cancel", json!({ "device": job_of(serial), "force": true }));
+            let cancel = json!({ "device": job_of(serial), "force": true });
+            let cancelled = self.execute_within(ACT_LIMIT, "block-job-cancel", cancel);
+            if matches!(cancelled, Err(HypervisorError::Timeout { .. })) {
+                // It does not answer at all: whoever waits has a VM to care for.
+                return cancelled.map(drop);
+            }
         }
         while let Some(serial) = self.mirrored().pop() {
-            let jobs = self.execute(JOBS, json!({}))?;
+            let jobs = self.execute_within(ACT_LIMIT, JOBS, json!({}))?;
             match status(&jobs, &serial).map(|(status, _)| status) {
                 None => {}
                 Some("concluded") => {
