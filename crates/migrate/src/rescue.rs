@@ -194,7 +194,8 @@ impl Run<'_, '_> {
             // What they said before they answered belongs to the answer.
             self.follow(Duration::ZERO);
             let ends = self.ends(&source, &destination);
-            let (act, otherwise) = match verdict(&ends) {
+            let verdict = verdict(&ends);
+            match verdict {
                 // The gravest word is not believed at once: a VM may appear where it was not a moment ago.
                 Verdict::At(Place::Nowhere) if !is_nowhere => {
                     is_nowhere = true;
@@ -202,18 +203,11 @@ impl Run<'_, '_> {
                     continue;
                 }
                 Verdict::At(place) => return Settled { place, source, destination, resumed_there_ns },
-                Verdict::Wait { else_at } => (None, else_at),
-                Verdict::ResumeSource => (Some(Act::Resume(Side::Source)), Place::Nowhere),
-                Verdict::ResumeDestination => (Some(Act::Resume(Side::Destination)), Place::Nowhere),
-                Verdict::HoldDestination | Verdict::EndDestination if self.job.mover.is_managed() => {
-                    (None, without_answer(&source))
-                }
-                Verdict::HoldDestination => (Some(Act::HoldDestination), without_answer(&source)),
-                Verdict::EndDestination => {
-                    (Some(Act::EndDestination { limit: END_LIMIT }), without_answer(&source))
-                }
-                Verdict::StopSource => (Some(Act::StopSource), Place::Destination),
-            };
+                _ => {}
+            }
+            let (act, otherwise) = remedy(verdict, &source);
+            let may_act = |act: &Act| !self.job.mover.is_managed() || !is_for_our_own_ends(*act);
+            let act = act.filter(may_act);
             let is_silent = [&source, &destination].iter().any(|presence| presence.seen == Seen::Silent);
             if is_silent && self.left_until(until_if_silent).is_some() {
                 until = self.after(SETTLE_LIMIT);
@@ -309,6 +303,24 @@ impl Run<'_, '_> {
             }
         }
     }
+}
+
+/// What a verdict asks for, and where the VM is told to be if it does not help in time.
+fn remedy(verdict: Verdict, source: &Presence) -> (Option<Act>, Place) {
+    match verdict {
+        Verdict::At(place) => (None, place),
+        Verdict::Wait { else_at } => (None, else_at),
+        Verdict::ResumeSource => (Some(Act::Resume(Side::Source)), Place::Nowhere),
+        Verdict::ResumeDestination => (Some(Act::Resume(Side::Destination)), Place::Nowhere),
+        Verdict::HoldDestination => (Some(Act::HoldDestination), without_answer(source)),
+        Verdict::EndDestination => (Some(Act::EndDestination { limit: END_LIMIT }), without_answer(source)),
+        Verdict::StopSource => (Some(Act::StopSource), Place::Destination),
+    }
+}
+
+/// Whether an act is none to be done to an end that a product looks after by itself.
+fn is_for_our_own_ends(act: Act) -> bool {
+    matches!(act, Act::HoldDestination | Act::EndDestination { .. })
 }
 
 /// Where the VM is told to be if a destination can neither be held nor ended: the source's own answer stands.

@@ -42,9 +42,11 @@ impl<'a> TcpProbing<'a> {
     pub(super) fn start(run: &Run<'a>, guest: &Guest, journal: &mut Journal) -> Result<Self> {
         let mut probing = Self { running: Vec::new(), responder: None };
         for (name, path, probe) in run.trial.case.probes.tcp() {
-            if path == TcpPath::Service && guest.address.is_none() {
-                continue;
-            }
+            let peer = match (path, guest.address) {
+                (TcpPath::Service, None) => continue,
+                (TcpPath::Service, Some(address)) => SocketAddrV4::new(address, TCP_TEST_PORT),
+                (TcpPath::Hosts, _) => probing.respond(run)?,
+            };
             let (what, shape) = match probe {
                 TcpProbe::RequestResponse(_) => ("transactions", shapes::PROBE_TRANSACTIONS),
                 TcpProbe::Stream(_) => ("samples", shapes::PROBE_SAMPLES),
@@ -60,14 +62,9 @@ impl<'a> TcpProbing<'a> {
                 rows.push(values);
             });
             let prober = match path {
-                TcpPath::Service => {
-                    let address = guest.address.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED);
-                    let peer = SocketAddrV4::new(address, TCP_TEST_PORT);
-                    Prober::Bench(start_tcp(peer, &probe, sink)?)
-                }
+                TcpPath::Service => Prober::Bench(start_tcp(peer, &probe, sink)?),
                 TcpPath::Hosts => {
                     let [source, _] = helpers(run)?;
-                    let peer = probing.respond(run)?;
                     Prober::Host(HostTask::new(source, source.probe_tcp(peer, probe, sink)?))
                 }
             };

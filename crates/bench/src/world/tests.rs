@@ -1,94 +1,13 @@
 //! A world on a testbed that is there and has next to nothing: no helper, no tap, no address, no switch.
 
-use std::ffi::OsString;
-use std::os::unix::net::UnixStream;
+#[path = "../../tests/toy/bare_host.rs"]
+mod bare_host;
 
 use dunlin_record::Link;
-use dunlin_testbed::{ClockReading, Launch, MacAddress, Output, Process, Taps};
+use dunlin_testbed::{ClockReading, MacAddress};
 
 use super::*;
-
-type Told<T> = Result<T, TestbedError>;
-
-fn lacks<T>(what: &str) -> Told<T> {
-    Err(TestbedError::Unsupported { what: what.into(), because: "this host is bare".into() })
-}
-
-struct BareHost(HostId);
-
-impl Host for BareHost {
-    fn id(&self) -> &HostId {
-        &self.0
-    }
-
-    fn scratch(&self) -> &Path {
-        Path::new("/none")
-    }
-
-    fn outbox(&self, _: &Path) -> Told<PathBuf> {
-        lacks("an outbox")
-    }
-
-    fn collect(&self, _: &Path) -> Told<()> {
-        lacks("an outbox")
-    }
-
-    fn address(&self, _: Network) -> Option<Ipv4Addr> {
-        None
-    }
-
-    fn interface(&self, _: Network) -> Option<&str> {
-        None
-    }
-
-    fn run(&self, _: &Path, _: &[OsString], _: Duration) -> Told<Output> {
-        lacks("running a program")
-    }
-
-    fn launch(&self, _: Launch) -> Told<Process> {
-        lacks("a process")
-    }
-
-    fn dial(&self, _: &Path, _: Duration) -> Told<UnixStream> {
-        lacks("a socket")
-    }
-
-    fn copy_to(&self, _: &Path, _: &Path) -> Told<()> {
-        lacks("files")
-    }
-
-    fn copy_from(&self, _: &Path, _: &Path) -> Told<()> {
-        lacks("files")
-    }
-
-    fn read(&self, _: &Path) -> Told<Vec<u8>> {
-        lacks("files")
-    }
-
-    fn write_private(&self, _: &Path, _: &[u8]) -> Told<()> {
-        lacks("files")
-    }
-
-    fn remove(&self, _: &Path) -> Told<()> {
-        lacks("files")
-    }
-
-    fn helper(&self) -> Told<Helper> {
-        lacks("a helper")
-    }
-
-    fn taps(&self) -> Option<&dyn Taps> {
-        None
-    }
-
-    fn resident_bytes(&self, _: u32, _: u64) -> Told<Option<i64>> {
-        Ok(None)
-    }
-
-    fn fingerprint(&self) -> HostFingerprint {
-        HostFingerprint::default()
-    }
-}
+use bare_host::{BareHost, lacks};
 
 /// As many bare hosts as this says.
 struct Bare(usize);
@@ -119,7 +38,7 @@ impl Testbed for Bare {
         None
     }
 
-    fn clock(&self, _: &HostId) -> Told<ClockReading> {
+    fn clock(&self, _: &HostId) -> Result<ClockReading, TestbedError> {
         lacks("a clock")
     }
 

@@ -2,6 +2,7 @@
 //! scenario to outcome: the rooms left of the record know contracts, never a product.
 #![expect(clippy::unwrap_used, reason = "a test panics where it fails")]
 
+mod bare_host;
 mod driver;
 mod testbed;
 

@@ -1,0 +1,188 @@
+//! What the bench's commands and questions do at an end of a scripted world, and how they are answered.
+
+use dunlin_hypervisor::Side;
+
+use super::{ActFault, COPY_NS, Copies, DEVICES_NS, Happening, Job, LAST_COPY_NS, MS, Model, WAY_NS, index};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::fake) enum Command {
+    Start,
+    Switch,
+    Continue,
+    Cancel,
+    Break,
+    Hold,
+    StopForMove,
+    Stop,
+    Resume,
+    Quit,
+    Copy,
+    Finish,
+    Release,
+    Withdraw,
+    Abandon,
+}
+
+/// How an end answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::fake) enum Answer {
+    Done,
+    Refused(&'static str),
+    Silence,
+    Closed,
+}
+
+impl Model {
+    /// Does a command at an end that takes it; says whether it is refused.
+    pub(super) fn obey(&mut self, side: Side, command: Command) -> Result<(), &'static str> {
+        match (side, command) {
+            (Side::Source, Command::Start) => {
+                self.enter(Job::Setup);
+                self.next_step(2 * MS);
+            }
+            (Side::Source, Command::Switch) if self.job == Job::PreCopy => {
+                self.after(self.setting.switch_ns, Happening::Switches);
+            }
+            (Side::Source, Command::Switch) => return Err("there is no migration to switch"),
+            (Side::Source, Command::Continue) if self.job == Job::Waiting => {
+                self.enter(Job::SwitchOver);
+                self.next_step(DEVICES_NS);
+            }
+            (Side::Source, Command::Continue) => return Err("it does not wait"),
+            (Side::Source, Command::Cancel) => return self.cancel(),
+            (Side::Source, Command::Break) => self.broken(Side::Source),
+            (Side::Source, Command::StopForMove) => {
+                if matches!(
+                    self.job,
+                    Job::Waiting | Job::SwitchOver | Job::PostCopy | Job::PostCopyPaused | Job::Completed
+                ) {
+                    return Err("the switch-over has begun");
+                }
+                self.set_running(side, false);
+            }
+            (_, Command::Stop) => self.set_running(side, false),
+            (Side::Source, Command::Resume) => {
+                if matches!(self.job, Job::Waiting | Job::SwitchOver | Job::PostCopy | Job::PostCopyPaused) {
+                    return Err("Migration is not finalized yet");
+                }
+                self.set_running(side, true);
+            }
+            (Side::Destination, Command::Resume) => {
+                self.held = false;
+                if self.arrived {
+                    self.set_running(side, true);
+                }
+            }
+            (Side::Destination, Command::Hold) => {
+                self.held = true;
+                self.set_running(side, false);
+            }
+            (_, Command::Quit) => self.end_by_us(side),
+            (Side::Source, Command::Copy) => {
+                self.copies = Copies::Copying;
+                self.after(COPY_NS, Happening::Copied(Copies::Even));
+            }
+            (Side::Source, Command::Finish) if self.copies == Copies::Even => {
+                self.copies = Copies::Finishing;
+                self.after(LAST_COPY_NS, Happening::Copied(Copies::Ended));
+            }
+            (Side::Source, Command::Release) if self.copies == Copies::Ended => {
+                self.copies = Copies::Released;
+            }
+            (Side::Destination, Command::Withdraw) if self.copies == Copies::Released => {
+                self.copies = Copies::HandedOver;
+            }
+            (Side::Source, Command::Abandon) => self.copies = Copies::None,
+            _ => return Err("not here"),
+        }
+        Ok(())
+    }
+
+    fn cancel(&mut self) -> Result<(), &'static str> {
+        match self.job {
+            Job::Setup | Job::PreCopy => {}
+            Job::SwitchOver if self.is_managed => return Err("it is too late to cancel"),
+            Job::Waiting | Job::SwitchOver => {
+                if self.was_running {
+                    self.set_running(Side::Source, true);
+                }
+            }
+            Job::PostCopy if self.setting.cancels_post_copy => self.set_running(Side::Source, true),
+            Job::PostCopy | Job::PostCopyPaused => return Err("post-copy cannot be cancelled"),
+            _ => return Ok(()),
+        }
+        self.generation += 1;
+        self.enter(Job::Cancelled);
+        self.after(WAY_NS, Happening::Broken(Side::Destination));
+        Ok(())
+    }
+
+    /// Where the product itself has made a second copy run, ending one is right; the only one is never ended.
+    fn end_by_us(&mut self, side: Side) {
+        let other = &self.ends[1 - index(side)];
+        let is_only = !(other.alive && other.running);
+        if self.ends[index(side)].running && is_only {
+            self.wrongs.push(format!("the only running copy was ended at the {side:?}"));
+        }
+        self.kill(side);
+    }
+
+    /// A command of ours and how it is answered: done, refused, or not answered in time, as by an end that is frozen.
+    pub(in crate::fake) fn command(&mut self, side: Side, command: Command) -> Answer {
+        self.advance(self.now_ns + MS / 5);
+        if !self.ends[index(side)].alive {
+            return if command == Command::Quit { Answer::Done } else { Answer::Closed };
+        }
+        if command == Command::Quit {
+            // By a signal, where it does not listen.
+            self.end_by_us(side);
+            return Answer::Done;
+        }
+        self.end(side).acts += 1;
+        let acts = self.ends[index(side)].acts;
+        let fault =
+            self.ends[index(side)].act_fault.filter(|(which, _)| *which == acts).map(|(_, fault)| fault);
+        if fault == Some(ActFault::Refused) {
+            return Answer::Refused("not now");
+        }
+        if self.is_frozen(side) {
+            self.after(0, Happening::Late(side, command));
+            self.advance(self.now_ns + 3_000 * MS);
+            return Answer::Silence;
+        }
+        let before = self.running_copies();
+        let obeyed = self.obey(side, command);
+        if before < 2 && self.running_copies() > 1 {
+            self.wrongs.push(format!("{command:?} at the {side:?} made a second running copy"));
+        }
+        match obeyed {
+            Ok(()) if fault == Some(ActFault::Unanswered) => {
+                self.advance(self.now_ns + 3_000 * MS);
+                Answer::Silence
+            }
+            Ok(()) => Answer::Done,
+            Err(why) => Answer::Refused(why),
+        }
+    }
+
+    /// A question: answered, unless the end is frozen or gone.
+    pub(in crate::fake) fn question(&mut self, side: Side) -> Answer {
+        self.advance(self.now_ns + MS / 5);
+        if !self.ends[index(side)].alive {
+            Answer::Closed
+        } else if self.is_frozen(side) {
+            self.advance(self.now_ns + 3_000 * MS);
+            // It may have gone on meanwhile, or died; the answer that was waited for never came in time.
+            Answer::Silence
+        } else {
+            self.answered_ns[index(side)] = Some(self.now_ns);
+            Answer::Done
+        }
+    }
+
+    /// Whether an end died after it had last answered: what was told of it was true then.
+    pub(in crate::fake) fn died_since_asked(&self, side: Side) -> bool {
+        let (died, answered) = (self.died_ns[index(side)], self.answered_ns[index(side)]);
+        died.zip(answered).is_some_and(|(died_ns, answered_ns)| died_ns >= answered_ns)
+    }
+}
