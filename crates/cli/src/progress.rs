@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use dunlin_bench::Observer;
 use dunlin_clock::now_ns;
-use dunlin_record::{Outcome, Status};
+use dunlin_record::{Outcome, Status, harmless};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::terminal;
@@ -99,7 +99,7 @@ impl Observer for RunProgress {
 
     fn trial_started(&mut self, number: usize, title: &str, expected: Duration) {
         self.estimate.get().trial_started(expected, now_ns());
-        self.bar.set_prefix(format!("{number}/{} {title}:", self.trials));
+        self.bar.set_prefix(format!("{number}/{} {}:", self.trials, harmless(title)));
         if self.bar.is_hidden() {
             let left = in_words(self.estimate.get().left(now_ns()));
             terminal::say(&format!("trial {number}/{}: {title} (about {left} left in all)", self.trials));
@@ -107,7 +107,7 @@ impl Observer for RunProgress {
     }
 
     fn stage(&mut self, text: &str) {
-        self.bar.set_message(text.to_owned());
+        self.bar.set_message(harmless(text).into_owned());
         // The stages of a trial go by too fast for lines of their own.
         if self.bar.is_hidden() && self.trials.is_empty() {
             terminal::say(text);

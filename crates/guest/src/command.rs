@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use dunlin_clock::{Deadline, MILLISECOND_NS, now_ns, sleep_until};
@@ -12,6 +12,8 @@ use crate::{GuestError, Result};
 
 /// How often it is looked whether a program has ended.
 const LOOK_NS: i64 = 10 * MILLISECOND_NS;
+/// How long a program that was killed may take to be gone.
+const KILLED_LIMIT: Duration = Duration::from_secs(5);
 /// How much of what a failed program said is passed on.
 const SAID_CHARS: usize = 600;
 
@@ -55,16 +57,23 @@ pub(crate) fn run(
 }
 
 /// The exit status, or `None` if the program had to be killed at the limit.
-fn wait(mut child: Child, limit: Duration) -> io::Result<Option<std::process::ExitStatus>> {
+fn wait(mut child: Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
+    let status = until(limit, || child.try_wait())?;
+    if status.is_none() {
+        child.kill()?;
+        // One that the kernel does not let go of, as on a disk that hangs, is left to it.
+        until(KILLED_LIMIT, || child.try_wait())?;
+    }
+    Ok(status)
+}
+
+/// Asks until there is an answer; `None` at the limit.
+fn until<T>(limit: Duration, mut ask: impl FnMut() -> io::Result<Option<T>>) -> io::Result<Option<T>> {
     let deadline = Deadline::after(limit);
     loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
-        }
-        if deadline.passed() {
-            child.kill()?;
-            child.wait()?;
-            return Ok(None);
+        let answer = ask()?;
+        if answer.is_some() || deadline.passed() {
+            return Ok(answer);
         }
         sleep_until(now_ns() + LOOK_NS);
     }
@@ -95,6 +104,16 @@ mod tests {
     #[test]
     fn a_program_that_hangs_is_ended() {
         assert!(matches!(sh("exec sleep 600", 50), Err(GuestError::Slow { .. })));
+    }
+
+    #[test]
+    fn what_never_ends_is_waited_for_no_longer_than_the_limit() {
+        let mut asked = 0;
+        let never = until(Duration::from_millis(40), || {
+            asked += 1;
+            Ok(None::<()>)
+        });
+        assert!(never.unwrap().is_none() && asked > 1, "{asked}");
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod driver_settings;
 mod error;
 mod event;
 mod event_file;
+mod harmless;
 mod ids;
 mod journal;
 mod migration_state;
@@ -42,6 +43,7 @@ pub use event::{
     StorageHeld,
 };
 pub use event_file::{EventReader, EventWriter, read_events};
+pub use harmless::{harmless, harmless_json};
 pub use ids::{HostId, TrialId, VmId};
 pub use journal::Journal;
 pub use migration_state::{MigrationState, Step};

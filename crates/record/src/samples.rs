@@ -24,7 +24,7 @@ use crate::{
 const PARTS: [(&str, &[&str]); 5] = [
     ("<vm>", &["vm0", "vm1"]),
     ("<host>", &["host-a", "host-b"]),
-    ("<network>", &["migration", "migration-2", "service"]),
+    ("<network>", &["migration", "migration-2", "migration-probes", "service"]),
     ("<probe>", &["icmp", "udp", "http", "tcp_rr", "tcp_stream", "hosts_tcp_rr", "hosts_tcp_stream"]),
     ("<workload>", &["0", "1"]),
 ];

@@ -68,6 +68,7 @@ struct Run<'a> {
     cases: Vec<RunCase>,
     skipped: &'a [SkippedCase],
     hosts: &'a [HostFingerprint],
+    #[serde(skip_serializing_if = "Software::is_unknown")]
     software: &'a Software,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     resumed: &'a [Resumption],

@@ -5,6 +5,7 @@ mod page;
 use std::collections::BTreeSet;
 
 use dunlin_bench::{CalibrationOrder, CalibrationProgress, Verdict};
+use dunlin_record::harmless;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{bench_failure, cancel_on_signals, enter_lab};
@@ -54,7 +55,7 @@ pub(crate) fn run(args: Args) -> Result {
         let json = serde_json::to_string_pretty(&calibration).map_err(|error| {
             Failure::says(Exit::Failed, format!("cannot write the result as JSON: {error}"))
         })?;
-        terminal::print(&(json + "\n"))?;
+        terminal::print_json(&(json + "\n"))?;
     } else {
         terminal::print(&page::text(&calibration))?;
     }
@@ -99,7 +100,7 @@ impl Progress {
                 state.set_len(step.total as u64);
                 state.set_pos(step.done as u64);
             });
-            self.0.set_message(format!("{} (about {left} left)", step.doing));
+            self.0.set_message(format!("{} (about {left} left)", harmless(&step.doing)));
         } else if step.done.is_multiple_of(LINE_EVERY) {
             terminal::say(&format!("{}/{}: {} (about {left} left)", step.done, step.total, step.doing));
         }

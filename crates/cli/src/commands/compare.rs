@@ -61,7 +61,7 @@ pub(crate) fn run(args: &Args) -> Result {
         })?;
     }
     if args.json {
-        terminal::print(&json(args, &comparison, &changed_settings, &judged)?)?;
+        terminal::print_json(&json(args, &comparison, &changed_settings, &judged)?)?;
     } else {
         terminal::print(&page::text(args, &comparison, &changed_settings, &judged, terminal::width()))?;
     }

@@ -69,7 +69,11 @@ pub(crate) fn run(args: &Args) -> Result {
         findings.extend(hypervisors(&examination));
     }
     let width = terminal::width().unwrap_or(100);
-    terminal::print(&if args.json { as_json(&findings) } else { as_text(&findings, width.into()) })?;
+    if args.json {
+        terminal::print_json(&as_json(&findings))?;
+    } else {
+        terminal::print(&as_text(&findings, width.into()))?;
+    }
     match findings.iter().filter(|finding| finding.is_missing()).count() {
         0 => Ok(()),
         1 => Err(Failure::says(Exit::Machine, "something that a lab needs is missing")),

@@ -76,7 +76,7 @@ pub(crate) fn run(action: Action) -> Result {
             let interval_ns = i64::try_from(interval.as_nanos()).unwrap_or(i64::MAX);
             let spec = LoadSpec { target: server, path, interval_ns };
             let loaded = load(&spec, duration, &cancel)?;
-            terminal::print(&if json { loaded.json()? } else { loaded.text() })
+            if json { terminal::print_json(&loaded.json()?) } else { terminal::print(&loaded.text()) }
         }
     }
 }

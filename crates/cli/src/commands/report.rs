@@ -32,8 +32,8 @@ pub(crate) fn run(args: &Args) -> Result {
     let loaded = Loaded::open(&args.run)?;
     match &args.html {
         Some(file) => loaded.write_html(file),
-        None if args.json => terminal::print(&dunlin_report::json(&loaded.report())),
-        None if args.csv => terminal::print(&dunlin_report::csv(&loaded.report())),
+        None if args.json => terminal::print_json(&dunlin_report::json(&loaded.report())),
+        None if args.csv => terminal::print_data(&dunlin_report::csv(&loaded.report())),
         None => terminal::print(&dunlin_report::table(&loaded.report(), terminal::width())),
     }
 }

@@ -40,7 +40,7 @@ pub(crate) fn run(action: Action) -> Result {
 fn check(file: &Path, json: bool) -> Result {
     let scenario = shipped::load(file).map_err(|error| Failure::new(Exit::BadInput, &error))?;
     if json {
-        return terminal::print(&as_json(&scenario));
+        return terminal::print_json(&as_json(&scenario));
     }
     let mut table = Table::new();
     table.load_style(presets::NOTHING);

@@ -173,7 +173,7 @@ fn show(common: &Common, figures: &impl Figures) -> Result {
     }
     let text = serde_json::to_string_pretty(figures)
         .map_err(|error| Failure::says(Exit::Failed, format!("cannot write the figures as JSON: {error}")))?;
-    terminal::print(&(text + "\n"))
+    terminal::print_json(&(text + "\n"))
 }
 
 /// What came of transactions. Times in ms, absent where nothing was answered.

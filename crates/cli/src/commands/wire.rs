@@ -54,7 +54,7 @@ pub(crate) fn run(args: &Args) -> Result {
     }
     let known = keep_wanted(args, &mut all);
     if args.json {
-        terminal::print(&json(&all)?)?;
+        terminal::print_json(&json(&all)?)?;
     } else {
         let pages = all.iter().map(|read| page::text(read, args.conversation.is_some(), terminal::width()));
         terminal::print(&pages.collect::<Vec<_>>().join("\n"))?;

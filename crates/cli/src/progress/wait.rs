@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use dunlin_clock::{Cancel, Deadline};
+use dunlin_record::harmless;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{TEMPLATE_BEFORE, in_words};
@@ -24,7 +25,7 @@ pub(crate) fn wait(what: &str, time: Duration, cancel: &Cancel) {
     }
     let deadline = Deadline::after(time);
     while !cancel.is_cancelled() && !deadline.passed() {
-        bar.set_message(format!("{what}, {} left", in_words(deadline.left())));
+        bar.set_message(format!("{}, {} left", harmless(what), in_words(deadline.left())));
         bar.tick();
         std::thread::sleep(deadline.step(LOOK_UP));
     }

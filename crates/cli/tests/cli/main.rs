@@ -4,10 +4,12 @@
 mod capture;
 mod compare;
 mod documents;
+mod foreign;
 mod help;
 mod machine;
 mod report;
 mod scenario;
+mod serve;
 mod wire;
 
 use std::fs;

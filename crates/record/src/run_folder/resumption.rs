@@ -19,8 +19,9 @@ pub struct Software {
 }
 
 impl Software {
-    /// Whether nothing is known of it.
-    pub(crate) fn is_unknown(&self) -> bool {
+    /// Whether nothing is known.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
         *self == Self::default()
     }
 }

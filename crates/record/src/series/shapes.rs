@@ -44,7 +44,7 @@ shapes! {
     PASSAGES in "<vm>-passages-<host>" = &[("probe", "1"), ("seq", "1"), ("direction", "1"), ("t_ns", "ns")];
     /// `wire-<host>-<network>`: an interface's counters, as seen from the host. `wire-<host>-migration-probes`: what TCP
     /// probes between the hosts had of them.
-    WIRE in "wire-<host>-<network>" | "wire-<host>-migration-probes" = &[
+    WIRE in "wire-<host>-<network>" = &[
         ("t_ns", "ns"),
         ("tx_bytes", "bytes"),
         ("rx_bytes", "bytes"),

@@ -41,7 +41,7 @@ pub fn serve() -> i32 {
 
 fn fail(error: &dyn Error) -> i32 {
     // Where standard error is closed, there is nobody to tell.
-    let _ = writeln!(io::stderr(), "dunlin helper: {}", explain(error));
+    let _ = writeln!(io::stderr(), "dunlin helper: {}", dunlin_record::harmless(&explain(error)));
     1
 }
 

@@ -1,6 +1,6 @@
 //! The responding end: does on each connection what its first words ask for.
 //!
-//! It waits without ever looking up, so that a guest in which it runs is left alone by it.
+//! It waits without looking up meanwhile, so that a guest in which it runs is left alone by it.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
@@ -21,6 +21,9 @@ use crate::keepalive::KEEPALIVE;
 const CONNECTIONS_MAX: usize = 64;
 /// How long a caller may take for its first words.
 const OPENING_LIMIT: Duration = Duration::from_secs(10);
+/// A connection on which nothing moves for so long is closed: its caller, alive as keepalives tell, keeps a place that others
+/// want. Far longer than a VM stands still.
+const IDLE_LIMIT: Duration = Duration::from_secs(600);
 const CHUNK: usize = 128 << 10;
 
 /// The responding end of [`TcpTest`](super::TcpTest), before it serves.
@@ -31,6 +34,7 @@ pub struct TcpResponder {
     /// The buffers of a socket as the kernel makes them.
     usual: BufferSizes,
     ended: UnixStream,
+    idle_limit: Duration,
 }
 
 /// Dropped, it ends the responder it came with.
@@ -52,7 +56,13 @@ impl TcpResponder {
         };
         let usual = sizes(&SockRef::from(&listener))?;
         let (end, ended) = UnixStream::pair()?;
-        Ok((Self { listener, address, usual, ended }, ResponderEnd { _end: end }))
+        Ok((Self { listener, address, usual, ended, idle_limit: IDLE_LIMIT }, ResponderEnd { _end: end }))
+    }
+
+    /// Closes idle connections sooner.
+    #[cfg(test)]
+    pub(super) fn with_idle_limit(self, idle_limit: Duration) -> Self {
+        Self { idle_limit, ..self }
     }
 
     /// Where it listens.
@@ -70,10 +80,10 @@ impl TcpResponder {
         thread::scope(|scope| {
             let served = self.accept_all(
                 |stream, number| {
-                    let (open, usual) = (&open, self.usual);
+                    let (open, usual, idle_limit) = (&open, self.usual, self.idle_limit);
                     scope.spawn(move || {
                         // How a connection ends is known at the end that measures.
-                        let _ = respond(&stream, usual);
+                        let _ = respond(&stream, usual, idle_limit);
                         open.remove(number);
                     });
                 },
@@ -149,14 +159,15 @@ impl Connections {
     }
 }
 
-fn respond(mut stream: &TcpStream, usual: BufferSizes) -> io::Result<()> {
+fn respond(mut stream: &TcpStream, usual: BufferSizes, idle_limit: Duration) -> io::Result<()> {
     stream.set_nodelay(true)?;
     SockRef::from(stream).set_tcp_keepalive(&KEEPALIVE)?;
     stream.set_read_timeout(Some(OPENING_LIMIT))?;
     let mut opening = [0; OPENING_BYTES];
     stream.read_exact(&mut opening)?;
     let opening = Opening::read(opening).ok_or(io::ErrorKind::InvalidData)?;
-    stream.set_read_timeout(None)?;
+    stream.set_read_timeout(Some(idle_limit))?;
+    stream.set_write_timeout(Some(idle_limit))?;
     stream.write_all(&write_answer(apply_buffers(stream, &opening, usual)?))?;
     match opening.task {
         Task::Respond { request_bytes, response_bytes } => {

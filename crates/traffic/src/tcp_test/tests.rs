@@ -183,3 +183,22 @@ fn a_responder_ends_with_all_its_connections_and_takes_no_foreign_words() {
     running.until(|event| matches!(event, TcpTestEvent::Ended { broken: Some(_), .. }).then_some(()));
     running.end();
 }
+
+#[test]
+fn a_caller_that_says_nothing_more_loses_its_place() {
+    let (responder, end) = TcpResponder::listen(HERE).unwrap();
+    let address = responder.address();
+    let responder = responder.with_idle_limit(Duration::from_millis(100));
+    let serving = thread::spawn(move || responder.serve());
+    // Opens as a test does, and is silent from then on.
+    let mut silent = TcpStream::connect(address).unwrap();
+    silent.set_read_timeout(Some(LIMIT)).unwrap();
+    let opening =
+        Opening { task: opening::Task::Receive, send_buffer_bytes: None, receive_buffer_bytes: None };
+    silent.write_all(&opening.to_bytes()).unwrap();
+    let mut heard = Vec::new();
+    silent.read_to_end(&mut heard).unwrap();
+    assert!(!heard.is_empty(), "it was served, and then closed");
+    drop(end);
+    serving.join().unwrap().unwrap();
+}
