@@ -111,17 +111,15 @@ impl Run<'_, '_> {
 
     /// Cancels and waits until the source says that it has left the migration, by force where that sticks.
     fn cancel(&mut self) {
-        // A source that refuses or does not answer is forced below.
-        if self.act(Act::Cancel).is_ok() && self.await_leaving(CANCEL_LIMIT) {
+        // A source that refuses may do so because it is too late, which shows soon; one that does not answer is forced below.
+        if let Err(error) = self.act(Act::Cancel) {
+            self.warn("it cannot be cancelled", &error);
+        }
+        if self.await_leaving(CANCEL_LIMIT) {
             return;
         }
         if self.job.mover.is_managed() {
             self.await_leaving(BREAK_LIMIT);
-            return;
-        }
-        // Post-copy refuses to be cancelled, and would be torn apart.
-        let _ = self.count();
-        if self.watch.has_gone_over() {
             return;
         }
         self.note("break-connections", "the cancel did not take effect");
@@ -131,17 +129,22 @@ impl Run<'_, '_> {
         self.await_leaving(BREAK_LIMIT);
     }
 
-    /// Waits until the source is through with the migration, one way or the other; says whether it is.
+    /// Waits until the source is through with the migration one way or the other, or the VM has gone over; says whether it
+    /// is so. Post-copy refuses to be cancelled, and would be torn apart.
     fn await_leaving(&mut self, limit: Duration) -> bool {
         let until = self.after(limit);
-        while self.watch.source_job() == SourceJob::UnderWay {
+        while self.is_undecided() {
             let Some(left) = self.left_until(until) else { return false };
             self.follow(left.min(Duration::from_millis(100)));
-            if self.watch.source_job() == SourceJob::UnderWay && self.count().is_err() {
+            if self.is_undecided() && self.count().is_err() {
                 return self.job.mover.ask(Side::Source).seen == Seen::Gone;
             }
         }
         true
+    }
+
+    fn is_undecided(&self) -> bool {
+        self.watch.source_job() == SourceJob::UnderWay && !self.watch.has_gone_over()
     }
 
     /// Waits for a migration that can no longer be taken back: until both ends are complete, or one of them is out of it
@@ -205,7 +208,7 @@ impl Run<'_, '_> {
                 Verdict::At(place) => return Settled { place, source, destination, resumed_there_ns },
                 _ => {}
             }
-            let (act, otherwise) = remedy(verdict, &source);
+            let (act, otherwise) = remedy(verdict, &source, &destination);
             let may_act = |act: &Act| !self.job.mover.is_managed() || !is_for_our_own_ends(*act);
             let act = act.filter(may_act);
             let is_silent = [&source, &destination].iter().any(|presence| presence.seen == Seen::Silent);
@@ -233,19 +236,23 @@ impl Run<'_, '_> {
         // Whatever it could have done there is gone. A source whose migration failed goes on by itself, even so; where we
         // stopped it in the meantime, that is for us to do.
         let is_left_alone = destination.seen == Seen::Gone && self.watch.source_job() == SourceJob::Left;
-        let may_have_run = if is_left_alone && !self.job.mover.is_managed() {
-            self.watch.has_run_there()
-        } else {
-            self.watch.may_have_run_there()
-        };
+        let has_run = self.watch.has_run_there();
+        let is_managed = self.job.mover.is_managed();
+        let may_have_run =
+            if is_left_alone && !is_managed { has_run } else { self.watch.may_have_run_there() };
+        let source_job = self.watch.source_job();
+        // With a product it is there only when it has arrived, which it may until its job has ended.
+        let is_expected = is_managed && destination.seen == Seen::Gone && source_job == SourceJob::UnderWay;
         Ends {
             source: source.seen,
-            destination: destination.seen,
+            destination: if is_expected { Seen::Waits } else { destination.seen },
             should_run: self.watch.should_run,
             // A product holds by itself an end that it has in its hands, which one that does not answer is not.
-            held: self.watch.held || (self.job.mover.is_managed() && destination.seen != Seen::Silent),
+            held: self.watch.held || (is_managed && destination.seen != Seen::Silent && !is_expected),
             may_have_run,
-            source_job: self.watch.source_job(),
+            has_run,
+            // A source that has lost its post-copy takes nothing back.
+            source_job: if self.watch.post_copy_paused { SourceJob::HandedOver } else { source_job },
         }
     }
 
@@ -306,7 +313,7 @@ impl Run<'_, '_> {
 }
 
 /// What a verdict asks for, and where the VM is told to be if it does not help in time.
-fn remedy(verdict: Verdict, source: &Presence) -> (Option<Act>, Place) {
+fn remedy(verdict: Verdict, source: &Presence, destination: &Presence) -> (Option<Act>, Place) {
     match verdict {
         Verdict::At(place) => (None, place),
         Verdict::Wait { else_at } => (None, else_at),
@@ -314,7 +321,8 @@ fn remedy(verdict: Verdict, source: &Presence) -> (Option<Act>, Place) {
         Verdict::ResumeDestination => (Some(Act::Resume(Side::Destination)), Place::Nowhere),
         Verdict::HoldDestination => (Some(Act::HoldDestination), without_answer(source)),
         Verdict::EndDestination => (Some(Act::EndDestination { limit: END_LIMIT }), without_answer(source)),
-        Verdict::StopSource => (Some(Act::StopSource), Place::Destination),
+        Verdict::StopSource if destination.seen == Seen::Runs => (Some(Act::StopSource), Place::Destination),
+        Verdict::StopSource => (Some(Act::StopSource), Place::Unknown),
     }
 }
 

@@ -105,7 +105,7 @@ impl Run<'_, '_> {
             Action::Wait => Ok(()),
             Action::SwitchToPostCopy { reason } => {
                 self.note(Act::SwitchToPostCopy.name(), &reason);
-                Ok(self.act(Act::SwitchToPostCopy)?)
+                self.switch_to_post_copy()
             }
             Action::StopVm { reason } => {
                 self.note(Act::HoldSource.name(), &reason);
@@ -118,6 +118,15 @@ impl Run<'_, '_> {
             Action::GiveUp { reason } => Err(GaveUp { status: Status::NotConverged, reason }),
             Action::Fail { reason } => Err(GaveUp::failed(reason)),
         }
+    }
+
+    /// Asks for the switch to post-copy. One that is refused because the VM is on its way over already needs no more.
+    fn switch_to_post_copy(&mut self) -> Result<(), GaveUp> {
+        let Err(error) = self.act(Act::SwitchToPostCopy) else { return Ok(()) };
+        self.follow(Duration::ZERO);
+        self.count()?;
+        let is_late = self.watch.has_gone_over() || self.watch.is_switching_over();
+        if error.is_refusal() && is_late { Ok(()) } else { Err(error.into()) }
     }
 
     /// The source completes on the destination's word; the destination's own event may come after, or, where the product

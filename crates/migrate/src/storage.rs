@@ -62,8 +62,12 @@ impl Run<'_, '_> {
         if !self.disks_under_way {
             return Ok(None);
         }
-        let read = self.copies().and_then(DiskCopies::progress);
-        let progress = read.map_err(|error| self.failed_copy(&error))?;
+        let progress = match self.copies().and_then(DiskCopies::progress) {
+            Ok(progress) => progress,
+            // No answer in time is none: whether bytes move decides.
+            Err(HypervisorError::Timeout { .. }) => return Ok(None),
+            Err(error) => return Err(self.failed_copy(&error)),
+        };
         let read_ns = self.world.now_ns();
         self.watch.count_storage(progress.copied_bytes, read_ns);
         if let Err(error) = (self.job.on_mirrors)(read_ns, &progress) {
@@ -86,10 +90,11 @@ impl Run<'_, '_> {
     fn until(&mut self, wanted: MirrorStage, every: Duration, step: &mut Step) -> Result<(), GaveUp> {
         loop {
             self.job.mover.check()?;
-            let Some(progress) = self.count_disks()? else { return Ok(()) };
-            self.hold_back(step, &progress)?;
-            if progress.stage >= wanted {
-                return Ok(());
+            if let Some(progress) = self.count_disks()? {
+                self.hold_back(step, &progress)?;
+                if progress.stage >= wanted {
+                    return Ok(());
+                }
             }
             self.check_record()?;
             if let Some(why) = self.watch.failure.clone() {

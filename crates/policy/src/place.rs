@@ -15,6 +15,8 @@ pub struct Ends {
     pub held: bool,
     /// Whether the destination has run the VM, or has been in a position to do so without our knowing.
     pub may_have_run: bool,
+    /// Whether it is known to have run it, so that its copy is ahead of the source's.
+    pub has_run: bool,
     /// How the source stands to the migration.
     pub source_job: SourceJob,
 }
@@ -43,7 +45,7 @@ pub enum Verdict {
     HoldDestination,
     /// End the destination, which does not and will not run it, so that the source may.
     EndDestination,
-    /// Stop the source at once: both run, or would.
+    /// Stop the source at once: both run, or would, or may, the destination's copy being ahead.
     StopSource,
     /// Ask again: it is about to become clear. If it does not in time, the VM is there.
     Wait {
@@ -62,6 +64,12 @@ pub fn verdict(ends: &Ends) -> Verdict {
         // When it goes on, the migration may fail there, and it would run again: it finds the command then.
         Seen::Runs if ends.source == Seen::Silent && ends.source_job != SourceJob::HandedOver => {
             Verdict::StopSource
+        }
+        // For the same reason, but it is heard of at once.
+        Seen::Runs
+            if matches!(ends.source, Seen::Holds | Seen::Waits) && ends.source_job == SourceJob::UnderWay =>
+        {
+            Verdict::Wait { else_at: Place::Destination }
         }
         Seen::Runs => Verdict::At(Place::Destination),
         Seen::Holds => destination_holds(ends),
@@ -120,6 +128,7 @@ fn destination_gone(ends: &Ends) -> Verdict {
 fn destination_silent(ends: &Ends) -> Verdict {
     match (ends.source, ends.source_job) {
         // At most one may run, and this one does.
+        (Seen::Runs, SourceJob::Left) if ends.has_run => Verdict::StopSource,
         (Seen::Runs, SourceJob::Left) if ends.held => Verdict::At(Place::Source),
         (Seen::Runs, SourceJob::Left) => Verdict::EndDestination,
         (Seen::Runs, _) => still_at_source(ends),
@@ -152,9 +161,20 @@ mod tests {
         let mut all = Vec::new();
         for (source, destination) in SEEN.into_iter().flat_map(|source| SEEN.map(|other| (source, other))) {
             for source_job in JOBS {
-                for flags in 0..8 {
-                    let [should_run, held, may_have_run] = [1, 2, 4].map(|flag| flags & flag != 0);
-                    all.push(Ends { source, destination, should_run, held, may_have_run, source_job });
+                for flags in 0..16 {
+                    let [should_run, held, may_have_run, has_run] =
+                        [1, 2, 4, 8].map(|flag| flags & flag != 0);
+                    if may_have_run || !has_run {
+                        all.push(Ends {
+                            source,
+                            destination,
+                            should_run,
+                            held,
+                            may_have_run,
+                            has_run,
+                            source_job,
+                        });
+                    }
                 }
             }
         }
@@ -211,6 +231,7 @@ mod tests {
             let may_end = ends.destination == Seen::Silent
                 && ends.source_job == SourceJob::Left
                 && !ends.held
+                && !ends.has_run
                 && has_it;
             verdict != Verdict::EndDestination || may_end
         });
@@ -220,7 +241,8 @@ mod tests {
     fn a_copy_is_stopped_only_where_another_one_runs() {
         each(|ends, verdict| {
             let both = ends.destination == Seen::Runs && matches!(ends.source, Seen::Runs | Seen::Silent);
-            verdict != Verdict::StopSource || both
+            let may_both = ends.destination == Seen::Silent && ends.source == Seen::Runs && ends.has_run;
+            verdict != Verdict::StopSource || both || may_both
         });
         each(|ends, verdict| {
             let both_run = ends.destination == Seen::Runs && ends.source == Seen::Runs;

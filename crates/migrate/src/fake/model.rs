@@ -19,8 +19,6 @@ const PASS_NS: i64 = 20 * MS;
 const WAY_NS: i64 = MS / 2;
 /// How long the device state takes to be saved, and to be loaded.
 const DEVICES_NS: i64 = 3 * MS;
-/// How long post-copy takes after its switch.
-const POST_COPY_NS: i64 = 60 * MS;
 /// How long disks take to be copied, and the last of them once they are even.
 const COPY_NS: i64 = 15 * MS;
 const LAST_COPY_NS: i64 = 2 * MS;
@@ -40,6 +38,8 @@ pub(super) enum Fault {
     FullDisk,
     /// The migration fails by itself, as for a device that cannot be saved.
     FailAtSource,
+    /// Somebody else asks for the switch to post-copy.
+    SwitchByOthers,
     /// A copy of a disk breaks off, as where the other host has no room.
     FailCopy,
 }
@@ -59,6 +59,8 @@ pub(super) struct Setting {
     pub(super) disks: bool,
     /// What the switch to post-copy takes to begin after it was asked for.
     pub(super) switch_ns: i64,
+    /// How long post-copy takes after its switch.
+    pub(super) post_copy_ns: i64,
     /// Whether it tells of its switch-over (QEMU 7.2 does not).
     pub(super) tells_switch_over: bool,
     /// How much later events come than they happen, for each end.
@@ -80,11 +82,22 @@ pub(super) enum Job {
     PreCopy,
     Waiting,
     SwitchOver,
+    /// The device state is saved, after which post-copy begins.
+    Switching,
+    /// It is sent; that all went well is still to be seen.
+    Switched,
     PostCopy,
     PostCopyPaused,
     Completed,
     Failed,
     Cancelled,
+}
+
+impl Job {
+    /// Whether the VM is stopped for it at the source, which goes on with it where the migration fails.
+    fn switches_over(self) -> bool {
+        matches!(self, Self::Waiting | Self::SwitchOver | Self::Switching | Self::Switched)
+    }
 }
 
 /// How the copies of the VM's disks stand.
@@ -167,6 +180,8 @@ pub(super) struct Model {
     passes: u32,
     /// Whether the VM ran when it was stopped for its switch-over.
     was_running: bool,
+    /// Whether post-copy follows the switch-over.
+    by_post_copy: bool,
     /// The destination has all it needs to run the VM.
     pub(super) arrived: bool,
     pub(super) held: bool,
@@ -217,6 +232,7 @@ impl Model {
         let mut model = Self {
             now_ns: 1_000 * MS,
             was_running: setting.runs_at_first,
+            by_post_copy: false,
             setting,
             queue: Vec::new(),
             order: 0,
@@ -321,7 +337,8 @@ impl Model {
     fn enter(&mut self, job: Job) {
         self.job = job;
         if let Some(state) = self.state()
-            && (job != Job::SwitchOver || self.setting.tells_switch_over)
+            && (!matches!(job, Job::SwitchOver | Job::Switching) || self.setting.tells_switch_over)
+            && job != Job::Switched
         {
             self.tell_state(Side::Source, state);
         }
@@ -334,8 +351,10 @@ impl Model {
             Job::Setup => MigrationState::Setup,
             Job::PreCopy => MigrationState::PreCopy,
             Job::Waiting => MigrationState::AwaitingSwitchOver,
-            Job::SwitchOver if !self.setting.tells_switch_over => MigrationState::PreCopy,
-            Job::SwitchOver => MigrationState::SwitchOver,
+            Job::SwitchOver | Job::Switching | Job::Switched if !self.setting.tells_switch_over => {
+                MigrationState::PreCopy
+            }
+            Job::SwitchOver | Job::Switching | Job::Switched => MigrationState::SwitchOver,
             Job::PostCopy => MigrationState::PostCopy,
             Job::PostCopyPaused => MigrationState::PostCopyPaused,
             Job::Completed => MigrationState::Completed,
@@ -369,7 +388,10 @@ impl Model {
 
     fn happens(&mut self, happening: Happening) {
         let whose = match happening {
-            Happening::Step(..) | Happening::Copied(_) | Happening::Switches => Some(Side::Source),
+            Happening::Step(..)
+            | Happening::Copied(_)
+            | Happening::Switches
+            | Happening::Fault(Fault::FailAtSource) => Some(Side::Source),
             Happening::Loaded(_) => Some(Side::Destination),
             Happening::Arrives(side, _) | Happening::Broken(side) | Happening::Late(side, _) => Some(side),
             Happening::Fault(_) | Happening::Thaw(_) => None,
@@ -404,7 +426,8 @@ impl Model {
                 let only_holder = match side {
                     Side::Source => !self.destination_has_it() && !self.on_its_way(),
                     Side::Destination if !self.ends[0].alive => true,
-                    Side::Destination => self.arrived && !self.ends[0].running,
+                    // Where both run, as after a failure that the source alone has seen, this copy is ahead.
+                    Side::Destination => self.arrived && (self.ends[1].running || !self.ends[0].running),
                 };
                 self.holder_died |= self.ends[index(side)].alive && only_holder;
                 self.kill(side);
@@ -422,8 +445,9 @@ impl Model {
             Fault::Interrupt => self.interrupted = true,
             Fault::FullDisk => self.disk_full = true,
             Fault::FailCopy => self.break_copies(),
+            Fault::SwitchByOthers => self.after(0, Happening::Switches),
             Fault::FailAtSource => {
-                if matches!(self.job, Job::Setup | Job::PreCopy | Job::Waiting | Job::SwitchOver) {
+                if self.job.switches_over() || matches!(self.job, Job::Setup | Job::PreCopy) {
                     self.fail();
                     self.after(WAY_NS, Happening::Broken(Side::Destination));
                 }
@@ -494,6 +518,16 @@ impl Model {
                 self.next_step(PASS_NS);
             }
             Job::SwitchOver => self.send(Side::Destination, Message::Whole { running: self.was_running }),
+            Job::Switching => {
+                self.post_copy_began = true;
+                self.send(Side::Destination, Message::Run { running: self.was_running });
+                self.enter(Job::Switched);
+                self.next_step(WAY_NS);
+            }
+            Job::Switched => {
+                self.enter(Job::PostCopy);
+                self.next_step(self.setting.post_copy_ns);
+            }
             Job::PostCopy => self.send(Side::Destination, Message::Pages),
             _ => {}
         }
@@ -505,9 +539,14 @@ impl Model {
         if self.setting.waits {
             self.enter(Job::Waiting);
         } else {
-            self.enter(Job::SwitchOver);
-            self.next_step(DEVICES_NS);
+            self.go_on_over();
         }
+    }
+
+    /// Saves the device state, with nothing left to wait for.
+    fn go_on_over(&mut self) {
+        self.enter(if self.by_post_copy { Job::Switching } else { Job::SwitchOver });
+        self.next_step(DEVICES_NS);
     }
 
     /// What the source was asked to do as soon as it can; one that cannot any more never does.
@@ -520,10 +559,12 @@ impl Model {
         }
         self.was_running = self.ends[0].running;
         self.set_running(Side::Source, false);
-        self.enter(Job::PostCopy);
-        self.post_copy_began = true;
-        self.send(Side::Destination, Message::Run { running: self.was_running });
-        self.next_step(POST_COPY_NS);
+        self.by_post_copy = true;
+        if self.setting.waits {
+            self.enter(Job::Waiting);
+        } else {
+            self.go_on_over();
+        }
     }
 
     fn copied(&mut self, stage: Copies) {
@@ -586,7 +627,8 @@ impl Model {
         }
         match side {
             Side::Source => match self.job {
-                Job::Setup | Job::PreCopy | Job::Waiting | Job::SwitchOver => self.fail(),
+                Job::Setup | Job::PreCopy => self.fail(),
+                job if job.switches_over() => self.fail(),
                 Job::PostCopy => self.enter(Job::PostCopyPaused),
                 _ => {}
             },
@@ -609,7 +651,7 @@ impl Model {
 
     /// The migration fails at the source, which goes on with the VM by itself.
     fn fail(&mut self) {
-        let over = matches!(self.job, Job::Waiting | Job::SwitchOver);
+        let over = self.job.switches_over();
         self.generation += 1;
         self.enter(Job::Failed);
         if over && self.was_running {

@@ -2,7 +2,7 @@
 
 use dunlin_hypervisor::Side;
 
-use super::{ActFault, COPY_NS, Copies, DEVICES_NS, Happening, Job, LAST_COPY_NS, MS, Model, WAY_NS, index};
+use super::{ActFault, COPY_NS, Copies, Happening, Job, LAST_COPY_NS, MS, Model, WAY_NS, index};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::fake) enum Command {
@@ -45,24 +45,26 @@ impl Model {
             }
             (Side::Source, Command::Switch) => return Err("there is no migration to switch"),
             (Side::Source, Command::Continue) if self.job == Job::Waiting => {
-                self.enter(Job::SwitchOver);
-                self.next_step(DEVICES_NS);
+                self.go_on_over();
             }
             (Side::Source, Command::Continue) => return Err("it does not wait"),
             (Side::Source, Command::Cancel) => return self.cancel(),
-            (Side::Source, Command::Break) => self.broken(Side::Source),
+            (Side::Source, Command::Break) => {
+                if self.job == Job::PostCopy {
+                    self.wrongs.push("post-copy was torn apart".into());
+                }
+                self.broken(Side::Source);
+            }
             (Side::Source, Command::StopForMove) => {
-                if matches!(
-                    self.job,
-                    Job::Waiting | Job::SwitchOver | Job::PostCopy | Job::PostCopyPaused | Job::Completed
-                ) {
+                let is_over = matches!(self.job, Job::PostCopy | Job::PostCopyPaused | Job::Completed);
+                if is_over || self.job.switches_over() {
                     return Err("the switch-over has begun");
                 }
                 self.set_running(side, false);
             }
             (_, Command::Stop) => self.set_running(side, false),
             (Side::Source, Command::Resume) => {
-                if matches!(self.job, Job::Waiting | Job::SwitchOver | Job::PostCopy | Job::PostCopyPaused) {
+                if self.job.switches_over() || matches!(self.job, Job::PostCopy | Job::PostCopyPaused) {
                     return Err("Migration is not finalized yet");
                 }
                 self.set_running(side, true);
@@ -102,13 +104,17 @@ impl Model {
         match self.job {
             Job::Setup | Job::PreCopy => {}
             Job::SwitchOver if self.is_managed => return Err("it is too late to cancel"),
-            Job::Waiting | Job::SwitchOver => {
+            Job::Waiting | Job::SwitchOver | Job::Switching => {
                 if self.was_running {
                     self.set_running(Side::Source, true);
                 }
             }
-            Job::PostCopy if self.setting.cancels_post_copy => self.set_running(Side::Source, true),
-            Job::PostCopy | Job::PostCopyPaused => return Err("post-copy cannot be cancelled"),
+            Job::Switched | Job::PostCopy if self.setting.cancels_post_copy => {
+                self.set_running(Side::Source, true);
+            }
+            Job::Switched | Job::PostCopy | Job::PostCopyPaused => {
+                return Err("post-copy cannot be cancelled");
+            }
             _ => return Ok(()),
         }
         self.generation += 1;
