@@ -4,7 +4,7 @@ use std::path::Path;
 
 use dunlin_analysis::{ChangedSetting, changed_settings_and_amounts};
 use dunlin_record::{
-    Case, Difference, HostFingerprint, Outcome, RecordError, Resumption, RunFolder, RunInfo, RunLock,
+    Case, Difference, FolderLock, HostFingerprint, Outcome, RecordError, Resumption, RunFolder, RunInfo,
     Software, Status, TrialId, in_one_line,
 };
 
@@ -24,14 +24,14 @@ pub(crate) struct Taken {
     pub(crate) done: Vec<Outcome>,
     /// Of the order of the trials, which is that of the run's first part.
     pub(crate) seed: Option<u32>,
-    pub(crate) lock: RunLock,
+    pub(crate) lock: FolderLock,
 }
 
 /// A run that is to be gone on with.
 pub(crate) struct Earlier {
     folder: RunFolder,
     info: RunInfo,
-    lock: RunLock,
+    lock: FolderLock,
 }
 
 /// Makes the folder of a new run.
@@ -41,7 +41,7 @@ pub(crate) struct Earlier {
 pub(crate) fn begin(path: &Path, info: &RunInfo) -> Result<Taken> {
     std::fs::create_dir_all(path)
         .map_err(|source| BenchError::Io { doing: format!("create {}", path.display()), source })?;
-    let lock = RunLock::take(path)?;
+    let lock = FolderLock::take(path)?;
     if path.join("run.json").exists() {
         return Err(BenchError::FolderTaken { folder: path.to_owned() });
     }
@@ -57,7 +57,7 @@ impl Earlier {
     pub(crate) fn open(path: &Path, cases: &[Case]) -> Result<Self> {
         // Before it is locked: what is no run's folder is told as that.
         let folder = RunFolder::open(path)?;
-        let lock = RunLock::take(path)?;
+        let lock = FolderLock::take(path)?;
         let info = folder.info()?;
         if info.cases != cases {
             let differences = in_words(&info.cases, cases);

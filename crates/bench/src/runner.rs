@@ -6,7 +6,7 @@ use dunlin_analysis::TimeShares;
 use dunlin_clock::{Cancel, epoch_ns, now_ns};
 use dunlin_guest::default_cache_dir;
 use dunlin_hypervisor::Registry;
-use dunlin_record::{Case, FORMAT, RunFolder, RunInfo, RunLock, SkippedCase, Status, TransportKind};
+use dunlin_record::{Case, FORMAT, FolderLock, RunFolder, RunInfo, SkippedCase, Status, TransportKind};
 
 use crate::captured::add_capture;
 use crate::ledger::Ledger;
@@ -124,7 +124,7 @@ struct Run<'a> {
     observer: &'a mut dyn Observer,
     finished: Finished,
     /// Nobody else writes in the folder as long as this lives.
-    _lock: RunLock,
+    _lock: FolderLock,
 }
 
 impl Run<'_> {

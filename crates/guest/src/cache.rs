@@ -2,7 +2,11 @@
 
 use std::env;
 use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+
+use dunlin_clock::now_ns;
+use dunlin_record::{FolderLock, RecordError};
 
 use crate::{GuestError, Result};
 
@@ -18,10 +22,13 @@ pub fn default_cache_dir() -> Result<PathBuf> {
         .ok_or(GuestError::NoCache)
 }
 
-/// A folder beside things of the cache in which the next is made. It is gone when this is, or, after a kill, when the
-/// next one is made.
+/// A folder beside things of the cache in which the next is made, by its holder alone. It is gone when this is, or, after a
+/// kill, when the next one is made.
 #[derive(Debug)]
-pub(crate) struct Workshop(PathBuf);
+pub(crate) struct Workshop {
+    path: PathBuf,
+    _lock: FolderLock,
+}
 
 impl Workshop {
     const PREFIX: &str = ".making-";
@@ -29,29 +36,41 @@ impl Workshop {
     pub(crate) fn open(parent: &Path) -> Result<Self> {
         fs::create_dir_all(parent).map_err(GuestError::io("make the folder", parent))?;
         remove_abandoned(parent);
-        let path = parent.join(format!("{}{}", Self::PREFIX, std::process::id()));
-        fs::create_dir_all(&path).map_err(GuestError::io("make the folder", &path))?;
-        Ok(Self(path))
+        loop {
+            // A pid would not tell two apart: the first process of every lab has the same.
+            let path = parent.join(format!("{}{}", Self::PREFIX, now_ns()));
+            match fs::create_dir(&path) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
+                made => made.map_err(GuestError::io("make the folder", &path))?,
+            }
+            match FolderLock::take(&path) {
+                Ok(lock) if path.exists() => return Ok(Self { path, _lock: lock }),
+                // Before it was locked, another took it for abandoned.
+                Ok(_) | Err(RecordError::Busy { .. }) => {}
+                Err(_) if !path.exists() => {}
+                Err(error) => return Err(GuestError::io("lock", &path)(io::Error::other(error))),
+            }
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 }
 
 impl Drop for Workshop {
     fn drop(&mut self) {
         // What cannot be removed now is tried again by the next.
-        let _ = fs::remove_dir_all(&self.0);
+        let _ = fs::remove_dir_all(&self.path);
     }
 }
 
-/// Removes the workshops of processes that are no more.
+/// Removes the workshops that nobody holds any more.
 fn remove_abandoned(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let pid = name.to_str().and_then(|name| name.strip_prefix(Workshop::PREFIX));
-        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+        let is_workshop = name.to_str().is_some_and(|name| name.starts_with(Workshop::PREFIX));
+        if is_workshop && FolderLock::take(&entry.path()).is_ok_and(|lock| lock.keeps_out()) {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
@@ -71,6 +90,8 @@ mod tests {
         let workshop = Workshop::open(dir.path()).unwrap();
         fs::write(workshop.path().join("half"), "x").unwrap();
         assert!(!abandoned.exists());
+        let other = Workshop::open(dir.path()).unwrap();
+        assert!(other.path() != workshop.path() && workshop.path().join("half").exists());
         let path = workshop.path().to_owned();
         drop(workshop);
         assert!(!path.exists() && precious.exists());

@@ -56,7 +56,8 @@ pub use place::{Place, Seen};
 pub use probes::{HttpProbe, Probe, Probes, TcpPath};
 pub use response::{FailureCounts, RequestFailure, ResponsePhases, Responses};
 pub use run_folder::{
-    Difference, HostFingerprint, Resumption, RunFolder, RunInfo, RunLock, SkippedCase, Software, TrialRecord,
+    Difference, FolderLock, HostFingerprint, Resumption, RunFolder, RunInfo, SkippedCase, Software,
+    TrialRecord,
 };
 pub use series::{ABSENT, Column, Series, SeriesWriter, read_series, shapes};
 pub use stream::{LostNumbers, Received, StreamBreak, StreamLoss, StreamOutcome, StreamSeen};

@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-pub use lock::RunLock;
+pub use lock::FolderLock;
 pub use resumption::{Difference, Resumption, Software};
 
 use serde::{Deserialize, Serialize};

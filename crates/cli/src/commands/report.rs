@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use dunlin_analysis::timeline;
 use dunlin_bench::read_migration_capture;
-use dunlin_record::{Case, Outcome, RecordError, RunFolder, RunInfo, RunLock, TrialId, TrialRecord};
+use dunlin_record::{Case, FolderLock, Outcome, RecordError, RunFolder, RunInfo, TrialId, TrialRecord};
 use dunlin_report::Report;
 
 use super::record_failure;
@@ -105,7 +105,7 @@ impl Loaded {
             }
         }
         self.put_in_order();
-        let lock = RunLock::take(self.folder.path());
+        let lock = FolderLock::take(self.folder.path());
         // A run that is still being made writes them itself.
         let is_ours = !matches!(lock, Err(RecordError::Busy { .. }));
         // Without the trials that could not be read it would be a file that lacks lines, and nobody told why.
