@@ -245,7 +245,7 @@ pub struct ConversationGraph {
 /// A comment in a capture.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct WireMark {
-    /// The time of what it is on, in ms after the file's first.
+    /// Its time, in ms after the file's first packet: that of what it is on, or what it says itself, as those of Dunlin do.
     pub at_ms: f64,
     /// The comment.
     pub text: String,

@@ -8,6 +8,7 @@ use dunlin_record::{
 };
 
 use crate::ReadResult;
+use crate::capture::read_comment;
 use crate::decode::{Protocol, Stopped, decode};
 use crate::packets::{Packet, PacketReader};
 use crate::tcp::Conversations;
@@ -33,7 +34,7 @@ pub fn account(reader: &mut PacketReader, options: AccountOptions) -> WireAccoun
     let mut pass = Pass::new(options);
     let read = pass.read(reader);
     for (epoch_ns, text) in reader.remarks() {
-        pass.mark(epoch_ns.saturating_sub(pass.start_ns.unwrap_or(*epoch_ns)), text.clone());
+        pass.mark(epoch_ns.saturating_sub(pass.start_ns.unwrap_or(*epoch_ns)), text);
     }
     let broken_off = read.err().map(|error| BrokenOff {
         offset: error.offset().unwrap_or(reader.offset()),
@@ -104,7 +105,7 @@ impl Pass {
         self.captured_bytes += packet.data.len() as u64;
         self.ticks.add(self.now_ns, [1, wire_bytes]);
         for text in packet.comments {
-            self.mark(self.now_ns, text.into_owned());
+            self.mark(self.now_ns, &text);
         }
         let frame = decode(packet);
         self.protocols.entry(frame.protocol).or_default().add(wire_bytes);
@@ -124,9 +125,11 @@ impl Pass {
         }
     }
 
-    fn mark(&mut self, at_ns: i64, text: String) {
+    fn mark(&mut self, at_ns: i64, comment: &str) {
         if self.marks.len() < MOST_MARKS {
-            self.marks.push(WireMark { at_ms: at_ns as f64 / 1e6, text });
+            let (text, after_ns) = read_comment(comment);
+            let at_ns = at_ns.saturating_add(after_ns);
+            self.marks.push(WireMark { at_ms: at_ns as f64 / 1e6, text: text.to_owned() });
         }
     }
 

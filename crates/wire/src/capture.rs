@@ -8,6 +8,7 @@ mod annotate;
 mod file;
 mod filter;
 mod flow;
+mod mark;
 mod ring;
 
 use std::path::Path;
@@ -18,10 +19,12 @@ use dunlin_clock::{Cancel, Deadline, Mapping};
 use crate::packet_socket::Statistics;
 use crate::pcapng::{Interface, Packet};
 use crate::{Result, Task};
-pub use annotate::{CaptureMark, annotate};
+pub use annotate::annotate;
 use file::CaptureFile;
 pub use filter::{Filter, FilterError};
 pub use flow::count_flow;
+pub use mark::CaptureMark;
+pub(crate) use mark::read_comment;
 use ring::{Frame, Ring};
 
 /// How much of each frame is usually kept: Ethernet, IP and TCP with all their options come to 134 bytes at most, of

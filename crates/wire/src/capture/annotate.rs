@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
+use super::CaptureMark;
 use super::file::check_room;
 use crate::pcapng::{
     BLOCK_FRAME_BYTES, PACKET_FIXED_BYTES, STATISTICS_FIXED_BYTES, append_text, block, option,
@@ -13,17 +14,9 @@ use crate::{Result, WireError};
 /// Larger than any block of ours; what is longer is none.
 const BLOCK_MAX_BYTES: usize = 1 << 20;
 
-/// Something that happened during a capture.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CaptureMark {
-    /// When, in nanoseconds since the Unix epoch, as the capture's stamps are.
-    pub epoch_ns: i64,
-    /// What.
-    pub text: String,
-}
-
 /// Comments the first packet at or after each mark in a file that [`crate::capture`] wrote; those after the last
-/// packet become comments of the interface's statistics at the end. The file is replaced in one step.
+/// packet become comments of the interface's statistics at the end. Each says how far its moment is from that. The file is
+/// replaced in one step.
 ///
 /// # Errors
 /// Where the file cannot be read or its replacement cannot be written; it then stays as it was.
@@ -52,8 +45,12 @@ fn copy(mut from: impl Read, to: File, mut marks: &[&CaptureMark]) -> io::Result
     let mut bytes = Vec::new();
     while !marks.is_empty() && read_block(&mut from, &mut bytes)? {
         let due = place(&bytes).map_or(0, |place| {
-            let due = marks.partition_point(|mark| mark.epoch_ns <= place.until_ns);
-            insert(&mut bytes, place.options_at, &marks[..due]);
+            let due = if place.is_last {
+                marks.len()
+            } else {
+                marks.partition_point(|mark| mark.epoch_ns <= place.at_ns)
+            };
+            insert(&mut bytes, &place, &marks[..due]);
             due
         });
         marks = &marks[due..];
@@ -81,37 +78,40 @@ fn read_block(from: &mut impl Read, bytes: &mut Vec<u8>) -> io::Result<bool> {
 /// Where a block takes comments.
 struct Place {
     options_at: usize,
-    /// Of marks until then.
-    until_ns: i64,
+    /// What they are on is of that time, and so are marks until then.
+    at_ns: i64,
+    /// The rest of the marks, whenever they are.
+    is_last: bool,
 }
 
 fn place(bytes: &[u8]) -> Option<Place> {
     const BODY_AT: usize = 8;
+    let half = |at| Some(i64::from(u32_at(bytes, BODY_AT + at)?));
+    // In the nanoseconds that our files count.
+    let at_ns = half(4)? << 32 | half(8)?;
     match u32_at(bytes, 0)? {
         block::ENHANCED_PACKET => {
-            let half = |at| Some(i64::from(u32_at(bytes, BODY_AT + at)?));
             let captured = u32_at(bytes, BODY_AT + 12)? as usize;
             let options_at = BODY_AT + PACKET_FIXED_BYTES + captured.next_multiple_of(4);
-            let until_ns = half(4)? << 32 | half(8)?;
-            (options_at + 4 < bytes.len()).then_some(Place { options_at, until_ns })
+            (options_at + 4 < bytes.len()).then_some(Place { options_at, at_ns, is_last: false })
         }
         block::INTERFACE_STATISTICS => {
-            Some(Place { options_at: BODY_AT + STATISTICS_FIXED_BYTES, until_ns: i64::MAX })
+            Some(Place { options_at: BODY_AT + STATISTICS_FIXED_BYTES, at_ns, is_last: true })
         }
         _ => None,
     }
 }
 
 /// Puts comments before the options of a block, which has some.
-fn insert(bytes: &mut Vec<u8>, options_at: usize, marks: &[&CaptureMark]) {
+fn insert(bytes: &mut Vec<u8>, place: &Place, marks: &[&CaptureMark]) {
     if marks.is_empty() {
         return;
     }
     let mut comments = Vec::new();
     for mark in marks {
-        append_text(&mut comments, option::COMMENT, &mark.text);
+        append_text(&mut comments, option::COMMENT, &mark.comment(place.at_ns));
     }
-    bytes.splice(options_at..options_at, comments);
+    bytes.splice(place.options_at..place.options_at, comments);
     let length = bytes.len();
     let told = (length as u32).to_le_bytes();
     bytes[4..8].copy_from_slice(&told);

@@ -91,22 +91,22 @@ fn axis(start_ms: f64, end_ms: f64, columns: usize) -> String {
     format!("{:>8} └{}\n{:>9}{start}{:gap$}{end}\n", "0", "─".repeat(columns), "", "")
 }
 
-/// A letter below the column of each comment, and what the letters say.
+/// A letter below the column of each comment, and what the letters say. What was before the first packet or after the last
+/// has the first or last column.
 fn marks(marks: &[WireMark], start_ms: f64, column_ms: f64, columns: usize) -> String {
     let mut line = vec![' '; columns];
     let mut legend = String::new();
-    let inside = marks.iter().filter_map(|mark| {
-        let column = ((mark.at_ms - start_ms) / column_ms).floor();
-        (column >= 0.0 && (column as usize) < columns).then_some((column as usize, mark))
-    });
-    for (letter, (column, mark)) in ('a'..='z').zip(inside.clone()) {
-        line[column] = letter;
+    for (letter, mark) in ('a'..='z').zip(marks) {
+        let column = ((mark.at_ms - start_ms) / column_ms).floor().max(0.0) as usize;
+        if let Some(place) = line.get_mut(column.min(columns.saturating_sub(1))) {
+            *place = letter;
+        }
         let _ = writeln!(legend, "{letter} {:>9} ms  {}", number(mark.at_ms), one_line(&mark.text));
     }
     if legend.is_empty() {
         return legend;
     }
-    let more = inside.count().saturating_sub(MOST_MARKS);
+    let more = marks.len().saturating_sub(MOST_MARKS);
     if more > 0 {
         let _ = writeln!(legend, "and {more} more comments: --json has them all");
     }
