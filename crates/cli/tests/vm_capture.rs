@@ -74,9 +74,7 @@ fn vm_captures_hold_all_that_passed_with_the_phases_as_comments() {
     let account = wire(&run.captures_path(&trial).join("host-a-migration.pcapng"));
     assert_eq!(account["total"], serde_json::json!({ "packets": written, "wire_bytes": bytes }));
     assert_eq!(account["dropped"], 0);
-    let marks: Vec<&str> =
-        account["marks"].as_array().unwrap().iter().map(|mark| mark["text"].as_str().unwrap()).collect();
-    assert!(marks.contains(&"vm0: stop-and-copy begins"), "{marks:?}");
+    the_marks_agree_with_the_events(&finished, trial.as_str(), &account);
     let migration = &account["conversations"][0];
     let [total_ms, start_ms, end_ms] =
         [&finished.outcomes()[0]["total_time_ms"], &migration["start_ms"], &migration["end_ms"]]
@@ -86,6 +84,26 @@ fn vm_captures_hold_all_that_passed_with_the_phases_as_comments() {
     let page = std::fs::read_to_string(finished.folder.join("report.html")).unwrap();
     assert!(page.contains("<h2>On the wire</h2>"));
     the_outcome_tells_the_same(&finished, &account);
+}
+
+/// Each mark is as long after the first as the record says, wherever packets were.
+fn the_marks_agree_with_the_events(finished: &harness::Finished, trial: &str, account: &serde_json::Value) {
+    let marks = account["marks"].as_array().unwrap();
+    let at_ms = |text: &str| {
+        let mark = marks.iter().find(|mark| mark["text"] == text);
+        mark.unwrap_or_else(|| panic!("no {text}: {marks:#?}"))["at_ms"].as_f64().unwrap()
+    };
+    let events = finished.events(trial);
+    let begun = events.iter().find(|event| event["event"] == "migrate-command").unwrap();
+    let completed = events.iter().find(|event| event["event"] == "migration-completed").unwrap();
+    let by_events_ms = (completed["t_ns"].as_i64().unwrap() - begun["t_ns"].as_i64().unwrap()) as f64 / 1e6;
+    let by_marks_ms = at_ms("vm0: migration completed") - at_ms("vm0: migrate command");
+    // Both are of the bench's clock.
+    assert!((by_events_ms - by_marks_ms).abs() < 0.01, "{by_events_ms} {by_marks_ms}");
+    assert!(at_ms("vm0: stop-and-copy begins") < at_ms("vm0: migration completed"));
+    // The command comes before its connection is opened, from where the capture counts what it says of the conversation.
+    let start_ms = account["conversations"][0]["start_ms"].as_f64().unwrap();
+    assert!(at_ms("vm0: migrate command") < start_ms, "{marks:#?} {start_ms}");
 }
 
 /// What `dunlin wire` says of the file stands in the outcome, which comes back from the record byte for byte.

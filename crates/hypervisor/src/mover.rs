@@ -65,7 +65,8 @@ pub trait Mover: Send {
     /// Asks an end where the VM is. No answer is an answer too.
     fn ask(&mut self, side: Side) -> Presence;
 
-    /// The hypervisor's own account of the migration that ended.
+    /// The hypervisor's own account of the migration that ended, when it is final: what the product fills in only later is
+    /// waited for a moment, and absent where it does not come.
     ///
     /// # Errors
     /// Where it does not answer.

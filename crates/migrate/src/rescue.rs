@@ -266,12 +266,12 @@ impl Run<'_, '_> {
                 [self.watch.source_completed_ns, self.watch.destination_completed_ns, resumed_there_ns];
             let t_ns = ends.into_iter().flatten().max().unwrap_or_else(|| self.world.now_ns());
             self.tell_at(t_ns, Side::Destination, EventKind::MigrationCompleted);
-            // The counters' last word: of a short last pass there may be none yet.
-            let _ = self.count();
             match self.job.mover.report() {
                 Ok(report) => self.tell(Side::Source, EventKind::HypervisorReport(report)),
                 Err(error) => self.warn("the hypervisor's own account of the migration", &error),
             }
+            // The counters' last word, now that they are final: of a short last pass there may be none yet.
+            let _ = self.count();
         }
         if place == Place::Source {
             let running = source.seen == Seen::Runs;

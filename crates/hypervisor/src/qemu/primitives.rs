@@ -3,6 +3,7 @@
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use dunlin_clock::Deadline;
 use dunlin_record::{HostId, HypervisorIdentity, HypervisorReport, VmId};
 use serde_json::{Value, json};
 
@@ -15,6 +16,9 @@ use crate::certificates::Certificates;
 use crate::{
     Condition, HypervisorError, MirrorProgress, MoveOrder, Primitives, Progress, Result, RunState, Side, Vm,
 };
+
+/// How long a source that has completed may take to fill in its account.
+const FINAL_LIMIT: Duration = Duration::from_secs(1);
 
 impl QemuVm {
     /// Prepares this side for the next migration: what the order needs, then the user's own settings.
@@ -176,7 +180,10 @@ impl Primitives for QemuVm {
     }
 
     fn report(&self) -> Result<HypervisorReport> {
-        Ok(progress::report(&self.execute_within(ACT_LIMIT, "query-migrate", json!({}))?))
+        progress::final_report(
+            || self.execute_within(ACT_LIMIT, "query-migrate", json!({})),
+            Deadline::after(FINAL_LIMIT),
+        )
     }
 
     fn withdraw_disks(&self) -> Result<()> {
