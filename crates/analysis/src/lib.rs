@@ -9,6 +9,7 @@ mod error;
 mod flags;
 mod floors;
 mod iterations;
+mod mechanisms;
 mod moments;
 mod observers;
 mod outages;

@@ -1,7 +1,7 @@
 //! Puts a VM's figures together to its outcome.
 
 use dunlin_record::{
-    CaseLabel, CpuPercent, DiskMib, DowntimeMs, EventKind, FORMAT, HostId, HypervisorIdentity,
+    CaseLabel, CpuPercent, DiskMib, DowntimeMs, EventKind, FORMAT, Flag, HostId, HypervisorIdentity,
     HypervisorLabel, HypervisorReport, LinkOutcome, MemoryMib, Moment, Outcome, Status, StorageBytes,
     TrialRecord, WireBytes, WorkloadOutcome,
 };
@@ -12,6 +12,7 @@ use crate::cpu_percent::cpu_percent;
 use crate::flags::flags;
 use crate::floors::{MeasuredLink, downtime_floor_ms, storage_data_bytes, total_floor_ms};
 use crate::iterations::iterations;
+use crate::mechanisms::mechanisms;
 use crate::moments::Moments;
 use crate::observers::{Observations, observe};
 use crate::phases::{Phases, storage};
@@ -46,6 +47,11 @@ fn outcome(trial: &Trial) -> Outcome {
     all_flags.extend(seen.flags);
     let (wire_bytes_snmp, doubt) = moments.map_or((None, None), |moments| switch_bytes(trial, moments));
     all_flags.extend(doubt);
+    let capture = moments.and_then(|moments| captured(trial, moments));
+    let mechanisms = moments.map_or_else(Vec::new, |moments| mechanisms(trial, moments, capture.as_ref()));
+    if mechanisms.iter().any(|seen| seen.used == Some(false)) {
+        all_flags.insert(Flag::MechanismUnused);
+    }
     Outcome {
         format: FORMAT,
         scenario: trial.scenario.to_owned(),
@@ -58,6 +64,7 @@ fn outcome(trial: &Trial) -> Outcome {
         status,
         error: error.map(str::to_owned),
         flags: all_flags.into_iter().collect(),
+        mechanisms,
         total_time_ms,
         migration_time_ms: migration_time_ms(total_time_ms, seen.downtime_ms.icmp),
         floor_ms: moments.and_then(|moments| total_floor_ms(trial, moments, &link)),
@@ -75,7 +82,7 @@ fn outcome(trial: &Trial) -> Outcome {
         tcp_streams: moments.map(|moments| tcp_streams(trial, moments)).unwrap_or_default(),
         wire_bytes: moments.and_then(|moments| wire_bytes(trial, moments)),
         wire_bytes_snmp,
-        capture: moments.and_then(|moments| captured(trial, moments)),
+        capture,
         ram_bytes: report.and_then(|report| report.ram_bytes),
         storage_bytes: moments.and_then(|moments| storage_bytes(trial, moments)),
         iterations: moments.map_or_else(Vec::new, |moments| iterations(trial, moments)),

@@ -86,10 +86,13 @@ impl<'a> Trial<'a> {
     /// A counter of the source's links that a migration may use, all together, less what probes between the hosts had of
     /// it.
     pub(crate) fn wire(&self, column: &str) -> Samples {
-        let of = |which| {
-            Samples::of(self.record.series.get(&format!("wire-{}-migration{which}", self.source)), column)
-        };
-        of("").plus(&of("-2")).minus(&of("-probes"))
+        let of = |network| self.wire_of(network, column);
+        of("migration").plus(&of("migration-2")).minus(&of("migration-probes"))
+    }
+
+    /// A counter of one of them.
+    pub(crate) fn wire_of(&self, network: &str, column: &str) -> Samples {
+        Samples::of(self.record.series.get(&format!("wire-{}-{network}", self.source)), column)
     }
 
     /// How the trial ended; `None` where the record breaks off before that. What is said of the VM goes before what

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dunlin_record::{HostId, HypervisorReport, MigrationState, VmId};
+use dunlin_record::{HostId, HypervisorReport, MechanismSeen, MigrationState, VmId};
 
 use crate::{Presence, Result, Vm};
 
@@ -71,6 +71,15 @@ pub trait Mover: Send {
     /// # Errors
     /// Where it does not answer.
     fn report(&mut self) -> Result<HypervisorReport>;
+
+    /// What was seen of each mechanism that was asked for ([`Mechanism`](dunlin_record::Mechanism)), but for what the record
+    /// shows whatever the driver: post-copy, and a second link. Asked for after the migration.
+    ///
+    /// # Errors
+    /// Where the hypervisor does not answer.
+    fn mechanisms(&mut self) -> Result<Vec<MechanismSeen>> {
+        Ok(Vec::new())
+    }
 
     /// The copies of the VM's disks that go before its memory, step by step; absent where none move, or where the product
     /// moves them by itself.

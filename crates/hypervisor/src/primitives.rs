@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dunlin_record::HypervisorReport;
+use dunlin_record::{HypervisorReport, MechanismSeen};
 
 use crate::{MirrorProgress, Progress, Result, Vm};
 
@@ -56,11 +56,21 @@ pub trait Primitives: Vm {
     /// Where it does not answer.
     fn progress(&self) -> Result<Progress>;
 
-    /// The hypervisor's own account of the migration that ended.
+    /// The hypervisor's own account of the migration that ended, when it is final: what it fills in only later is waited for
+    /// a moment, and absent where it does not come.
     ///
     /// # Errors
     /// Where it does not answer.
     fn report(&self) -> Result<HypervisorReport>;
+
+    /// At a source: what was seen of each mechanism that was asked for ([`Mechanism`](dunlin_record::Mechanism)), but for
+    /// what the record shows whatever the driver: post-copy, and a second link.
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    fn mechanisms(&self) -> Result<Vec<MechanismSeen>> {
+        Ok(Vec::new())
+    }
 
     /// At a destination: takes back what lets the source write this VM's disks.
     ///

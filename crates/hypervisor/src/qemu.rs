@@ -6,6 +6,7 @@ mod events;
 mod features;
 mod hypervisor;
 mod launch;
+mod mechanisms;
 mod mirror;
 mod primitives;
 mod progress;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dunlin_record::{HostId, HypervisorReport, VmId};
+use dunlin_record::{HostId, HypervisorReport, MechanismSeen, VmId};
 
 use crate::{Act, DiskCopies, MirrorProgress, Mover, Presence, Primitives, Progress, Result, Side, Vm};
 
@@ -103,6 +103,10 @@ impl Mover for Stepwise {
 
     fn report(&mut self) -> Result<HypervisorReport> {
         self.source.report()
+    }
+
+    fn mechanisms(&mut self) -> Result<Vec<MechanismSeen>> {
+        self.source.mechanisms()
     }
 
     fn disks(&mut self) -> Option<&mut dyn DiskCopies> {

@@ -273,6 +273,14 @@ impl Run<'_, '_> {
             // The counters' last word, now that they are final: of a short last pass there may be none yet.
             let _ = self.count();
         }
+        if !matches!(source.seen, Seen::Gone | Seen::Silent) {
+            match self.job.mover.mechanisms() {
+                Ok(seen) => {
+                    seen.into_iter().for_each(|one| self.tell(Side::Source, EventKind::MechanismSeen(one)));
+                }
+                Err(error) => self.warn("what was used of what was asked for", &error),
+            }
+        }
         if place == Place::Source {
             let running = source.seen == Seen::Runs;
             self.tell(Side::Source, EventKind::SourceChecked { running, state: source.word.clone() });

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Achieved, Case, HostId, MigrationState, Place, ProbeConnection, Seen, Step, StreamSeen, VmId, Workload,
+    Achieved, Case, HostId, MechanismSeen, MigrationState, Place, ProbeConnection, Seen, Step, StreamSeen,
+    VmId, Workload,
 };
 
 /// One change of state.
@@ -237,6 +238,8 @@ pub enum EventKind {
     },
     /// The hypervisor's own account of a migration that ended.
     HypervisorReport(HypervisorReport),
+    /// What was seen of a mechanism of the migration that was asked for; one event each.
+    MechanismSeen(MechanismSeen),
     /// Anything else the hypervisor said, as it said it.
     HypervisorEvent {
         /// Its name.

@@ -15,6 +15,7 @@ mod event_file;
 mod harmless;
 mod ids;
 mod journal;
+mod mechanism;
 mod migration_state;
 mod outcome;
 mod place;
@@ -46,6 +47,7 @@ pub use event_file::{EventReader, EventWriter, read_events};
 pub use harmless::{harmless, harmless_json};
 pub use ids::{HostId, TrialId, VmId};
 pub use journal::Journal;
+pub use mechanism::{Mechanism, MechanismSeen};
 pub use migration_state::{MigrationState, Step};
 pub use outcome::{
     AnsweredBy, CaseLabel, DiskMib, DowntimeMs, Flag, HypervisorLabel, Iteration, LinkOutcome, MemoryMib,

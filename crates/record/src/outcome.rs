@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Achieved, CaptureOutcome, CpuPercent, FailureCounts, ResponsePhases, Status, StreamOutcome,
-    TcpConnections, TcpStreamOutcome, VmId, Workload,
+    Achieved, CaptureOutcome, CpuPercent, FailureCounts, MechanismSeen, ResponsePhases, Status,
+    StreamOutcome, TcpConnections, TcpStreamOutcome, VmId, Workload,
 };
 
 /// The outcome of one trial for one VM, recomputable from the trial's events and series.
@@ -36,6 +36,9 @@ pub struct Outcome {
     pub error: Option<String>,
     /// Why the figures cannot be fully trusted.
     pub flags: Vec<Flag>,
+    /// What was seen of each mechanism that was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mechanisms: Vec<MechanismSeen>,
     /// From the migrate command to both ends complete, in ms.
     pub total_time_ms: Option<f64>,
     /// Total time less `downtime_ms.icmp`, as in the papers, in ms.
@@ -162,6 +165,8 @@ pub enum Flag {
     SwitchCountersReset,
     /// The switch's counters and those of the host's interface differ by more than frames explain.
     SwitchDisagrees,
+    /// A mechanism that was asked for was not used: `mechanisms` says which.
+    MechanismUnused,
     /// The record breaks off.
     RecordTruncated,
 }

@@ -15,9 +15,9 @@ pub use distort::distort;
 
 use crate::{
     Achieved, Case, ClockSeen, DiskHeld, Event, EventKind, GuestStart, HostId, HttpServed,
-    HypervisorIdentity, HypervisorReport, LostNumbers, MemoryHeld, MigrationState, Moment, Place,
-    ProbeConnection, Received, Seen, Series, SocketBuffers, Status, Step, StorageHeld, StreamSeen, TrialId,
-    TrialRecord, VmId, Workload, shapes,
+    HypervisorIdentity, HypervisorReport, LostNumbers, Mechanism, MechanismSeen, MemoryHeld, MigrationState,
+    Moment, Place, ProbeConnection, Received, Seen, Series, SocketBuffers, Status, Step, StorageHeld,
+    StreamSeen, TrialId, TrialRecord, VmId, Workload, shapes,
 };
 
 /// What the parts of series' names in angle brackets stand for.
@@ -148,6 +148,11 @@ one_of_each! {
         EventKind::VcpusRunning => EventKind::VcpusRunning,
         EventKind::Decision { .. } =>
             EventKind::Decision { action: "switch".into(), reason: "a pass ended".into() },
+        EventKind::MechanismSeen(_) => EventKind::MechanismSeen(MechanismSeen {
+            mechanism: Mechanism::Throttle,
+            used: Some(false),
+            evidence: "cpu-throttle-percentage: 0".into(),
+        }),
         EventKind::HypervisorReport(_) => EventKind::HypervisorReport(HypervisorReport {
             total_time_ms: Some(543.0),
             downtime_ms: Some(4.0),

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use dunlin_record::{Achieved, CpuPercent, CpuShares, Outcome, StreamOutcome};
 
 use crate::Report;
+use crate::mechanisms;
 use crate::overhead::FIGURES;
 use crate::words::{Downtime, flag_words};
 use probes::{probes, tcp_streams};
@@ -97,6 +98,9 @@ fn identity(outcomes: &[Outcome]) -> Vec<Column<'_>> {
             let names: Vec<&str> = outcome.flags.iter().map(|&flag| flag_words(flag).name).collect();
             Some(names.join(" "))
         }),
+        column("mechanisms_used", |outcome| mechanisms::names(outcome, Some(true))),
+        column("mechanisms_unused", |outcome| mechanisms::names(outcome, Some(false))),
+        column("mechanisms_unknown", |outcome| mechanisms::names(outcome, None)),
         column("hypervisor", |outcome| outcome.hypervisor.as_ref().map(|label| label.name.clone())),
         column("hypervisor_version", |outcome| {
             outcome.hypervisor.as_ref().map(|label| label.version.clone())

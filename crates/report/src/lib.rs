@@ -7,6 +7,7 @@ mod format;
 mod html;
 mod json;
 mod layout;
+mod mechanisms;
 mod outliers;
 mod overhead;
 mod performance;

@@ -1,11 +1,12 @@
 //! What TCP cost the migrations, as captures show it: the list of Prakash et al., section V, "Overhead", case by case.
 
-use dunlin_record::CaptureOutcome;
+use dunlin_record::{CaptureOutcome, Outcome};
 
 use crate::Report;
 use crate::cases::{CaseRow, Spread, case_rows};
 use crate::format::{ABSENT, number};
 use crate::layout::{grid, wrapped};
+use crate::mechanisms::one_link_of_two;
 
 /// A figure of a capture.
 pub(crate) struct Figure {
@@ -107,6 +108,11 @@ pub(crate) fn overhead(report: &Report, width: Option<u16>) -> String {
         .iter()
         .flat_map(CaseRow::completed)
         .filter(|outcome| outcome.capture.as_ref().is_some_and(|capture| !capture.complete));
+    let captured: Vec<&Outcome> =
+        rows.iter().flat_map(CaseRow::completed).filter(|outcome| outcome.capture.is_some()).collect();
+    if let Some(line) = one_link_of_two(&captured) {
+        text.push_str(&wrapped(line, width, ""));
+    }
     let lacking = lacking.count();
     if lacking > 0 {
         let line = format!("Captures that lack packets: {lacking}. Their amounts are too small.");

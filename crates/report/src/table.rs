@@ -6,6 +6,7 @@ use crate::Report;
 use crate::cases::{CaseRow, Spread, case_rows};
 use crate::format::{ABSENT, megabytes, number};
 use crate::layout::{grid, wrapped};
+use crate::mechanisms;
 use crate::outliers;
 use crate::overhead::overhead;
 use crate::performance::performance;
@@ -39,6 +40,7 @@ pub fn table(report: &Report, width: Option<u16>) -> String {
             "  ",
         ));
     }
+    text.push_str(&mechanisms::unused(report, width));
     text.push_str(&performance(report, width));
     text.push_str(&overhead(report, width));
     let outliers: Vec<_> = case_rows(report).iter().flat_map(outliers::of_case).collect();

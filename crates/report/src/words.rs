@@ -184,6 +184,12 @@ pub(crate) fn flag_words(flag: Flag) -> FlagWords {
             "corrupt-stream",
             "a connection of the guest lost, repeated or misplaced data, or carried what nobody sent",
         ),
+        Flag::MechanismUnused => (
+            'M',
+            "mechanism-unused",
+            "a mechanism that was asked for (a second link, channels, compression, post-copy, …) was not used: the figures \
+             are those of a migration without it",
+        ),
         Flag::RecordTruncated => {
             ('R', "record-truncated", "the record breaks off, so figures may be missing")
         }
@@ -262,6 +268,7 @@ mod tests {
             Flag::SwitchSilent,
             Flag::SwitchCountersReset,
             Flag::SwitchDisagrees,
+            Flag::MechanismUnused,
             Flag::RecordTruncated,
         ];
         let letters: BTreeSet<char> = flags.into_iter().map(|flag| flag_words(flag).letter).collect();

@@ -12,6 +12,7 @@ use dunlin_record::TransportKind;
 use dunlin_testbed::Host;
 use serde_json::{Value, json};
 
+use super::mechanisms::all_in_step;
 use super::transport::migration_address;
 use super::vm::{ACT_LIMIT, QemuVm};
 use crate::certificates::SERVER_NAME;
@@ -107,10 +108,16 @@ impl QemuVm {
             let change = json!({ "id": job_of(serial), "type": "mirror", "copy-mode": "write-blocking" });
             self.execute(CHANGE, change)?;
         }
+        // Unless it is seen to come about.
+        self.state().noticed.in_step = Some(false);
         Ok(true)
     }
 
     pub(super) fn finish_all_mirrors(&self) -> Result<()> {
+        if self.state().noticed.in_step.is_some() {
+            let seen = all_in_step(&self.execute(JOBS, json!({}))?);
+            self.state().noticed.in_step = seen;
+        }
         let cancel =
             |serial: &String| self.execute("block-job-cancel", json!({ "device": job_of(serial) })).map(drop);
         self.mirrored().iter().try_for_each(cancel)

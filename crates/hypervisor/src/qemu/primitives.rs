@@ -4,10 +4,11 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use dunlin_clock::Deadline;
-use dunlin_record::{HostId, HypervisorIdentity, HypervisorReport, VmId};
+use dunlin_record::{HostId, HypervisorIdentity, HypervisorReport, MechanismSeen, VmId};
 use serde_json::{Value, json};
 
 use super::features::{PAUSE, QemuFeatures};
+use super::mechanisms::{Noticed, mechanisms_seen};
 use super::progress;
 use super::settings::QemuSettings;
 use super::transport::{self, Credentials, MigrationSettings};
@@ -36,8 +37,12 @@ impl QemuVm {
             settings.parameters.extend(credentials.parameters());
             self.state().credentials = Some(credentials);
         }
-        self.state().transport = order.transport.kind;
-        self.configure(&settings)
+        self.configure(&settings)?;
+        let mut state = self.state();
+        state.transport = order.transport.kind;
+        state.asked = settings;
+        state.noticed = Noticed::default();
+        Ok(())
     }
 
     /// Lets a destination listen; says the address that the source must be told.
@@ -176,7 +181,12 @@ impl Primitives for QemuVm {
     }
 
     fn progress(&self) -> Result<Progress> {
-        Ok(progress::progress(&self.execute_within(ASK_LIMIT, "query-migrate", json!({}))?))
+        let progress = progress::progress(&self.execute_within(ASK_LIMIT, "query-migrate", json!({}))?);
+        if let Some(percent) = progress.throttle_percent {
+            let noticed = &mut self.state().noticed;
+            noticed.throttle_percent = noticed.throttle_percent.max(percent);
+        }
+        Ok(progress)
     }
 
     fn report(&self) -> Result<HypervisorReport> {
@@ -184,6 +194,13 @@ impl Primitives for QemuVm {
             || self.execute_within(ACT_LIMIT, "query-migrate", json!({})),
             Deadline::after(FINAL_LIMIT),
         )
+    }
+
+    fn mechanisms(&self) -> Result<Vec<MechanismSeen>> {
+        let ask = |question| self.execute_within(ACT_LIMIT, question, json!({}));
+        let (answer, parameters) = (ask("query-migrate")?, ask("query-migrate-parameters")?);
+        let state = self.state();
+        Ok(mechanisms_seen(&state.asked, &answer, &parameters, state.noticed))
     }
 
     fn withdraw_disks(&self) -> Result<()> {

@@ -16,6 +16,7 @@ use super::checkpoints::parse_checkpoints;
 use super::events::{disk_failure, is_guest_reset, translate};
 use super::features::{QemuFeatures, append};
 use super::launch::{self, Endpoints, Machine, QemuBinary, Start, arguments};
+use super::mechanisms::Noticed;
 use super::qmp::{Qmp, QmpError};
 use super::transport::{Credentials, MigrationSettings};
 use super::words::{Console, last_of_qemu};
@@ -66,6 +67,10 @@ pub(super) struct MoveState {
     pub(super) mirrors: Vec<String>,
     /// The address at which it listens for a migration; empty if it does not.
     pub(super) listens_at: String,
+    /// How it was told to migrate.
+    pub(super) asked: MigrationSettings,
+    /// What only shows while it migrates.
+    pub(super) noticed: Noticed,
 }
 
 /// What it takes to start a [`QemuVm`].

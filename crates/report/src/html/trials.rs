@@ -9,6 +9,7 @@ use super::{cpu, stories};
 use crate::Report;
 use crate::cases::CaseRow;
 use crate::format::{ABSENT, megabytes, number, number_or_absent};
+use crate::mechanisms;
 use crate::timeline_data::packed;
 use crate::words::{Downtime, flag_words, status_words};
 use crate::workload;
@@ -125,6 +126,7 @@ fn details(outcome: &Outcome) -> Markup {
             (pairs("Amounts", &amounts(outcome)))
         }
         @if let Some(cpu) = &outcome.cpu_percent { (cpu::shares(cpu)) }
+        (mechanisms::markup(outcome))
         (probes(outcome))
         (streams(&outcome.streams))
         (tcp_streams(&outcome.tcp_streams))

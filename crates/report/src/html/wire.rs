@@ -7,6 +7,7 @@ use maud::{Markup, html};
 use crate::Report;
 use crate::chart::{Area, area};
 use crate::format::{number, number_or_absent};
+use crate::mechanisms::one_link_of_two;
 
 /// More columns than that nobody tells apart.
 const MOST_COLUMNS: u64 = 240;
@@ -40,6 +41,7 @@ fn one(report: &Report, capture: &TrialCapture, open: bool) -> Markup {
             }
             @match MigrationOnWire::find(capture) {
                 Some(migration) => {
+                    @if let Some(line) = outcome.and_then(|outcome| one_link_of_two(&[outcome])) { p class="note" { (line) } }
                     figure { (graph(account)) }
                     div class="columns" { (times(&migration, outcome)) (troubles(&migration)) }
                     (overhead(&migration))

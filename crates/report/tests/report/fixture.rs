@@ -188,6 +188,7 @@ fn outcome(case: &Case, trial: u32, id: &TrialId, plan: &Plan) -> Outcome {
         status: plan.status,
         error: plan.error.clone(),
         flags,
+        mechanisms: Vec::new(),
         total_time_ms: plan.completed.map(round),
         migration_time_ms: plan.completed.zip(icmp).map(|(total, icmp)| round(total - icmp)),
         floor_ms: Some(688.5),

@@ -2,6 +2,7 @@
 
 mod fixture;
 mod foreign;
+mod mechanisms;
 mod overhead;
 mod performance;
 mod sweep;

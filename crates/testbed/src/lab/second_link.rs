@@ -43,30 +43,24 @@ pub(super) fn lay(cable: Cable<'_>, hosts: [(&Namespace, u8); 2]) -> Result<Opti
     };
     let relay = cable.lay(end(hosts[0]), end(hosts[1]))?;
     for (namespace, last) in hosts {
-        let address = Ipv4Addr::new(10, 79, 0, last);
         let mut netlink = Netlink::open(namespace)?;
         netlink.set_up(SECOND_LINK)?;
-        netlink.add_address(SECOND_LINK, address, PREFIX, cable.congestion_control)?;
+        netlink.add_address(SECOND_LINK, address(last), PREFIX, cable.congestion_control)?;
         namespace.run(|| fs::write(ENABLED, "1").map_err(TestbedError::io(format!("write {ENABLED}"))))?;
-        // A destination tells the source of its second address, to which the source opens a second subflow. The kernel
-        // itself listens there: QEMU listens at the first address alone, and no longer than it must.
         ip(namespace, &["mptcp", "limits", "set", "subflow", "1", "add_addr_accepted", "1"])?;
-        ip(
-            namespace,
-            &[
-                "mptcp",
-                "endpoint",
-                "add",
-                &address.to_string(),
-                "port",
-                JOIN_PORT,
-                "dev",
-                SECOND_LINK,
-                "signal",
-            ],
-        )?;
     }
+    // One host tells the other of its second address, to which that opens the second subflow, whichever of them opened the
+    // first. The kernel itself listens there: QEMU listens at the first address alone, and no longer than it must. If both
+    // told, both would open one at once, and where these cross each is one more than the other host takes.
+    let (signalling, last) = hosts[1];
+    let address = address(last).to_string();
+    let endpoint = ["mptcp", "endpoint", "add", &address, "port", JOIN_PORT, "dev", SECOND_LINK, "signal"];
+    ip(signalling, &endpoint)?;
     Ok(relay)
+}
+
+fn address(last: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 79, 0, last)
 }
 
 /// Runs `ip` in a namespace.
