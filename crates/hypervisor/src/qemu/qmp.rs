@@ -3,6 +3,8 @@
 //! Format: QEMU `docs/interop/qmp-spec.rst`. A reader thread hands events on as they come and gives each reply to the
 //! command that waits for it.
 
+mod unanswered;
+
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -11,8 +13,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use dunlin_clock::{Deadline, MILLISECOND_NS, now_ns, sleep_until};
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+use unanswered::Unanswered;
+
+/// How often it is looked whether there is room for a command.
+const ROOM_EVERY_NS: i64 = 10 * MILLISECOND_NS;
 
 /// An event as QEMU sent it.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,6 +70,7 @@ type Pending = Arc<Mutex<Replies>>;
 #[derive(Default)]
 struct Replies {
     waiting: HashMap<u64, Sender<Reply>>,
+    unanswered: Unanswered,
     closed: bool,
 }
 
@@ -116,12 +125,25 @@ impl Qmp {
         Ok(qmp)
     }
 
-    /// Executes a command and waits for its result.
+    /// Executes a command and waits for its result. One that was sent before and not answered yet is not sent again where
+    /// its answer will do; one for which QEMU has no room is not sent at all.
     ///
     /// # Errors
     /// Where QEMU refuses, does not answer within `limit`, or is gone.
     pub fn execute(&self, command: &str, arguments: Value, limit: Duration) -> Result<Value, QmpError> {
-        self.run("execute", command, arguments, limit)
+        let deadline = Deadline::after(limit);
+        let mut message = message("execute", command, arguments);
+        let what = format!("{command} {}", message["arguments"]);
+        let reply = loop {
+            if let Some(reply) = self.expect_in_band(&mut message, &what)? {
+                break reply;
+            }
+            if deadline.passed() {
+                return Err(QmpError::Timeout { after_s: limit.as_secs_f64() });
+            }
+            sleep_until(now_ns() + ROOM_EVERY_NS);
+        };
+        self.await_reply(&message, &reply, deadline, limit)
     }
 
     /// Executes a command out of band: works while QEMU's main loop is stuck. In band where QEMU cannot.
@@ -134,39 +156,69 @@ impl Qmp {
         arguments: Value,
         limit: Duration,
     ) -> Result<Value, QmpError> {
-        self.run(if self.oob { "exec-oob" } else { "execute" }, command, arguments, limit)
+        if !self.oob {
+            return self.execute(command, arguments, limit);
+        }
+        let mut message = message("exec-oob", command, arguments);
+        let (sender, reply) = channel();
+        let mut replies = self.open_replies()?;
+        message["id"] = self.expect(&mut replies, sender).into();
+        drop(replies);
+        self.write(&message)?;
+        self.await_reply(&message, &reply, Deadline::after(limit), limit)
     }
 
-    fn run(&self, verb: &str, command: &str, arguments: Value, limit: Duration) -> Result<Value, QmpError> {
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let mut message = json!({ verb: command, "id": id });
-        if arguments.as_object().is_some_and(|map| !map.is_empty()) {
-            message["arguments"] = arguments;
+    /// Sends a command, unless its answer is on its way; nothing where there is no room for it.
+    fn expect_in_band(&self, message: &mut Value, what: &str) -> Result<Option<Receiver<Reply>>, QmpError> {
+        let (sender, receiver) = channel();
+        let mut replies = self.open_replies()?;
+        // Another thread may wait for the earlier one.
+        let same = replies.unanswered.same(what).filter(|id| !replies.waiting.contains_key(id));
+        if let Some(id) = same {
+            replies.waiting.insert(id, sender);
+            message["id"] = id.into();
+            return Ok(Some(receiver));
         }
-        let reply = self.expect_reply(id)?;
-        self.write(&message).inspect_err(|_| self.forget(id))?;
-        match reply.recv_timeout(limit) {
+        if !replies.unanswered.has_room() {
+            return Ok(None);
+        }
+        let id = self.expect(&mut replies, sender);
+        message["id"] = id.into();
+        replies.unanswered.sent(id, what.to_owned());
+        // With the replies held, so that what is sent is in the order of what is noted.
+        self.write(message)?;
+        Ok(Some(receiver))
+    }
+
+    fn await_reply(
+        &self,
+        message: &Value,
+        reply: &Receiver<Reply>,
+        deadline: Deadline,
+        limit: Duration,
+    ) -> Result<Value, QmpError> {
+        match reply.recv_timeout(deadline.left()) {
             Ok(reply) => reply,
             Err(RecvTimeoutError::Timeout) => {
-                self.forget(id);
+                if let Some(id) = message["id"].as_u64() {
+                    lock(&self.pending).waiting.remove(&id);
+                }
                 Err(QmpError::Timeout { after_s: limit.as_secs_f64() })
             }
             Err(RecvTimeoutError::Disconnected) => Err(closed()),
         }
     }
 
-    fn expect_reply(&self, id: u64) -> Result<Receiver<Reply>, QmpError> {
-        let (sender, receiver) = channel();
-        let mut replies = lock(&self.pending);
-        if replies.closed {
-            return Err(closed());
-        }
-        replies.waiting.insert(id, sender);
-        Ok(receiver)
+    fn open_replies(&self) -> Result<MutexGuard<'_, Replies>, QmpError> {
+        let replies = lock(&self.pending);
+        if replies.closed { Err(closed()) } else { Ok(replies) }
     }
 
-    fn forget(&self, id: u64) {
-        lock(&self.pending).waiting.remove(&id);
+    /// Makes a reply find its way; the id of its command.
+    fn expect(&self, replies: &mut Replies, sender: Sender<Reply>) -> u64 {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        replies.waiting.insert(id, sender);
+        id
     }
 
     fn write(&self, message: &Value) -> Result<(), QmpError> {
@@ -182,6 +234,23 @@ impl Drop for Qmp {
         // Ends the reader thread.
         let _ = lock(&self.writer).shutdown(std::net::Shutdown::Both);
     }
+}
+
+impl Replies {
+    /// Takes note of an answer; who waits for it.
+    fn answered(&mut self, id: u64) -> Option<Sender<Reply>> {
+        self.unanswered.answered(id);
+        self.waiting.remove(&id)
+    }
+}
+
+/// A command without its id.
+fn message(verb: &str, command: &str, arguments: Value) -> Value {
+    let mut message = json!({ verb: command });
+    if arguments.as_object().is_some_and(|map| !map.is_empty()) {
+        message["arguments"] = arguments;
+    }
+    message
 }
 
 /// What may come from QEMU. All fields optional: what we do not know must not end the session.
@@ -243,14 +312,14 @@ fn read_messages(
             Ok(1..) => {}
             Ok(0) | Err(_) => break,
         }
-        let received_ns = dunlin_clock::now_ns();
+        let received_ns = now_ns();
         note(transcript, "from", String::from_utf8_lossy(&line).trim_end());
         // A line that is no message of ours stays in the transcript and is otherwise passed over.
         let Ok(message) = serde_json::from_slice::<Message>(&line) else { continue };
         if let Some(name) = message.event {
             let epoch_ns = message.timestamp.and_then(|stamp| stamp.epoch_ns());
             on_event(QmpEvent { name, data: message.data, epoch_ns, received_ns });
-        } else if let Some(waiter) = message.id.and_then(|id| lock(pending).waiting.remove(&id)) {
+        } else if let Some(waiter) = message.id.and_then(|id| lock(pending).answered(id)) {
             let reply = match message.error {
                 Some(error) => Err(QmpError::Refused { class: error.class, description: error.desc }),
                 None => Ok(message.result.unwrap_or_default()),
@@ -342,6 +411,59 @@ mod tests {
         let silent = qmp.execute("silent", json!({}), Duration::from_millis(20)).unwrap_err();
         assert!(matches!(silent, QmpError::Timeout { .. }), "{silent}");
         assert_eq!(qmp.execute("echo", json!({ "b": 2 }), SECOND).unwrap(), json!({ "b": 2 }));
+    }
+
+    /// As one whose main loop is held up: it reads, answers nothing but out of band, and reads no more once its queue is full.
+    #[test]
+    fn a_server_that_answers_nothing_is_not_filled_up_and_takes_what_is_out_of_band() {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&seen);
+        let (qmp, _events) = connect(serve(GREETING, move |message| {
+            let mut seen = lock(&noted);
+            let id = &message["id"];
+            if message["execute"] == "qmp_capabilities" {
+                return vec![format!(r#"{{"return":{{}},"id":{id}}}"#)];
+            }
+            if message["exec-oob"] == "yank" {
+                // What was asked before is answered when the loop goes on.
+                let before = seen.drain(..).map(|id| format!(r#"{{"return":{{"late":true}},"id":{id}}}"#));
+                return before.chain([format!(r#"{{"return":{{}},"id":{id}}}"#)]).collect();
+            }
+            seen.push(id.clone());
+            assert!(seen.len() < 8, "it would read no more");
+            vec![]
+        }));
+        let qmp = qmp.unwrap();
+        let moment = Duration::from_millis(20);
+        for _ in 0..20 {
+            for command in
+                ["query-status", "query-migrate", "stop", "query-status", "cont", "quit", "migrate_cancel"]
+            {
+                let silent = qmp.execute(command, json!({}), moment).unwrap_err();
+                assert!(matches!(silent, QmpError::Timeout { .. }), "{silent}");
+            }
+        }
+        assert_eq!(qmp.execute_out_of_band("yank", json!({}), SECOND).unwrap(), json!({}));
+        assert_eq!(qmp.execute_out_of_band("yank", json!({}), SECOND).unwrap(), json!({}));
+        assert!(lock(&qmp.pending).unanswered.has_room());
+    }
+
+    /// The second waits for the answer to the first.
+    #[test]
+    fn a_question_that_is_still_open_is_not_asked_twice() {
+        let asked = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&asked);
+        let (qmp, _events) = connect(serve(GREETING, move |message| {
+            if message["execute"] == "query-status" && count.fetch_add(1, Ordering::Relaxed) == 0 {
+                std::thread::sleep(Duration::from_millis(150));
+            }
+            vec![format!(r#"{{"return":{{"n":{}}},"id":{}}}"#, count.load(Ordering::Relaxed), message["id"])]
+        }));
+        let qmp = qmp.unwrap();
+        let ask = |limit| qmp.execute("query-status", json!({}), limit);
+        assert!(matches!(ask(Duration::from_millis(20)), Err(QmpError::Timeout { .. })));
+        assert_eq!(ask(SECOND).unwrap(), json!({ "n": 1 }));
+        assert_eq!(ask(SECOND).unwrap(), json!({ "n": 2 }));
     }
 
     #[test]
