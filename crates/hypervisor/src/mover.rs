@@ -109,6 +109,11 @@ pub enum Act {
     HoldDestination,
     /// Let the VM run on this side.
     Resume(Side),
+    /// End the source, which has nothing left that the destination lacks, and wait until it is gone, at most so long.
+    EndSource {
+        /// How long.
+        limit: Duration,
+    },
     /// End the destination, and wait until it is gone, at most so long.
     EndDestination {
         /// How long.
@@ -130,6 +135,7 @@ impl Act {
             Self::HoldDestination => "hold-destination",
             Self::Resume(Side::Source) => "resume-source",
             Self::Resume(Side::Destination) => "resume-destination",
+            Self::EndSource { .. } => "end-source",
             Self::EndDestination { .. } => "end-destination",
         }
     }

@@ -81,6 +81,7 @@ impl Mover for Stepwise {
             Act::BreakConnections => self.source.break_connections(),
             Act::HoldDestination => self.destination.hold_incoming(),
             Act::Resume(side) => self.end(side).resume(),
+            Act::EndSource { limit } => self.source.end(limit),
             Act::EndDestination { limit } => self.destination.end(limit),
         }
     }

@@ -17,8 +17,8 @@ const BREAK_LIMIT: Duration = Duration::from_secs(6);
 const END_LIMIT: Duration = Duration::from_secs(5);
 /// How long both ends may take to become clear about where the VM is, if nothing is wrong with either.
 const SETTLE_LIMIT: Duration = Duration::from_secs(15);
-/// How long a VM that runs nowhere is looked for again.
-const LOST_AFTER: Duration = Duration::from_millis(300);
+/// After how long a place that is not believed at once is.
+const DOUBT: Duration = Duration::from_millis(300);
 /// How often ends are asked that are not clear about it.
 const ASK_EVERY: Duration = Duration::from_millis(50);
 
@@ -39,7 +39,7 @@ impl Run<'_, '_> {
     }
 
     /// After anything else: takes the VM back if that is safe, else sees the migration through.
-    pub(crate) fn give_up(mut self, GaveUp { status, reason }: GaveUp) -> Ended {
+    pub(crate) fn give_up(mut self, GaveUp { status, mut reason, asks_for_words }: GaveUp) -> Ended {
         self.follow(Duration::ZERO);
         if self.watch.is_committed() {
             self.note("see-through", &reason);
@@ -52,7 +52,16 @@ impl Run<'_, '_> {
             self.note("cancel", &reason);
             self.back_out();
         }
-        let settled = self.settle();
+        let mut settled = self.settle();
+        if asks_for_words {
+            // Only now: while words are waited for, two copies might run.
+            reason = self.explain(&reason);
+            if settled.place != Place::Unknown {
+                let resumed_there_ns = settled.resumed_there_ns;
+                settled = self.settle();
+                settled.resumed_there_ns = settled.resumed_there_ns.or(resumed_there_ns);
+            }
+        }
         self.conclude(settled, status, Some(reason))
     }
 
@@ -74,7 +83,8 @@ impl Run<'_, '_> {
         }
         // First, as the source may be waiting for them.
         self.abandon_disks();
-        let is_safe = self.job.mover.is_managed() || self.has_hold();
+        // A VM that was stopped before may still begin to run there by post-copy, which the cancel then finds.
+        let is_safe = self.job.mover.is_managed() || self.watch.stopped_before || self.has_hold();
         if is_safe && self.watch.source_job() == SourceJob::UnderWay {
             self.cancel();
             if self.watch.has_gone_over() && self.watch.source_job() == SourceJob::UnderWay {
@@ -86,7 +96,7 @@ impl Run<'_, '_> {
     /// Whether the VM cannot begin to run at the destination by itself.
     fn has_hold(&mut self) -> bool {
         self.watch.held
-            || self.watch.arrives_stopped
+            || self.watch.arrives_stopped()
             || self.watch.stands_before_switch_over()
             || self.job.mover.ask(Side::Destination).seen == Seen::Gone
     }
@@ -111,6 +121,11 @@ impl Run<'_, '_> {
 
     /// Cancels and waits until the source says that it has left the migration, by force where that sticks.
     fn cancel(&mut self) {
+        // Some take it in post-copy too, and tear that apart.
+        let _ = self.count();
+        if !self.is_undecided() {
+            return;
+        }
         // A source that refuses may do so because it is too late, which shows soon; one that does not answer is forced below.
         if let Err(error) = self.act(Act::Cancel) {
             self.warn("it cannot be cancelled", &error);
@@ -189,7 +204,7 @@ impl Run<'_, '_> {
         // An end that does not answer may be held up by something that passes; then it gets as long as any other.
         let until_if_silent = self.after(self.patience());
         let mut resumed_there_ns = None;
-        let mut is_nowhere = false;
+        let (mut at_first, mut is_last_resort) = (None, false);
         loop {
             // In this order: the right to run only goes from the source to the destination.
             let destination = self.job.mover.ask(Side::Destination);
@@ -199,25 +214,31 @@ impl Run<'_, '_> {
             let ends = self.ends(&source, &destination);
             let verdict = verdict(&ends);
             match verdict {
-                // The gravest word is not believed at once: a VM may appear where it was not a moment ago.
-                Verdict::At(Place::Nowhere) if !is_nowhere => {
-                    is_nowhere = true;
-                    self.pause(LOST_AFTER);
+                Verdict::At(place) if self.is_doubtful(place, &ends) && at_first != Some(place) => {
+                    at_first = Some(place);
+                    self.pause(DOUBT);
                     continue;
                 }
                 Verdict::At(place) => return Settled { place, source, destination, resumed_there_ns },
                 _ => {}
             }
-            let (act, otherwise) = remedy(verdict, &source, &destination);
-            let may_act = |act: &Act| !self.job.mover.is_managed() || !is_for_our_own_ends(*act);
-            let act = act.filter(may_act);
+            let (mut act, otherwise) = remedy(verdict, &source, &destination);
             let is_silent = [&source, &destination].iter().any(|presence| presence.seen == Seen::Silent);
             if is_silent && self.left_until(until_if_silent).is_some() {
                 until = self.after(SETTLE_LIMIT);
             }
+            let is_managed = self.job.mover.is_managed();
+            let may_act = |act: &Act| !is_managed || !is_for_our_own_ends(*act);
             if self.left_until(until).is_none() {
-                return Settled { place: otherwise, source, destination, resumed_there_ns };
+                let arrived = self.watch.destination_completed_ns.is_some();
+                act = last_resort(verdict, &ends, arrived).filter(|act| !is_last_resort && may_act(act));
+                if act.is_none() {
+                    return Settled { place: otherwise, source, destination, resumed_there_ns };
+                }
+                is_last_resort = true;
+                until = self.after(SETTLE_LIMIT);
             }
+            let act = act.filter(may_act);
             if let Some(act) = act {
                 self.note(act.name(), &why(&ends));
                 // A hypervisor may refuse for as long as the migration is on its way out: it is asked again.
@@ -253,6 +274,18 @@ impl Run<'_, '_> {
             has_run,
             // A source that has lost its post-copy takes nothing back.
             source_job: if self.watch.post_copy_paused { SourceJob::HandedOver } else { source_job },
+        }
+    }
+
+    /// Whether a place is not believed at once. A VM may appear where it was not a moment ago, as it does with a product that
+    /// had it all there already; and a source that says that its migration failed may be about to run it again.
+    fn is_doubtful(&self, place: Place, ends: &Ends) -> bool {
+        let has_left = ends.source_job == SourceJob::Left;
+        match place {
+            Place::Nowhere => true,
+            Place::Destination => has_left && matches!(ends.source, Seen::Holds | Seen::Waits),
+            Place::Source => has_left && self.job.mover.is_managed() && ends.destination == Seen::Gone,
+            Place::Unknown => false,
         }
     }
 
@@ -327,6 +360,9 @@ fn remedy(verdict: Verdict, source: &Presence, destination: &Presence) -> (Optio
         Verdict::Wait { else_at } => (None, else_at),
         Verdict::ResumeSource => (Some(Act::Resume(Side::Source)), Place::Nowhere),
         Verdict::ResumeDestination => (Some(Act::Resume(Side::Destination)), Place::Nowhere),
+        Verdict::HoldDestination if destination.seen == Seen::Runs => {
+            (Some(Act::HoldDestination), Place::Destination)
+        }
         Verdict::HoldDestination => (Some(Act::HoldDestination), without_answer(source)),
         Verdict::EndDestination => (Some(Act::EndDestination { limit: END_LIMIT }), without_answer(source)),
         Verdict::StopSource if destination.seen == Seen::Runs => (Some(Act::StopSource), Place::Destination),
@@ -334,9 +370,27 @@ fn remedy(verdict: Verdict, source: &Presence, destination: &Presence) -> (Optio
     }
 }
 
+/// What is done where nothing else has helped in time.
+fn last_resort(verdict: Verdict, ends: &Ends, arrived: bool) -> Option<Act> {
+    let is_superseded = match ends.destination {
+        Seen::Runs => matches!(ends.source, Seen::Holds | Seen::Waits | Seen::Silent),
+        Seen::Silent if ends.has_run => matches!(ends.source, Seen::Holds | Seen::Waits | Seen::Silent),
+        // One that is silent may have run it again meanwhile.
+        Seen::Holds => matches!(ends.source, Seen::Holds | Seen::Waits),
+        _ => false,
+    };
+    if arrived && is_superseded && ends.source_job == SourceJob::UnderWay {
+        // It has not heard that all has arrived. Once it finds its connection broken, it would run the VM too.
+        return Some(Act::EndSource { limit: END_LIMIT });
+    }
+    // The source is refused what it needs to run again; all of the VM is at the destination.
+    (verdict == Verdict::ResumeSource && ends.destination == Seen::Holds)
+        .then_some(Act::Resume(Side::Destination))
+}
+
 /// Whether an act is none to be done to an end that a product looks after by itself.
 fn is_for_our_own_ends(act: Act) -> bool {
-    matches!(act, Act::HoldDestination | Act::EndDestination { .. })
+    matches!(act, Act::HoldDestination | Act::EndSource { .. } | Act::EndDestination { .. })
 }
 
 /// Where the VM is told to be if a destination can neither be held nor ended: the source's own answer stands.

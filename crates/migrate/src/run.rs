@@ -35,15 +35,26 @@ pub struct Job<'a> {
 pub(crate) struct GaveUp {
     pub(crate) status: Status,
     pub(crate) reason: String,
+    /// Whether the hypervisors may say more of it, when there is time for that.
+    pub(crate) asks_for_words: bool,
 }
 
 impl GaveUp {
     pub(crate) fn failed(reason: impl Into<String>) -> Self {
-        Self { status: Status::Failed, reason: reason.into() }
+        Self { status: Status::Failed, reason: reason.into(), asks_for_words: false }
+    }
+
+    /// A failure that came to be known by what came of it.
+    pub(crate) fn unexplained(reason: impl Into<String>) -> Self {
+        Self { asks_for_words: true, ..Self::failed(reason) }
+    }
+
+    pub(crate) fn not_converged(reason: String) -> Self {
+        Self { status: Status::NotConverged, ..Self::failed(reason) }
     }
 
     pub(crate) fn cancelled() -> Self {
-        Self { status: Status::Cancelled, reason: "ended by the user".into() }
+        Self { status: Status::Cancelled, reason: "ended by the user".into(), asks_for_words: false }
     }
 }
 
@@ -59,6 +70,8 @@ pub(crate) struct Run<'a, 'w> {
     pub(crate) watch: Watch,
     /// Whether copies of the VM's disks are under way: from their begin to the hand-over, or to their being given up.
     pub(crate) disks_under_way: bool,
+    /// Whether we have ended an end.
+    pub(crate) has_ended_one: bool,
 }
 
 impl Run<'_, '_> {
@@ -126,7 +139,8 @@ impl Run<'_, '_> {
         }
         match (&done, act) {
             (Ok(()), Act::HoldDestination) => self.watch.held = true,
-            (Ok(()), Act::HoldSource) => self.watch.arrives_stopped = true,
+            (Ok(()), Act::HoldSource) => self.watch.stopped_before = true,
+            (_, Act::EndSource { .. } | Act::EndDestination { .. }) => self.has_ended_one = true,
             (Err(_), Act::HoldSource) => self.watch.switch_over_begun = true,
             (Err(error), _) if error.is_refusal() => self.mark(act, false),
             _ => {}
@@ -173,7 +187,9 @@ impl Run<'_, '_> {
     pub(crate) fn explain(&mut self, why: &str) -> String {
         let until = self.after(DYING_LIMIT);
         // Its socket says so a moment before its process does.
-        while let Some(left) = self.left_until(until) {
+        while !self.has_ended_one
+            && let Some(left) = self.left_until(until)
+        {
             if let Err(error) = self.job.mover.check() {
                 return in_one_line(&error);
             }

@@ -37,7 +37,7 @@ pub fn migrate(job: Job<'_>, world: &mut dyn Surroundings) -> Ended {
     let (vm, host) = (job.mover.vm().clone(), job.mover.host(Side::Source).clone());
     // One that does not answer may have been paused by its owner: what we have not stopped is not resumed.
     let watch = Watch::new(vm, host, at_source.seen == Seen::Runs, world.now_ns());
-    let mut run = Run { job, world, watch, disks_under_way: false };
+    let mut run = Run { job, world, watch, disks_under_way: false, has_ended_one: false };
     let done = if matches!(at_source.seen, Seen::Runs | Seen::Holds) {
         run.sequence()
     } else {
@@ -68,7 +68,7 @@ impl Run<'_, '_> {
                 return self.await_destination();
             }
             if let Some(why) = self.watch.failure.clone() {
-                return Err(GaveUp::failed(self.explain(&why)));
+                return Err(GaveUp::unexplained(why));
             }
             self.check_record()?;
             if self.left_until(progress_due_ns).is_none() {
@@ -115,13 +115,17 @@ impl Run<'_, '_> {
                     _ => Ok(()),
                 }
             }
-            Action::GiveUp { reason } => Err(GaveUp { status: Status::NotConverged, reason }),
+            Action::GiveUp { reason } => Err(GaveUp::not_converged(reason)),
             Action::Fail { reason } => Err(GaveUp::failed(reason)),
         }
     }
 
     /// Asks for the switch to post-copy. One that is refused because the VM is on its way over already needs no more.
     fn switch_to_post_copy(&mut self) -> Result<(), GaveUp> {
+        if !self.watch.should_run && !self.job.mover.is_managed() {
+            // It would run there by itself, though its owner has paused it.
+            self.act(Act::HoldDestination)?;
+        }
         let Err(error) = self.act(Act::SwitchToPostCopy) else { return Ok(()) };
         self.follow(Duration::ZERO);
         self.count()?;
@@ -138,7 +142,7 @@ impl Run<'_, '_> {
                 return Err(GaveUp::failed("the destination did not complete after the source had"));
             };
             if let Some(why) = self.watch.failure.clone() {
-                return Err(GaveUp::failed(self.explain(&why)));
+                return Err(GaveUp::unexplained(why));
             }
             self.job.mover.check()?;
             self.follow(left.min(Duration::from_millis(100)));

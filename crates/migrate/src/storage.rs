@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dunlin_hypervisor::{DiskCopies, HypervisorError, MirrorProgress, MirrorStage, Side};
 use dunlin_policy::{Action, DisksCopied, Stage, decide, keep_in_step};
-use dunlin_record::{EventKind, Status, in_one_line};
+use dunlin_record::{EventKind, in_one_line};
 
 use crate::run::{GaveUp, PROGRESS_EVERY, Run};
 
@@ -32,7 +32,7 @@ impl Run<'_, '_> {
         self.tell(Side::Source, EventKind::StorageMirrorStarted { address });
         self.disks_under_way = true;
         let started = self.copies().and_then(DiskCopies::start);
-        started.map_err(|error| self.failed_copy(&error))?;
+        started.map_err(|error| Self::failed_copy(&error))?;
         self.until(MirrorStage::Even, PROGRESS_EVERY, step)?;
         let copied_bytes = self.watch.storage_bytes();
         self.tell(Side::Source, EventKind::StorageMirrored { copied_bytes });
@@ -66,7 +66,7 @@ impl Run<'_, '_> {
             Ok(progress) => progress,
             // No answer in time is none: whether bytes move decides.
             Err(HypervisorError::Timeout { .. }) => return Ok(None),
-            Err(error) => return Err(self.failed_copy(&error)),
+            Err(error) => return Err(Self::failed_copy(&error)),
         };
         let read_ns = self.world.now_ns();
         self.watch.count_storage(progress.copied_bytes, read_ns);
@@ -98,7 +98,7 @@ impl Run<'_, '_> {
             }
             self.check_record()?;
             if let Some(why) = self.watch.failure.clone() {
-                return Err(GaveUp::failed(self.explain(&why)));
+                return Err(GaveUp::unexplained(why));
             }
             if self.job.cancel.is_cancelled() {
                 return Err(GaveUp::cancelled());
@@ -106,7 +106,7 @@ impl Run<'_, '_> {
             let telemetry = self.watch.telemetry(self.world.now_ns());
             match decide(self.job.strategy, self.job.limits, &telemetry) {
                 Action::GiveUp { reason } => {
-                    return Err(GaveUp { status: Status::NotConverged, reason });
+                    return Err(GaveUp::not_converged(reason));
                 }
                 Action::Fail { reason } => return Err(GaveUp::failed(reason)),
                 Action::Wait | Action::SwitchToPostCopy { .. } | Action::StopVm { .. } => {}
@@ -135,8 +135,8 @@ impl Run<'_, '_> {
     }
 
     /// A copy that failed, in the words of whoever is to blame: a destination that is gone, else the copy itself.
-    fn failed_copy(&mut self, error: &HypervisorError) -> GaveUp {
-        GaveUp::failed(self.explain(&in_one_line(error)))
+    fn failed_copy(error: &HypervisorError) -> GaveUp {
+        GaveUp::unexplained(in_one_line(error))
     }
 
     fn copies(&mut self) -> Result<&mut dyn DiskCopies, HypervisorError> {

@@ -22,8 +22,8 @@ pub(crate) struct Watch {
     pub(crate) stop_asked: bool,
     /// The source was told to go on with the switch-over for which it waited.
     pub(crate) continued: bool,
-    /// The VM was stopped at the source before its switch-over, so that it arrives stopped.
-    pub(crate) arrives_stopped: bool,
+    /// The VM was stopped at the source before its switch-over.
+    pub(crate) stopped_before: bool,
     /// The destination has acknowledged that it does not run the VM by itself.
     pub(crate) held: bool,
     /// The destination was told to run it.
@@ -41,6 +41,7 @@ pub(crate) struct Watch {
     /// The VM is stopped at the source for its switch-over, or may be.
     pub(crate) switch_over_begun: bool,
     post_copy_began: bool,
+    post_copy_began_unheld: bool,
     /// Post-copy stands still for want of a connection: each end has a part of the memory.
     pub(crate) post_copy_paused: bool,
     ran_there: bool,
@@ -63,7 +64,7 @@ impl Watch {
             switch_asked: false,
             stop_asked: false,
             continued: false,
-            arrives_stopped: !should_run,
+            stopped_before: !should_run,
             held: false,
             resume_asked_there: false,
             source_completed_ns: None,
@@ -74,6 +75,7 @@ impl Watch {
             left: false,
             switch_over_begun: false,
             post_copy_began: false,
+            post_copy_began_unheld: false,
             post_copy_paused: false,
             ran_there: false,
             memory_bytes: None,
@@ -99,7 +101,7 @@ impl Watch {
             EventKind::MigrationPass { pass } if at_source => self.pass = self.pass.max(*pass),
             EventKind::VcpusRunning if !at_source => self.ran_there = true,
             // Not by us: for the switch-over.
-            EventKind::VcpusStopped if at_source && !self.arrives_stopped && !self.stop_asked => {
+            EventKind::VcpusStopped if at_source && !self.stopped_before && !self.stop_asked => {
                 self.switch_over_begun = true;
             }
             _ => {}
@@ -114,6 +116,7 @@ impl Watch {
             self.moved_ns = Some(now_ns);
         }
         if let Some(state) = progress.state
+            && self.begun
             // An end that was heard of before has its own time.
             && !(state == MigrationState::Completed && self.source_completed_ns.is_some())
         {
@@ -167,6 +170,11 @@ impl Watch {
         self.switch_asked || self.has_gone_over()
     }
 
+    /// Whether the VM arrives stopped, as it was before its switch-over. Post-copy lets it run whatever it was.
+    pub(crate) fn arrives_stopped(&self) -> bool {
+        self.stopped_before && !self.switch_asked && !self.post_copy_began
+    }
+
     /// Whether the VM has become the destination's.
     pub(crate) fn has_gone_over(&self) -> bool {
         self.post_copy_began || self.source_completed_ns.is_some() || self.ran_there
@@ -185,14 +193,15 @@ impl Watch {
 
     /// Whether the destination has run the VM, or could have without our knowing.
     pub(crate) fn may_have_run_there(&self) -> bool {
-        let by_itself = self.begun && !self.held && !self.arrives_stopped;
+        let by_itself = self.begun && !self.held && !self.arrives_stopped();
         let was_given = self.source_completed_ns.is_some() || self.is_switching_over();
         self.has_run_there() || (by_itself && was_given)
     }
 
     /// The same, as far as it is known: that it could have is not enough.
     pub(crate) fn has_run_there(&self) -> bool {
-        self.ran_there || self.resume_asked_there || self.post_copy_began
+        // One that was held before has all that it needs to run at most, and did not.
+        self.ran_there || self.resume_asked_there || self.post_copy_began_unheld
     }
 
     /// How the source stands to the migration.
@@ -230,12 +239,12 @@ impl Watch {
             }
             MigrationState::PostCopy if is_new(Stage::PostCopy) => {
                 self.stage = Stage::PostCopy;
-                self.post_copy_began = true;
+                self.begin_post_copy();
                 self.post_copy_paused = false;
                 self.still_moves(t_ns);
             }
             MigrationState::PostCopyPaused => {
-                self.post_copy_began = true;
+                self.begin_post_copy();
                 self.post_copy_paused = true;
                 self.fail("post-copy lost its connection; the memory is on both hosts");
             }
@@ -249,10 +258,15 @@ impl Watch {
         }
     }
 
+    fn begin_post_copy(&mut self) {
+        self.post_copy_began_unheld |= !self.post_copy_began && !self.held;
+        self.post_copy_began = true;
+    }
+
     fn destination_is(&mut self, state: MigrationState, word: &str, t_ns: i64) {
         match state {
             MigrationState::Completed => self.destination_completed_ns = Some(t_ns),
-            MigrationState::PostCopy => self.post_copy_began = true,
+            MigrationState::PostCopy => self.begin_post_copy(),
             MigrationState::Failed => {
                 self.fail(&format!("the destination says that the migration failed ({word})"));
             }
@@ -344,9 +358,9 @@ mod tests {
         };
         assert!(handed_over(|_| ()));
         assert!(!handed_over(|watch| watch.held = true));
-        assert!(!handed_over(|watch| watch.arrives_stopped = true));
+        assert!(!handed_over(|watch| watch.stopped_before = true));
         assert!(handed_over(|watch| {
-            watch.arrives_stopped = true;
+            watch.stopped_before = true;
             watch.resume_asked_there = true;
         }));
         let mut stopped = watch();

@@ -71,6 +71,8 @@ pub fn verdict(ends: &Ends) -> Verdict {
         {
             Verdict::Wait { else_at: Place::Destination }
         }
+        // It began to run by itself, as post-copy lets it.
+        Seen::Runs if !ends.should_run => Verdict::HoldDestination,
         Seen::Runs => Verdict::At(Place::Destination),
         Seen::Holds => destination_holds(ends),
         Seen::Waits => destination_waits(ends),
@@ -132,8 +134,12 @@ fn destination_silent(ends: &Ends) -> Verdict {
         (Seen::Runs, SourceJob::Left) if ends.held => Verdict::At(Place::Source),
         (Seen::Runs, SourceJob::Left) => Verdict::EndDestination,
         (Seen::Runs, _) => still_at_source(ends),
-        (Seen::Holds | Seen::Waits, SourceJob::Left) if ends.held => back(ends),
+        (Seen::Holds | Seen::Waits, SourceJob::Left) if ends.held && !ends.has_run => back(ends),
         (Seen::Holds | Seen::Waits, SourceJob::Left) if !ends.may_have_run => Verdict::EndDestination,
+        // All may have been sent before the source failed, and that runs the VM again by itself: it finds the command when it
+        // goes on.
+        (Seen::Silent, SourceJob::Left) if !ends.held && !ends.has_run => Verdict::HoldDestination,
+        (Seen::Silent, SourceJob::Left | SourceJob::UnderWay) if ends.has_run => Verdict::StopSource,
         _ => Verdict::Wait { else_at: Place::Unknown },
     }
 }
@@ -194,7 +200,7 @@ mod tests {
         each(|ends, verdict| {
             let cannot = match ends.destination {
                 Seen::Runs => false,
-                Seen::Silent => ends.held,
+                Seen::Silent => ends.held && !ends.has_run,
                 Seen::Waits => ends.held,
                 Seen::Holds | Seen::Gone => !ends.may_have_run,
             };
@@ -241,7 +247,9 @@ mod tests {
     fn a_copy_is_stopped_only_where_another_one_runs() {
         each(|ends, verdict| {
             let both = ends.destination == Seen::Runs && matches!(ends.source, Seen::Runs | Seen::Silent);
-            let may_both = ends.destination == Seen::Silent && ends.source == Seen::Runs && ends.has_run;
+            let may_both = ends.destination == Seen::Silent
+                && matches!(ends.source, Seen::Runs | Seen::Silent)
+                && ends.has_run;
             verdict != Verdict::StopSource || both || may_both
         });
         each(|ends, verdict| {

@@ -33,8 +33,9 @@ pub(super) fn state_of(status: &str) -> Option<MigrationState> {
         "postcopy-active" | "postcopy-device" => MigrationState::PostCopy,
         "postcopy-paused" | "postcopy-recover" | "postcopy-recover-setup" => MigrationState::PostCopyPaused,
         "completed" => MigrationState::Completed,
-        "failed" | "failing" => MigrationState::Failed,
-        "cancelling" => MigrationState::Cancelling,
+        "failed" => MigrationState::Failed,
+        // Whether the VM goes on at the source is not decided yet.
+        "failing" | "cancelling" => MigrationState::Cancelling,
         "cancelled" => MigrationState::Cancelled,
         _ => return None,
     })

@@ -91,7 +91,7 @@ impl QemuVm {
     }
 
     pub(super) fn mirror_progress(&self) -> Result<MirrorProgress> {
-        let jobs = self.execute(JOBS, json!({}))?;
+        let jobs = self.execute_within(ACT_LIMIT, JOBS, json!({}))?;
         progress(&jobs, &self.mirrored()).map_err(|(disk, why)| HypervisorError::Mirror {
             vm: self.machine.spec.id.clone(),
             host: self.host.id().clone(),
@@ -106,7 +106,7 @@ impl QemuVm {
         }
         for serial in &self.mirrored() {
             let change = json!({ "id": job_of(serial), "type": "mirror", "copy-mode": "write-blocking" });
-            self.execute(CHANGE, change)?;
+            self.execute_within(ACT_LIMIT, CHANGE, change)?;
         }
         // Unless it is seen to come about.
         self.state().noticed.in_step = Some(false);
@@ -115,18 +115,19 @@ impl QemuVm {
 
     pub(super) fn finish_all_mirrors(&self) -> Result<()> {
         if self.state().noticed.in_step.is_some() {
-            let seen = all_in_step(&self.execute(JOBS, json!({}))?);
+            let seen = all_in_step(&self.execute_within(ACT_LIMIT, JOBS, json!({}))?);
             self.state().noticed.in_step = seen;
         }
-        let cancel =
-            |serial: &String| self.execute("block-job-cancel", json!({ "device": job_of(serial) })).map(drop);
+        let cancel = |serial: &String| {
+            self.execute_within(ACT_LIMIT, "block-job-cancel", json!({ "device": job_of(serial) })).map(drop)
+        };
         self.mirrored().iter().try_for_each(cancel)
     }
 
     pub(super) fn release_all_mirrors(&self) -> Result<()> {
         while let Some(serial) = self.mirrored().pop() {
-            self.execute("job-dismiss", json!({ "id": job_of(&serial) }))?;
-            self.execute("blockdev-del", json!({ "node-name": node_of(&serial) }))?;
+            self.execute_within(ACT_LIMIT, "job-dismiss", json!({ "id": job_of(&serial) }))?;
+            self.execute_within(ACT_LIMIT, "blockdev-del", json!({ "node-name": node_of(&serial) }))?;
             self.state().mirrors.pop();
         }
         Ok(())
@@ -152,7 +153,7 @@ impl QemuVm {
             match status(&jobs, &serial).map(|(status, _)| status) {
                 None => {}
                 Some("concluded") => {
-                    self.execute("job-dismiss", json!({ "id": job_of(&serial) }))?;
+                    self.execute_within(ACT_LIMIT, "job-dismiss", json!({ "id": job_of(&serial) }))?;
                 }
                 Some(_) if deadline.passed() => {
                     return Err(self.timeout(&format!("the copy of {serial} to end"), limit));
@@ -163,7 +164,7 @@ impl QemuVm {
                 }
             }
             // It may never have been made.
-            let _ = self.execute("blockdev-del", json!({ "node-name": node_of(&serial) }));
+            let _ = self.execute_within(ACT_LIMIT, "blockdev-del", json!({ "node-name": node_of(&serial) }));
             self.state().mirrors.pop();
         }
         Ok(())

@@ -18,6 +18,8 @@ use crate::{
     Condition, HypervisorError, MirrorProgress, MoveOrder, Primitives, Progress, Result, RunState, Side, Vm,
 };
 
+/// The capability by which a destination takes its disks only when it runs.
+const LATE_DISKS: &str = "late-block-activate";
 /// How long a source that has completed may take to fill in its account.
 const FINAL_LIMIT: Duration = Duration::from_secs(1);
 
@@ -31,6 +33,11 @@ impl QemuVm {
         own: &QemuSettings,
     ) -> Result<()> {
         let mut settings = settings_for(order, own, &self.features);
+        if side == Side::Destination && self.features.has(LATE_DISKS) {
+            // Else a destination that is held takes the locks of shared disks all the same (up to QEMU 9), and the source
+            // does not get them back: it cannot run again, or ends at its first write.
+            settings.capabilities.insert(LATE_DISKS.into(), true);
+        }
         if let Some(certificates) = certificates {
             let credentials = Credentials::write(certificates, side, &self.host)?;
             self.execute("object-add", credentials.object())?;
@@ -38,9 +45,11 @@ impl QemuVm {
             self.state().credentials = Some(credentials);
         }
         self.configure(&settings)?;
+        let stale = self.execute("query-migrate", json!({}))?;
         let mut state = self.state();
         state.transport = order.transport.kind;
         state.asked = settings;
+        state.stale = stale;
         state.noticed = Noticed::default();
         Ok(())
     }
@@ -181,7 +190,11 @@ impl Primitives for QemuVm {
     }
 
     fn progress(&self) -> Result<Progress> {
-        let progress = progress::progress(&self.execute_within(ASK_LIMIT, "query-migrate", json!({}))?);
+        let answer = self.execute_within(ASK_LIMIT, "query-migrate", json!({}))?;
+        let mut progress = progress::progress(&answer);
+        if answer == self.state().stale {
+            progress.state = None;
+        }
         if let Some(percent) = progress.throttle_percent {
             let noticed = &mut self.state().noticed;
             noticed.throttle_percent = noticed.throttle_percent.max(percent);

@@ -69,6 +69,8 @@ pub(super) struct MoveState {
     pub(super) listens_at: String,
     /// How it was told to migrate.
     pub(super) asked: MigrationSettings,
+    /// What it said of migrations before this one, as that its restored template has arrived: no word on this one.
+    pub(super) stale: Value,
     /// What only shows while it migrates.
     pub(super) noticed: Noticed,
 }
@@ -256,18 +258,18 @@ impl QemuVm {
         let _ = self.qmp.execute("quit", json!({}), limit.min(Duration::from_secs(2)));
         let deadline = Deadline::after(limit);
         // Whoever asks meanwhile whether it is alive is not kept waiting.
-        while lock(&self.process).try_wait()?.is_none() {
-            if deadline.passed() {
-                let mut process = lock(&self.process);
-                process.kill();
-                return match process.try_wait()? {
-                    Some(_) => Ok(()),
-                    None => Err(self.timeout("its process to end", limit)),
-                };
+        while !deadline.passed() {
+            if matches!(lock(&self.process).try_wait(), Ok(Some(_))) {
+                return Ok(());
             }
             std::thread::sleep(deadline.step(END_STEP));
         }
-        Ok(())
+        let mut process = lock(&self.process);
+        process.kill();
+        match process.try_wait()? {
+            Some(_) => Ok(()),
+            None => Err(self.timeout("its process to end", limit)),
+        }
     }
 
     /// Sets capabilities and parameters.

@@ -17,6 +17,8 @@ pub(super) const MS: i64 = 1_000_000;
 const PASS_NS: i64 = 20 * MS;
 /// What a message takes from one end to the other.
 const WAY_NS: i64 = MS / 2;
+/// How long a source takes from saying that its migration failed to running the VM again.
+const RESTART_NS: i64 = MS / 4;
 /// How long the device state takes to be saved, and to be loaded.
 const DEVICES_NS: i64 = 3 * MS;
 /// How long disks take to be copied, and the last of them once they are even.
@@ -38,6 +40,8 @@ pub(super) enum Fault {
     FullDisk,
     /// The migration fails by itself, as for a device that cannot be saved.
     FailAtSource,
+    /// That all has arrived is told by the destination, but never heard by the source.
+    LoseLastWord,
     /// Somebody else asks for the switch to post-copy.
     SwitchByOthers,
     /// A copy of a disk breaks off, as where the other host has no room.
@@ -121,9 +125,7 @@ enum Message {
         running: bool,
     },
     /// It may run, the pages follow.
-    Run {
-        running: bool,
-    },
+    Run,
     Pages,
     /// The destination has it all.
     Done,
@@ -136,6 +138,8 @@ enum Happening {
     Step(Job, u32),
     Copied(Copies),
     Switches,
+    /// The source goes on with a VM that it had stopped for a migration that failed.
+    RunsAgain,
     Arrives(Side, Message),
     Loaded(Message),
     /// An end notices that the other one, or the way there, is gone.
@@ -149,8 +153,8 @@ impl Happening {
     fn makes_it_whole(&self) -> bool {
         matches!(
             self,
-            Self::Arrives(Side::Destination, Message::Whole { .. } | Message::Run { .. })
-                | Self::Loaded(Message::Whole { .. } | Message::Run { .. })
+            Self::Arrives(Side::Destination, Message::Whole { .. } | Message::Run)
+                | Self::Loaded(Message::Whole { .. } | Message::Run)
         )
     }
 }
@@ -189,6 +193,7 @@ pub(super) struct Model {
     pub(super) reset: bool,
     pub(super) interrupted: bool,
     pub(super) disk_full: bool,
+    pub(super) loses_last_word: bool,
     bytes: i64,
     outbox: VecDeque<(i64, Event)>,
     /// What was wrong on the way, by the invariants.
@@ -196,6 +201,10 @@ pub(super) struct Model {
     /// An end that held the only copy was killed by the script.
     pub(super) holder_died: bool,
     pub(super) post_copy_began: bool,
+    /// Post-copy was left in pieces, of which neither end can run the VM for long.
+    pub(super) torn: bool,
+    /// For how long two copies ran, in all.
+    pub(super) two_ran_ns: i64,
     /// Whether a product looks after both ends by itself.
     pub(super) is_managed: bool,
     /// When each end died, and when it last answered a question.
@@ -248,11 +257,14 @@ impl Model {
             reset: false,
             interrupted: false,
             disk_full: false,
+            loses_last_word: false,
             bytes: 0,
             outbox: VecDeque::new(),
             wrongs: Vec::new(),
             holder_died: false,
             post_copy_began: false,
+            torn: false,
+            two_ran_ns: 0,
             is_managed: false,
             died_ns: [None; 2],
             answered_ns: [None; 2],
@@ -288,7 +300,7 @@ impl Model {
     /// Lets all happen until a moment.
     pub(super) fn advance(&mut self, until_ns: i64) {
         while let Some(due_ns) = self.next_due().filter(|due_ns| *due_ns <= until_ns) {
-            self.now_ns = self.now_ns.max(due_ns);
+            self.pass(due_ns);
             let first = (0..self.queue.len()).min_by_key(|at| (self.queue[*at].0, self.queue[*at].1));
             if let Some(at) = first {
                 let (_, _, happening) = self.queue.swap_remove(at);
@@ -296,7 +308,25 @@ impl Model {
                 self.look_after();
             }
         }
+        self.pass(until_ns);
+    }
+
+    /// Nothing happens until a moment.
+    fn pass(&mut self, until_ns: i64) {
+        if self.running_copies() > 1 {
+            self.two_ran_ns += (until_ns - self.now_ns).max(0);
+        }
         self.now_ns = self.now_ns.max(until_ns);
+    }
+
+    /// What an end has said by now is heard: its answer, which comes after it, is.
+    pub(super) fn hear(&mut self, side: Side) {
+        let now_ns = self.now_ns;
+        for (due_ns, event) in &mut self.outbox {
+            if event.host.as_ref() == Some(&host(side)) {
+                *due_ns = now_ns.min(*due_ns);
+            }
+        }
     }
 
     fn next_due(&self) -> Option<i64> {
@@ -391,6 +421,7 @@ impl Model {
             Happening::Step(..)
             | Happening::Copied(_)
             | Happening::Switches
+            | Happening::RunsAgain
             | Happening::Fault(Fault::FailAtSource) => Some(Side::Source),
             Happening::Loaded(_) => Some(Side::Destination),
             Happening::Arrives(side, _) | Happening::Broken(side) | Happening::Late(side, _) => Some(side),
@@ -413,6 +444,7 @@ impl Model {
             Happening::Step(..) => {}
             Happening::Copied(stage) => self.copied(stage),
             Happening::Switches => self.switch_to_post_copy(),
+            Happening::RunsAgain => self.set_running(Side::Source, true),
             Happening::Arrives(side, message) => self.arrives(side, message),
             Happening::Loaded(message) => self.loaded(message),
             Happening::Broken(side) => self.broken(side),
@@ -445,6 +477,7 @@ impl Model {
             Fault::Interrupt => self.interrupted = true,
             Fault::FullDisk => self.disk_full = true,
             Fault::FailCopy => self.break_copies(),
+            Fault::LoseLastWord => self.loses_last_word = true,
             Fault::SwitchByOthers => self.after(0, Happening::Switches),
             Fault::FailAtSource => {
                 if self.job.switches_over() || matches!(self.job, Job::Setup | Job::PreCopy) {
@@ -461,6 +494,7 @@ impl Model {
     }
 
     pub(super) fn kill(&mut self, side: Side) {
+        self.tears();
         let now_ns = self.now_ns;
         self.died_ns[index(side)].get_or_insert(now_ns);
         let end = self.end(side);
@@ -520,7 +554,7 @@ impl Model {
             Job::SwitchOver => self.send(Side::Destination, Message::Whole { running: self.was_running }),
             Job::Switching => {
                 self.post_copy_began = true;
-                self.send(Side::Destination, Message::Run { running: self.was_running });
+                self.send(Side::Destination, Message::Run);
                 self.enter(Job::Switched);
                 self.next_step(WAY_NS);
             }
@@ -599,18 +633,20 @@ impl Model {
             return;
         }
         match message {
-            Message::Whole { running } | Message::Run { running } => {
+            Message::Whole { running } => {
                 self.arrived = true;
-                if running && !self.held {
-                    self.set_running(Side::Destination, true);
-                }
-                if let Message::Run { .. } = message {
-                    self.tell_state(Side::Destination, MigrationState::PostCopy);
-                    return;
-                }
+                self.set_running(Side::Destination, running && !self.held);
                 self.done();
             }
-            Message::Pages => self.done(),
+            // Whatever it did at the source.
+            Message::Run => {
+                self.arrived = true;
+                self.set_running(Side::Destination, !self.held);
+                self.tell_state(Side::Destination, MigrationState::PostCopy);
+            }
+            Message::Pages if self.arrived => self.done(),
+            // They follow it on the same connection.
+            Message::Pages => self.after(MS, Happening::Loaded(message)),
             Message::Done => {}
         }
     }
@@ -618,7 +654,9 @@ impl Model {
     fn done(&mut self) {
         self.tell_state(Side::Destination, MigrationState::Completed);
         self.destination_left = true;
-        self.send(Side::Source, Message::Done);
+        if !self.loses_last_word {
+            self.send(Side::Source, Message::Done);
+        }
     }
 
     fn broken(&mut self, side: Side) {
@@ -627,9 +665,12 @@ impl Model {
         }
         match side {
             Side::Source => match self.job {
+                Job::Switched | Job::PostCopy => {
+                    self.tears();
+                    if self.job == Job::Switched { self.fail() } else { self.enter(Job::PostCopyPaused) }
+                }
                 Job::Setup | Job::PreCopy => self.fail(),
                 job if job.switches_over() => self.fail(),
-                Job::PostCopy => self.enter(Job::PostCopyPaused),
                 _ => {}
             },
             // An incoming QEMU ends where its migration fails; one that has all of the VM goes on with it.
@@ -652,10 +693,16 @@ impl Model {
     /// The migration fails at the source, which goes on with the VM by itself.
     fn fail(&mut self) {
         let over = self.job.switches_over();
+        self.tears();
         self.generation += 1;
         self.enter(Job::Failed);
         if over && self.was_running {
-            self.set_running(Side::Source, true);
+            self.after(RESTART_NS, Happening::RunsAgain);
         }
+    }
+
+    /// What happens now leaves a post-copy that has begun in pieces.
+    fn tears(&mut self) {
+        self.torn |= self.post_copy_began && self.job != Job::Completed;
     }
 }

@@ -4,6 +4,9 @@ use dunlin_hypervisor::Side;
 
 use super::{ActFault, COPY_NS, Copies, Happening, Job, LAST_COPY_NS, MS, Model, WAY_NS, index};
 
+/// How long an answer is waited for.
+const ANSWER_NS: i64 = 3_000 * MS;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::fake) enum Command {
     Start,
@@ -109,9 +112,8 @@ impl Model {
                     self.set_running(Side::Source, true);
                 }
             }
-            Job::Switched | Job::PostCopy if self.setting.cancels_post_copy => {
-                self.set_running(Side::Source, true);
-            }
+            // It has the VM, but does not run it again.
+            Job::Switched | Job::PostCopy if self.setting.cancels_post_copy => self.tears(),
             Job::Switched | Job::PostCopy | Job::PostCopyPaused => {
                 return Err("post-copy cannot be cancelled");
             }
@@ -151,9 +153,12 @@ impl Model {
         if fault == Some(ActFault::Refused) {
             return Answer::Refused("not now");
         }
-        if self.is_frozen(side) {
+        if !self.await_thaw(side) {
+            if !self.ends[index(side)].alive {
+                return Answer::Closed;
+            }
             self.after(0, Happening::Late(side, command));
-            self.advance(self.now_ns + 3_000 * MS);
+            self.advance(self.now_ns);
             return Answer::Silence;
         }
         let before = self.running_copies();
@@ -161,9 +166,10 @@ impl Model {
         if before < 2 && self.running_copies() > 1 {
             self.wrongs.push(format!("{command:?} at the {side:?} made a second running copy"));
         }
+        self.hear(side);
         match obeyed {
             Ok(()) if fault == Some(ActFault::Unanswered) => {
-                self.advance(self.now_ns + 3_000 * MS);
+                self.advance(self.now_ns + ANSWER_NS);
                 Answer::Silence
             }
             Ok(()) => Answer::Done,
@@ -174,16 +180,29 @@ impl Model {
     /// A question: answered, unless the end is frozen or gone.
     pub(in crate::fake) fn question(&mut self, side: Side) -> Answer {
         self.advance(self.now_ns + MS / 5);
+        let is_in_time = self.await_thaw(side);
         if !self.ends[index(side)].alive {
             Answer::Closed
-        } else if self.is_frozen(side) {
-            self.advance(self.now_ns + 3_000 * MS);
-            // It may have gone on meanwhile, or died; the answer that was waited for never came in time.
+        } else if !is_in_time {
             Answer::Silence
         } else {
+            self.hear(side);
             self.answered_ns[index(side)] = Some(self.now_ns);
             Answer::Done
         }
+    }
+
+    /// Waits for an end that is frozen to go on, as long as is waited for an answer; whether it does in time. What came before
+    /// is done then.
+    fn await_thaw(&mut self, side: Side) -> bool {
+        let until_ns = self.now_ns + ANSWER_NS;
+        while self.ends[index(side)].alive && self.is_frozen(side) && self.now_ns < until_ns {
+            let next_ns = self.next_due().unwrap_or(until_ns);
+            self.advance(next_ns.clamp(self.now_ns, until_ns));
+        }
+        let now_ns = self.now_ns;
+        self.advance(now_ns);
+        self.ends[index(side)].alive && !self.is_frozen(side)
     }
 
     /// Whether an end died after it had last answered: what was told of it was true then.
