@@ -14,6 +14,7 @@ mod resumed;
 mod sweep;
 mod table;
 mod timeline_data;
+mod unconverged;
 mod words;
 mod workload;
 
@@ -21,7 +22,7 @@ use dunlin_analysis::Timeline;
 use dunlin_record::{Outcome, RunInfo, TrialCapture};
 
 pub use csv::csv;
-pub use format::{number, utc};
+pub use format::{number, reading, utc};
 pub use html::html;
 pub use json::json;
 pub use table::table;

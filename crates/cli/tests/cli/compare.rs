@@ -163,3 +163,35 @@ fn cases_that_only_share_their_name_are_told() {
     assert_eq!(json["changed_settings"][0]["setting"], "vm.memory_mib");
     assert_eq!(json["changed_settings"][0]["b"], 4096);
 }
+
+#[test]
+fn bounds_are_told_as_such_and_decide_only_where_they_lie_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let bounded = |trial| {
+        let mut outcome = outcome("idle", trial, "completed", 700.0, 0.0);
+        outcome["downtime_ms"]["icmp"] = Value::Null;
+        outcome["downtime_at_most_ms"] = json!({ "icmp": 40.0 });
+        outcome
+    };
+    let bounds: Vec<Value> = (0..8).map(bounded).collect();
+    let values: Vec<Value> =
+        (0..8).map(|trial| outcome("idle", trial, "completed", 700.0, 100.0 + f64::from(trial))).collect();
+    write_run(&folder.path().join("before"), &bounds);
+    write_run(&folder.path().join("after"), &bounds);
+    let told = compare(folder.path(), &["--fail-if", "downtime_ms.icmp > 10%"]);
+    assert!(told.contains("≤\u{a0}40.0") && told.contains("cannot tell"), "{told}");
+    assert!(told.contains("downtime_ms.icmp > 10%: idle: undecided"), "{told}");
+
+    fs::remove_dir_all(folder.path().join("after")).unwrap();
+    write_run(&folder.path().join("after"), &values);
+    // From 40 at most to 103.5.
+    let told = compare(folder.path(), &["--fail-if", "downtime_ms.icmp > 150%"]);
+    assert!(told.starts_with("exit code 8\n") && told.contains("at least +158.8 %"), "{told}");
+    let told = compare(folder.path(), &["--fail-if", "downtime_ms.icmp > 160%"]);
+    assert!(told.contains("downtime_ms.icmp > 160%: idle: undecided (at least +158.8 %)"), "{told}");
+    let told = compare(folder.path(), &["--json"]);
+    assert!(
+        told.contains("\"median_at_most\": 40.0") && told.contains("\"change_at_least\": 1.5875"),
+        "{told}"
+    );
+}
