@@ -31,12 +31,19 @@ impl Load {
 
     /// Whether any answer has come.
     pub(super) fn is_answered(&self) -> bool {
-        self.answers.load(Ordering::Relaxed) > 0
+        self.last_answer_ns.load(Ordering::Relaxed) > 0
     }
 
-    /// Notes how it stands while the guest is known to be well.
+    /// Notes how it stood while the guest was known to be well, and counts anew.
     pub(super) fn mark(&self) {
         self.was_too_much.store(u64::from(self.unanswered() > MOST_UNANSWERED), Ordering::Relaxed);
+        self.count_anew();
+    }
+
+    /// Forgets what was counted, as after a move, whose outage says nothing of what is asked.
+    pub(super) fn count_anew(&self) {
+        self.sent.store(0, Ordering::Relaxed);
+        self.answers.store(0, Ordering::Relaxed);
     }
 
     /// What the probe asks and how much of it is answered, in words, if it drowns the guest: not where nothing is answered
@@ -89,6 +96,17 @@ mod tests {
         assert_eq!(gone.drowning_at("icmp", 1.0, later_ns), None);
         // One that was drowning before it fell silent is told all the same.
         gone.mark();
+        gone.sent(20_000);
         assert!(gone.drowning_at("icmp", 1.0, later_ns).is_some());
+    }
+
+    #[test]
+    fn what_the_outage_of_a_move_lost_is_not_held_against_the_probe() {
+        let moved = load(10_000, 4000);
+        moved.count_anew();
+        moved.sent(1000);
+        moved.answered(1000);
+        assert_eq!(moved.drowning("icmp", 1.0), None);
+        assert!(moved.is_answered());
     }
 }

@@ -73,7 +73,10 @@ impl Run<'_> {
             self.migrate(guest, &mut *mover, journal)
         });
         let settled = match &ended {
-            Ok(ended) => self.settle(guest, &*mover, ended.place, journal),
+            Ok(ended) => {
+                probing.count_anew();
+                self.settle(guest, &*mover, ended.place, journal)
+            }
             Err(_) => Ok(()),
         };
         // What befell the guest says more than what did not go on because of it.

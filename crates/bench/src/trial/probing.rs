@@ -133,6 +133,11 @@ impl<'a> Probing<'a> {
         self.running.iter().for_each(|running| running.load.mark());
     }
 
+    /// Counts anew how the probes are answered, as after a move.
+    pub(super) fn count_anew(&self) {
+        self.running.iter().for_each(|running| running.load.count_anew());
+    }
+
     /// What the probes ask, in words, if that is more than the guest can answer.
     pub(super) fn drowning(&self) -> Option<String> {
         let each = |running: &Running| running.load.drowning(&running.name, running.interval_ms);
