@@ -379,6 +379,8 @@ settle_s = 0.4
 [probes]
 icmp = { interval_ms = 0.1 }
 udp  = { interval_ms = 0.1 }
+[[case]]
+name = "drowned"
 "#;
 
 #[test]
