@@ -26,6 +26,7 @@ pub use format::{number, reading, utc};
 pub use html::html;
 pub use json::json;
 pub use table::table;
+pub use words::lacks;
 
 /// A run, as it is rendered.
 #[derive(Debug, Clone, Copy)]

@@ -263,6 +263,31 @@ pub(crate) fn unfit_lines(outcome: &Outcome) -> Vec<String> {
     unfit.map(|(name, because)| format!("{} ({name}): {}", outcome.id, one_line(because))).collect()
 }
 
+/// Why trials lack figures: they did not converge, or a probe tells no downtime. A line for the first of each case, and how
+/// many others there are.
+#[must_use]
+pub fn lacks(outcomes: &[Outcome]) -> Vec<String> {
+    let mut lines: Vec<((String, &str), String, usize)> = Vec::new();
+    for outcome in outcomes {
+        let unconverged = (outcome.status == Status::NotConverged).then(|| failure_line(outcome));
+        let probes =
+            outcome.probes.iter().filter(|(_, probe)| probe.unfit.is_some()).map(|(name, _)| name.as_str());
+        let unfit = probes.zip(unfit_lines(outcome));
+        for (what, line) in unconverged.map(|line| ("", line)).into_iter().chain(unfit) {
+            let key = (outcome.case.title(), what);
+            match lines.iter_mut().find(|(known, ..)| *known == key) {
+                Some((_, _, others)) => *others += 1,
+                None => lines.push((key, line, 0)),
+            }
+        }
+    }
+    let told = lines.into_iter().map(|(_, line, others)| match others {
+        0 => line,
+        others => format!("{line} (and {} more of this case)", count(others, "trial")),
+    });
+    told.collect()
+}
+
 /// By how much the guest's clocks fell behind, where one of them did by more than the error of its reading.
 pub(crate) fn clock_words(outcome: &Outcome) -> Option<String> {
     let clock = outcome.guest_clock?;

@@ -195,3 +195,26 @@ fn bounds_are_told_as_such_and_decide_only_where_they_lie_apart() {
         "{told}"
     );
 }
+
+#[test]
+fn why_a_side_lacks_figures_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let well: Vec<Value> = (0..3).map(|trial| outcome("idle", trial, "completed", 700.0, 100.0)).collect();
+    let mut endless = outcome("idle", 0, "not-converged", 0.0, 0.0);
+    endless["not_converged"] = json!({ "after_ms": 20_000.0, "passes": 3 });
+    let mut dead = outcome("idle", 1, "completed", 700.0, 0.0);
+    dead["downtime_ms"] = json!({});
+    let unfit = "42.0 % of its 1000 requests before the migration had no answer within 1 s";
+    dead["probes"] = json!({ "icmp": {
+        "sent": 9, "lost": 9, "late": 0, "duplicated": 0, "interval_ms": 1.0, "error_ms": null, "outages": [],
+        "unfit": unfit,
+    } });
+    write_run(&folder.path().join("before"), &well);
+    write_run(&folder.path().join("after"), &[endless, dead]);
+    let told = compare(folder.path(), &[]);
+    let sentence = "lacking in B: idle-1 (not converged): no reason recorded. 20.0 s, 3 passes. What would end it: post-copy.";
+    assert!(told.contains(sentence), "{told}");
+    assert!(told.contains(&format!("lacking in B: idle-2 (icmp): {unfit}")), "{told}");
+    let told = compare(folder.path(), &["--json"]);
+    assert!(told.contains("\"lacks\": {") && told.contains(unfit), "{told}");
+}

@@ -149,7 +149,7 @@ pub(super) fn rates(rows: &[CaseRow]) -> Markup {
                     }
                 }
                 p class="note" {
-                    "Pages written (or read) a second, as MiB/s, by the guest's own count over its whole running; \
+                    "Pages written (or read) a second, as MiB/s, by the guest's own count and clock over its whole running; \
                      medians over all trials that said it, below them the least and the greatest."
                 }
             }

@@ -213,6 +213,17 @@ fn differences(changed: &[ChangedSetting]) -> String {
     text
 }
 
+/// Why trials lack figures, by side.
+pub(super) fn lacking(lacks: &[(&'static str, Vec<String>)]) -> String {
+    let mut text = String::new();
+    for (side, lines) in lacks {
+        for line in lines {
+            let _ = writeln!(text, "lacking in {side}: {line}");
+        }
+    }
+    text
+}
+
 fn condition(judgement: &Judgement) -> String {
     let mut text = String::new();
     let condition = &judgement.condition.text;
