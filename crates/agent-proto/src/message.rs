@@ -63,6 +63,8 @@ pub enum Ask {
     SwapOn,
     /// How is the mounted disk used? Answered by [`Reply::Disk`].
     QueryDisk,
+    /// What do the guest's clocks say? Answered by [`Reply::Clocks`].
+    QueryClocks,
 }
 
 /// What the agent answers.
@@ -84,6 +86,8 @@ pub enum Reply {
     Cpu(GuestCpu),
     /// How the mounted disk is used.
     Disk(GuestDisk),
+    /// What the guest's clocks say.
+    Clocks(GuestClocks),
     /// It could not be done.
     Failed {
         /// What could not be done and why, as one line.
@@ -342,6 +346,17 @@ pub struct GuestCpu {
     pub busy_ns: i64,
     /// They had nothing to do.
     pub idle_ns: i64,
+}
+
+/// The guest's clocks, read one right after the other, in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestClocks {
+    /// `CLOCK_MONOTONIC`.
+    pub monotonic_ns: i64,
+    /// `CLOCK_BOOTTIME`, which also counts the time a machine was suspended.
+    pub boottime_ns: i64,
+    /// `CLOCK_REALTIME`, since the Unix epoch.
+    pub realtime_ns: i64,
 }
 
 /// How the guest's memory is used (`/proc/meminfo`), in bytes.

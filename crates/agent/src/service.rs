@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 
-use dunlin_agent_proto::{Ask, GuestCpu, Link, Ready, Reply, Request, Response, Workload};
-use dunlin_clock::{MILLISECOND_NS, MachineCpu, now_ns};
+use dunlin_agent_proto::{Ask, GuestClocks, GuestCpu, Link, Ready, Reply, Request, Response, Workload};
+use dunlin_clock::{MILLISECOND_NS, MachineCpu, epoch_ns, now_ns};
 
 use crate::console::{Troubles, say};
 use crate::port::Port;
@@ -186,6 +186,7 @@ impl Service {
             Ask::QueryDisk => Some(storage::read().map_or_else(failed, Reply::Disk)),
             Ask::QueryMemory => Some(memory::read().map_or_else(failed, Reply::Memory)),
             Ask::QueryCpu => Some(cpu().map_or_else(failed, Reply::Cpu)),
+            Ask::QueryClocks => Some(clocks().map_or_else(failed, Reply::Clocks)),
             Ask::StartWorkload { job, workload } => self.start_workload(asker, job, workload),
             Ask::StopWorkload { job } => self.stop_workload(asker, job),
         }
@@ -290,6 +291,13 @@ fn cpu() -> Result<GuestCpu, String> {
     let time = MachineCpu::open().and_then(|mut machine| machine.read());
     let time = time.map_err(|error| format!("read /proc/stat: {error}"))?;
     Ok(GuestCpu { busy_ns: time.busy_ns, idle_ns: time.idle_ns })
+}
+
+/// What the guest's clocks say.
+fn clocks() -> Result<GuestClocks, String> {
+    let monotonic_ns = now_ns();
+    let boottime_ns = sys::boottime_ns().map_err(|error| format!("read the boot-time clock: {error}"))?;
+    Ok(GuestClocks { monotonic_ns, boottime_ns, realtime_ns: epoch_ns() })
 }
 
 fn failed(what: String) -> Reply {

@@ -12,7 +12,9 @@ mod verdict;
 use dunlin_record::{CaseLabel, Outcome, VmId};
 use serde::Serialize;
 
-use crate::statistics::{Bootstrap, Interval, change_interval, deviation, median, outliers, relative_change};
+use crate::statistics::{
+    Bootstrap, Interval, Reading, change_interval, deviation, outliers, relative_change,
+};
 use cases::{Matched, MatchedCases, match_cases, match_to_baseline};
 pub use figure::Figure;
 use permutation::{Block, Judged, judge};
@@ -76,6 +78,10 @@ pub struct FigureComparison {
     /// B's median relative to A's (0.1 is 10 % more); of [`Figure::Completed`] the difference of the shares. Absent
     /// where one of them is, or A's is 0 and B's is not.
     pub change: Option<f64>,
+    /// Where a median is known by bounds only and the bounds of both sides do not touch: the least change there was, with
+    /// its direction.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub change_at_least: Option<f64>,
     /// Where the change lies with 95 % confidence, this figure looked at alone.
     pub interval: Option<Interval>,
     /// How often a table in which nothing changed shows a difference as clear as this one somewhere.
@@ -109,7 +115,14 @@ pub struct Sample {
     pub values: usize,
     /// The figure's median; of [`Figure::Completed`] the share of the trials that did.
     pub median: Option<f64>,
-    /// Median absolute deviation, scaled as a standard deviation. Absent for [`Figure::Completed`].
+    /// Where bounds reach the middle: what the median is at most, and at least if that is above 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub median_at_most: Option<f64>,
+    /// What it is at least.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub median_at_least: Option<f64>,
+    /// Median absolute deviation, scaled as a standard deviation. Absent for [`Figure::Completed`], and where some of the
+    /// values are bounds.
     pub deviation: Option<f64>,
     /// Values further than three deviations from the median. They count like the others.
     pub outliers: usize,
@@ -170,10 +183,13 @@ fn compare_figure(
     rows: usize,
     options: &CompareOptions,
 ) -> FigureComparison {
-    let values = |side: &[&Outcome]| side.iter().filter_map(|outcome| figure.of(outcome)).collect();
-    let (values_a, values_b): (Vec<f64>, Vec<f64>) = (values(&case.a), values(&case.b));
-    let (a, b) = (sample(figure, case.a.len(), &values_a), sample(figure, case.b.len(), &values_b));
+    let readings = |side: &[&Outcome]| side.iter().filter_map(|outcome| figure.of(outcome)).collect();
+    let (readings_a, readings_b): (Vec<Reading>, Vec<Reading>) = (readings(&case.a), readings(&case.b));
+    let (a, b) = (sample(figure, case.a.len(), &readings_a), sample(figure, case.b.len(), &readings_b));
     let medians = a.median.zip(b.median);
+    // What the interval of a change is where some of the values are bounds, the bootstrap does not say.
+    let values = |readings: &[Reading]| readings.iter().map(|one| one.exact()).collect::<Option<Vec<f64>>>();
+    let (values_a, values_b) = values(&readings_a).zip(values(&readings_b)).unwrap_or_default();
     let (change, interval) = match figure {
         Figure::Completed => {
             (medians.map(|(before, after)| after - before), completion_interval(&values_a, &values_b))
@@ -183,20 +199,82 @@ fn compare_figure(
             change_interval(&values_a, &values_b, &options.bootstrap),
         ),
     };
-    let evidence = Evidence { figure, values: (a.values, b.values), medians, change, interval, judged, rows };
+    let apart = medians.is_none().then(|| nearest(&a, &b)).flatten();
+    let change_at_least = apart.and_then(|(before, after)| relative_change(before, after));
+    let evidence = Evidence {
+        figure,
+        values: (a.values, b.values),
+        medians: medians.or(apart),
+        change: change.or(change_at_least),
+        interval,
+        judged,
+        rows,
+    };
     let verdict = verdict(&evidence, options);
-    let more_trials = if verdict == Verdict::NotEnoughData { more_trials(&evidence, options) } else { None };
-    FigureComparison { figure, a, b, change, interval, p_value: judged.p_value, verdict, more_trials }
+    // Where a median is a bound more trials give another bound.
+    let may_help = verdict == Verdict::NotEnoughData && !(a.is_bound() || b.is_bound());
+    let more_trials = if may_help { more_trials(&evidence, options) } else { None };
+    FigureComparison {
+        figure,
+        a,
+        b,
+        change,
+        change_at_least,
+        interval,
+        p_value: judged.p_value,
+        verdict,
+        more_trials,
+    }
 }
 
-fn sample(figure: Figure, trials: usize, values: &[f64]) -> Sample {
+/// The two values within the bounds of both medians that are nearest to each other, if the bounds do not touch.
+fn nearest(a: &Sample, b: &Sample) -> Option<(f64, f64)> {
+    let (before, after) = (a.bounds()?, b.bounds()?);
+    if before.high < after.low {
+        Some((before.high, after.low))
+    } else if after.high < before.low {
+        Some((before.low, after.high))
+    } else {
+        None
+    }
+}
+
+impl Sample {
+    /// Whether its median is known by bounds only.
+    #[must_use]
+    pub fn is_bound(&self) -> bool {
+        self.median_at_most.is_some() || self.median_at_least.is_some()
+    }
+
+    /// Its median, or what bounds it.
+    #[must_use]
+    pub fn bounds(&self) -> Option<Reading> {
+        let bounds = Reading {
+            low: self.median_at_least.unwrap_or(0.0),
+            high: self.median_at_most.unwrap_or(f64::INFINITY),
+        };
+        self.median.map(Reading::value).or_else(|| self.is_bound().then_some(bounds))
+    }
+}
+
+fn sample(figure: Figure, trials: usize, readings: &[Reading]) -> Sample {
+    let values: Vec<f64> = readings.iter().filter_map(|one| one.exact()).collect();
     let share = values.iter().sum::<f64>() / values.len() as f64;
     let is_share = figure == Figure::Completed;
+    let middle = Reading::median(readings).filter(|_| !is_share);
+    let bounds = middle.filter(|middle| middle.exact().is_none());
+    let has_spread = !is_share && values.len() == readings.len();
     Sample {
         trials,
-        values: values.len(),
-        median: if is_share { Some(share).filter(|share| share.is_finite()) } else { median(values) },
-        deviation: if is_share { None } else { deviation(values) },
-        outliers: if is_share { 0 } else { outliers(values).into_iter().filter(|is_one| *is_one).count() },
+        values: readings.len(),
+        median: if is_share {
+            Some(share).filter(|share| share.is_finite())
+        } else {
+            middle.and_then(Reading::exact)
+        },
+        median_at_most: bounds.map(|bounds| bounds.high).filter(|high| high.is_finite()),
+        median_at_least: bounds.map(|bounds| bounds.low).filter(|low| *low > 0.0),
+        deviation: if has_spread { deviation(&values) } else { None },
+        outliers: if has_spread { outliers(&values).into_iter().filter(|is_one| *is_one).count() } else { 0 },
     }
 }

@@ -6,11 +6,14 @@ mod captured;
 mod compare;
 mod cpu_percent;
 mod error;
+mod fitness;
 mod flags;
 mod floors;
+mod guest_clock;
 mod iterations;
 mod mechanisms;
 mod moments;
+mod not_converged;
 mod observers;
 mod outages;
 mod outcome;
@@ -49,7 +52,7 @@ pub use outcome::outcomes;
 pub use phases::Span;
 pub use precision::{Precision, precise_enough, precision};
 pub use statistics::{
-    Bootstrap, Interval, change_interval, deviation, median, median_interval, outliers, quantile,
+    Bootstrap, Interval, Reading, change_interval, deviation, median, median_interval, outliers, quantile,
 };
 pub use stories::{Fate, ProbeStory, StoryRun};
 pub use time_shares::{TimeShares, time_shares};

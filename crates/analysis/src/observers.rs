@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dunlin_record::{DowntimeMs, EventKind, FailureCounts, Flag, Outage, ProbeOutcome};
 
 use crate::answers::Passages;
+use crate::fitness::Fitness;
 use crate::moments::Moments;
 use crate::outages::{Gap, Outages};
 use crate::probe_log::{ProbeLog, Request};
@@ -24,14 +25,19 @@ pub(crate) struct Observations {
     /// The longest outage of each probe; `reported` and `paused` stay absent.
     pub(crate) downtime_ms: DowntimeMs,
     pub(crate) downtime_error_ms: DowntimeMs,
+    pub(crate) downtime_at_most_ms: DowntimeMs,
+    pub(crate) downtime_at_least_ms: DowntimeMs,
     pub(crate) flags: BTreeSet<Flag>,
 }
 
-/// A probe's longest outage and how far it may be off, in ms.
-struct Downtime {
-    length_ms: f64,
-    error_ms: Option<f64>,
-    flag: Option<Flag>,
+/// A probe's longest outage, in ms.
+enum Downtime {
+    /// So long, give or take an error.
+    Seen { length_ms: f64, error_ms: Option<f64> },
+    /// No longer than what was usual, in which it may hide.
+    AtMost(f64),
+    /// It went on when the probe ended.
+    AtLeast(f64),
 }
 
 /// What the probes of a VM say of its migration.
@@ -39,16 +45,29 @@ pub(crate) fn observe(trial: &Trial, moments: &Moments) -> Observations {
     let mut all = Observations::default();
     for log in ProbeLog::of_vm(trial) {
         let outages = Outages::find(&log, moments);
-        let outcome = account(trial, moments, &log, &outages);
+        let fitness = Fitness::of(trial, &log, moments);
+        let outcome = account(trial, moments, &log, &outages, fitness);
         if is_late(&log, moments) {
             all.flags.insert(Flag::ProberLate);
         }
-        if let Some(pick) = downtime_of(&log.name)
-            && let Some(downtime) = downtime(moments, &log, &outages, outcome.error_ms)
-        {
-            all.flags.extend(downtime.flag);
-            *pick(&mut all.downtime_ms) = Some(downtime.length_ms);
-            *pick(&mut all.downtime_error_ms) = downtime.error_ms;
+        if outcome.unfit.is_some() {
+            all.flags.insert(Flag::ProbeUnfit);
+        } else if let Some(pick) = downtime_of(&log.name) {
+            match downtime(moments, &log, &outages, outcome.error_ms) {
+                Some(Downtime::Seen { length_ms, error_ms }) => {
+                    *pick(&mut all.downtime_ms) = Some(length_ms);
+                    *pick(&mut all.downtime_error_ms) = error_ms;
+                }
+                Some(Downtime::AtMost(bound_ms)) => {
+                    *pick(&mut all.downtime_at_most_ms) = Some(bound_ms);
+                    all.flags.insert(Flag::OutageWithinNoise);
+                }
+                Some(Downtime::AtLeast(bound_ms)) => {
+                    *pick(&mut all.downtime_at_least_ms) = Some(bound_ms);
+                    all.flags.insert(Flag::OutageUnfinished);
+                }
+                None => {}
+            }
         }
         all.probes.insert(log.name, outcome);
     }
@@ -66,26 +85,29 @@ fn downtime_of(probe: &str) -> Option<fn(&mut DowntimeMs) -> &mut Option<f64>> {
     })
 }
 
-/// The longest outage; 0 where answers came in the window and no gap stands out. Absent where nothing was ever
-/// answered, or the probe was over before the migration.
+/// The longest outage; a bound where answers came in the window and no gap stands out, or one was open at the end. Absent
+/// where nothing was ever answered, or the probe was over before the migration.
 fn downtime(moments: &Moments, log: &ProbeLog, outages: &Outages, error_ms: Option<f64>) -> Option<Downtime> {
     Some(match outages.longest() {
-        Some(gap) => Downtime {
-            length_ms: ns_in_ms(gap.missing_ns),
-            error_ms,
-            flag: gap.is_unfinished.then_some(Flag::OutageUnfinished),
-        },
+        Some(gap) if gap.is_unfinished => Downtime::AtLeast(ns_in_ms(gap.missing_ns)),
+        Some(gap) => Downtime::Seen { length_ms: ns_in_ms(gap.missing_ns), error_ms },
         None if !log.arrivals_ns.iter().any(|t_ns| is_in_window(*t_ns, moments)) => return None,
-        // An outage no longer than what was usual may hide in it.
-        None => Downtime {
-            length_ms: 0.0,
-            error_ms: error_ms.map(|error| error.max(outages.baseline_ns.map_or(0.0, ns_in_ms))),
-            flag: Some(Flag::OutageWithinNoise),
-        },
+        // It is one of the gaps that there were, and shorter than the error nothing can be told.
+        None => {
+            let longest_ms = outages.longest_ns.map_or(0.0, ns_in_ms);
+            Downtime::AtMost(longest_ms.max(error_ms.unwrap_or_else(|| ns_in_ms(log.interval_ns))))
+        }
     })
 }
 
-fn account(trial: &Trial, moments: &Moments, log: &ProbeLog, outages: &Outages) -> ProbeOutcome {
+fn account(
+    trial: &Trial,
+    moments: &Moments,
+    log: &ProbeLog,
+    outages: &Outages,
+    fitness: Fitness,
+) -> ProbeOutcome {
+    let is_fit = fitness.unfit.is_none();
     let in_window: Vec<&Request> =
         log.requests.iter().filter(|request| is_in_window(request.sent_ns, moments)).collect();
     let baseline_trips = baseline_round_trips(log, moments);
@@ -103,12 +125,12 @@ fn account(trial: &Trial, moments: &Moments, log: &ProbeLog, outages: &Outages) 
         late: in_window.iter().filter(|request| is_late(request)).count() as u64,
         duplicated: in_window.iter().map(|request| request.answers.saturating_sub(1)).sum(),
         interval_ms: log.interval_ms,
-        error_ms: error_ms(trial, log, &baseline_trips),
+        error_ms: error_ms(trial, log, &baseline_trips).filter(|_| is_fit),
         baseline_gap_ms: outages.baseline_ns.map(ns_in_ms),
         send_lateness_p99_ms: quantile(&lateness, 0.99).map(ns_in_ms),
         cpu_percent: cpu_percent(trial, &log.name),
         answered_by: Passages::of(trial, &log.name).map(|passages| passages.count(in_window.iter().copied())),
-        outages: outages.gaps.iter().map(outage).collect(),
+        outages: outages.gaps.iter().filter(|_| is_fit).map(outage).collect(),
         response_ms: Some(response_phases(log, moments)),
         failures: log.failures.as_ref().map(|failures| {
             let mut counts = FailureCounts::default();
@@ -117,6 +139,9 @@ fn account(trial: &Trial, moments: &Moments, log: &ProbeLog, outages: &Outages) 
             counts
         }),
         connections: connections(trial, &log.name),
+        sent_per_s: fitness.sent_per_s,
+        baseline_unanswered_percent: fitness.unanswered_percent,
+        unfit: fitness.unfit,
     }
 }
 
@@ -247,20 +272,42 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_within_the_noise_is_zero_give_or_take_the_noise() {
-        let noisy = Fixture::pre_copy()
-            .with_probe("icmp", |at| (!(500.0..540.0).contains(&at.abs())).then_some(at + 0.2));
-        let outcome = noisy.outcome();
-        assert_eq!(outcome.downtime_ms.icmp, Some(0.0));
+    fn an_outage_within_the_noise_is_a_bound_and_no_value() {
+        // A hiccup of 40 ms before the migration, and one in it.
+        let held = |at: f64| match at {
+            -540.0..-500.0 => -499.8,
+            500.0..540.0 => 540.2,
+            _ => at + 0.2,
+        };
+        let outcome = Fixture::pre_copy().with_probe("icmp", move |at| Some(held(at))).outcome();
+        assert_eq!(outcome.downtime_ms.icmp, None);
         assert_eq!(outcome.probes["icmp"].baseline_gap_ms, Some(40.0));
-        assert_eq!(outcome.downtime_error_ms.icmp, Some(40.0));
+        assert_eq!((outcome.downtime_at_most_ms.icmp, outcome.downtime_error_ms.icmp), (Some(40.0), None));
+        assert_eq!(outcome.migration_time_ms, None);
         assert_eq!(outcome.flags, [Flag::OutageWithinNoise]);
     }
 
     #[test]
-    fn an_outage_without_end_is_flagged_and_leaves_no_migration_time() {
+    fn a_bound_is_the_longest_gap_that_there_was_but_not_below_the_error() {
+        // The hiccup before the migration says nothing of how long the service was gone in it.
+        let at_most = |gone_until: f64| {
+            let is_gone = move |at: f64| (-515.0..-500.0).contains(&at) || (500.0..gone_until).contains(&at);
+            let answered = move |at: f64| (!is_gone(at)).then_some(at + 0.2);
+            Fixture::pre_copy().with_probe("icmp", answered).outcome().downtime_at_most_ms.icmp
+        };
+        assert_eq!(at_most(510.0), Some(10.0));
+        // One interval and 2 µs of clock mapping.
+        assert_eq!(at_most(500.0), Some(1.002));
+    }
+
+    #[test]
+    fn an_outage_without_end_is_a_bound_and_leaves_no_migration_time() {
         let outcome = Fixture::pre_copy().with_probe("icmp", |at| (at < 500.0).then_some(at + 0.2)).outcome();
-        assert_eq!(outcome.downtime_ms.icmp, Some(1099.81));
+        assert_eq!(outcome.downtime_ms.icmp, None);
+        assert_eq!(
+            (outcome.downtime_at_least_ms.icmp, outcome.downtime_error_ms.icmp),
+            (Some(1099.81), None)
+        );
         assert_eq!(outcome.flags, [Flag::OutageUnfinished]);
         assert_eq!(outcome.migration_time_ms, None, "it outlasted the migration");
     }
@@ -318,7 +365,9 @@ mod tests {
             .map(|at| [at + 1000, ns(at as f64), if at == 30 { ABSENT } else { ns(at as f64) }])
             .collect();
         let outcome = Fixture::pre_copy()
-            .with_probe("http", |at| (!(500.0..560.0).contains(&at) && at % 10.0 != 0.0).then_some(at + 0.2))
+            .with_probe("http", |at| {
+                (at < 0.0 || !(500.0..560.0).contains(&at) && at % 10.0 != 0.0).then_some(at + 0.2)
+            })
             .with_case(|case| case.probes.http = Some(HttpProbe { interval_ms: 1.0, path: "/".into() }))
             .with_series("vm0-probe-http-sent", Series::from_rows(shapes::PROBE_SENT, &sent))
             .with_series("vm0-probe-http-failures", Series::from_rows(shapes::PROBE_FAILURES, &failed))

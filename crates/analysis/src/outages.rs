@@ -23,6 +23,8 @@ pub(crate) struct Outages {
     pub(crate) baseline_ns: Option<i64>,
     /// The gaps that overlap the window and stand out, in order.
     pub(crate) gaps: Vec<Gap>,
+    /// The longest gap that overlaps the window, whether it stands out or not, less one interval.
+    pub(crate) longest_ns: Option<i64>,
 }
 
 impl Outages {
@@ -36,8 +38,12 @@ impl Outages {
             .max();
         let usual_ns = baseline_ns.unwrap_or(0).max(log.interval_ns);
         let overlaps_window = |gap: &Gap| gap.end_ns > moments.command && gap.start_ns < moments.window_end;
-        let gaps = gaps(log).filter(|gap| gap.missing_ns > usual_ns && overlaps_window(gap)).collect();
-        Self { baseline_ns, gaps }
+        let in_window = || gaps(log).filter(overlaps_window);
+        Self {
+            baseline_ns,
+            longest_ns: in_window().map(|gap| gap.missing_ns.max(0)).max(),
+            gaps: in_window().filter(|gap| gap.missing_ns > usual_ns).collect(),
+        }
     }
 
     /// The longest outage.

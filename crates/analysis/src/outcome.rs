@@ -11,9 +11,11 @@ use crate::captured::captured;
 use crate::cpu_percent::cpu_percent;
 use crate::flags::flags;
 use crate::floors::{MeasuredLink, downtime_floor_ms, storage_data_bytes, total_floor_ms};
+use crate::guest_clock::{guest_clock, is_behind};
 use crate::iterations::iterations;
 use crate::mechanisms::mechanisms;
 use crate::moments::Moments;
+use crate::not_converged::not_converged;
 use crate::observers::{Observations, observe};
 use crate::phases::{Phases, storage};
 use crate::streams::streams;
@@ -52,6 +54,8 @@ fn outcome(trial: &Trial) -> Outcome {
     if mechanisms.iter().any(|seen| seen.used == Some(false)) {
         all_flags.insert(Flag::MechanismUnused);
     }
+    let guest_clock = moments.and_then(|moments| guest_clock(trial, moments));
+    all_flags.extend(guest_clock.filter(is_behind).map(|_| Flag::GuestClockBehind));
     Outcome {
         format: FORMAT,
         scenario: trial.scenario.to_owned(),
@@ -78,6 +82,8 @@ fn outcome(trial: &Trial) -> Outcome {
             ..seen.downtime_ms
         },
         downtime_error_ms: seen.downtime_error_ms,
+        downtime_at_most_ms: seen.downtime_at_most_ms,
+        downtime_at_least_ms: seen.downtime_at_least_ms,
         probes: seen.probes,
         tcp_streams: moments.map(|moments| tcp_streams(trial, moments)).unwrap_or_default(),
         wire_bytes: moments.and_then(|moments| wire_bytes(trial, moments)),
@@ -95,6 +101,10 @@ fn outcome(trial: &Trial) -> Outcome {
         disk_mib: disk_mib(trial, Moment::Before),
         disk_after_mib: disk_mib(trial, Moment::After),
         workload: workload(trial),
+        guest_clock,
+        not_converged: moments
+            .filter(|_| status == Status::NotConverged)
+            .map(|moments| not_converged(trial, moments)),
         streams: moments.map_or_else(Vec::new, |moments| streams(trial, moments)),
         link: LinkOutcome { rate_mbit: link.rate_mbit, goodput_mbit: link.goodput_mbit.and_then(figure) },
         guest_start_ms: guest_start_ms(trial),
@@ -208,7 +218,7 @@ fn guest_start_ms(trial: &Trial) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use dunlin_record::{
-        Achieved, DiskHeld, Event, Flag, MemoryHeld, MemoryWrite, Rate, Series, StorageHeld, Workload, shapes,
+        Achieved, DiskHeld, Event, MemoryHeld, MemoryWrite, Rate, Series, StorageHeld, Workload, shapes,
     };
 
     use super::*;

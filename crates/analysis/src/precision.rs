@@ -2,19 +2,30 @@
 
 use dunlin_record::{Outcome, Percent, Status, VmId};
 
-use crate::statistics::median;
+use crate::statistics::{Reading, median};
 
 /// How often an interval misses the true median, at most.
 const MISSES: f64 = 0.05;
 
 /// What a figure is called, how it is read from an outcome, and the error of a single measurement.
-type Figure = (&'static str, fn(&Outcome) -> Option<f64>, fn(&Outcome) -> Option<f64>);
+type Figure = (&'static str, fn(&Outcome) -> Option<Reading>, fn(&Outcome) -> Option<f64>);
 
 /// The figures that say when a case has been tried often enough.
 const DECIDING: [Figure; 2] = [
-    ("total_time_ms", |outcome| outcome.total_time_ms, |_| None),
-    ("downtime_ms.icmp", |outcome| outcome.downtime_ms.icmp, |outcome| outcome.downtime_error_ms.icmp),
+    ("total_time_ms", |outcome| Reading::of(outcome.total_time_ms, None, None), |_| None),
+    ("downtime_ms.icmp", icmp, |outcome| outcome.downtime_error_ms.icmp.or_else(|| half_bound(outcome))),
 ];
+
+fn icmp(outcome: &Outcome) -> Option<Reading> {
+    let at_least = outcome.downtime_at_least_ms.icmp;
+    Reading::of(outcome.downtime_ms.icmp, outcome.downtime_at_most_ms.icmp, at_least)
+}
+
+/// Of a bound half of its width is what a single measurement leaves open.
+fn half_bound(outcome: &Outcome) -> Option<f64> {
+    let Reading { low, high } = icmp(outcome)?;
+    Some((high - low) / 2.0).filter(|half| half.is_finite())
+}
 
 /// The confidence interval of a median.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -27,8 +38,15 @@ impl Interval {
     /// The interval between two order statistics that covers the median of any continuous distribution in 95 % of
     /// cases at least (Conover, Practical Nonparametric Statistics, section 3.2: the number of values below the median
     /// is binomial). Absent for fewer than six values: even their least and greatest cover it less often.
-    fn of(sorted: &[f64]) -> Option<Self> {
-        let count = sorted.len();
+    fn of(readings: &[Reading]) -> Option<Self> {
+        let count = readings.len();
+        let sorted = |bound: fn(&Reading) -> f64| {
+            let mut sorted: Vec<f64> = readings.iter().map(bound).collect();
+            sorted.sort_by(f64::total_cmp);
+            sorted
+        };
+        // Whatever the values within the bounds are.
+        let (lows, highs) = (sorted(|one| one.low), sorted(|one| one.high));
         let mut below = 0.5_f64.powi(i32::try_from(count).ok()?);
         let mut misses = 0.0;
         let mut inner = None;
@@ -38,7 +56,7 @@ impl Interval {
             if misses > MISSES {
                 break;
             }
-            inner = Some(Self { low: sorted[rank], high: sorted[count - 1 - rank] });
+            inner = Some(Self { low: lows[rank], high: highs[count - 1 - rank] });
             below *= (count - rank) as f64 / (rank + 1) as f64;
         }
         inner
@@ -50,8 +68,8 @@ impl Interval {
 pub struct Precision {
     /// As in `downtime_ms.icmp`.
     pub figure: &'static str,
-    /// The median over completed trials.
-    pub median: f64,
+    /// The median over completed trials, or what bounds it.
+    pub median: Reading,
     /// Half the width of its 95 % confidence interval.
     pub half_width: f64,
     /// The error of a single measurement; absent where it is not an estimate.
@@ -59,16 +77,17 @@ pub struct Precision {
 }
 
 impl Precision {
-    /// The half width as a share of the median; absent where that is 0.
+    /// The half width as a share of the median; absent where that is 0 or a bound.
     #[must_use]
     pub fn percent(&self) -> Option<f64> {
-        (self.median > 0.0).then(|| self.half_width / self.median * 100.0)
+        let median = self.median.exact().filter(|median| *median > 0.0)?;
+        Some(self.half_width / median * 100.0)
     }
 
     /// Whether the median is known to within this share of it, or to within the error of a single measurement: below
     /// that, trials tell more of the probe than of the migration.
     fn is_within(&self, until: Percent) -> bool {
-        let wanted = self.median * until.percent() / 100.0;
+        let wanted = self.median.exact().unwrap_or(0.0) * until.percent() / 100.0;
         self.half_width <= wanted.max(self.error.unwrap_or(0.0))
     }
 }
@@ -78,11 +97,11 @@ impl Precision {
 #[must_use]
 pub fn precision(outcomes: &[&Outcome]) -> Vec<Precision> {
     let known = |(figure, value, error): &Figure| {
-        let values = sorted(outcomes, *value);
-        let Interval { low, high } = Interval::of(&values)?;
-        let errors = sorted(outcomes, *error);
+        let readings = completed(outcomes, *value);
+        let Interval { low, high } = Interval::of(&readings)?;
+        let errors = completed(outcomes, *error);
         let half_width = (high - low) / 2.0;
-        Some(Precision { figure, median: median(&values)?, half_width, error: median(&errors) })
+        Some(Precision { figure, median: Reading::median(&readings)?, half_width, error: median(&errors) })
     };
     DECIDING.iter().filter_map(known).collect()
 }
@@ -96,20 +115,17 @@ pub fn precise_enough(outcomes: &[Outcome], until: Percent) -> bool {
     vms.dedup();
     vms.into_iter().all(|vm| {
         let of_vm: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.vm == *vm).collect();
-        let measured = |(_, value, _): &&Figure| !sorted(&of_vm, *value).is_empty();
+        let measured = |(_, value, _): &&Figure| !completed(&of_vm, *value).is_empty();
         let known = precision(&of_vm);
         known.len() == DECIDING.iter().filter(measured).count()
             && known.iter().all(|figure| figure.is_within(until))
     })
 }
 
-/// A figure's values over completed trials.
-fn sorted(outcomes: &[&Outcome], value: fn(&Outcome) -> Option<f64>) -> Vec<f64> {
+/// What completed trials say.
+fn completed<T>(outcomes: &[&Outcome], value: fn(&Outcome) -> Option<T>) -> Vec<T> {
     let completed = outcomes.iter().filter(|outcome| outcome.status == Status::Completed);
-    let mut values: Vec<f64> =
-        completed.filter_map(|outcome| value(outcome)).filter(|value| value.is_finite()).collect();
-    values.sort_by(f64::total_cmp);
-    values
+    completed.filter_map(|outcome| value(outcome)).collect()
 }
 
 #[cfg(test)]
@@ -137,11 +153,11 @@ mod tests {
         for (count, low, high) in
             [(6, 1.0, 6.0), (8, 1.0, 8.0), (9, 2.0, 8.0), (15, 4.0, 12.0), (30, 10.0, 21.0)]
         {
-            let values: Vec<f64> = (1..=count).map(f64::from).collect();
+            let values: Vec<Reading> = (1..=count).map(|value| Reading::value(f64::from(value))).collect();
             assert_eq!(Interval::of(&values), Some(Interval { low, high }), "{count}");
         }
         assert_eq!(Interval::of(&[]), None);
-        assert_eq!(Interval::of(&[1.0; 5]), None);
+        assert_eq!(Interval::of(&[Reading::value(1.0); 5]), None);
     }
 
     #[test]
@@ -161,7 +177,7 @@ mod tests {
         assert_eq!(known[1].figure, "downtime_ms.icmp");
         assert_eq!(
             (known[1].median, known[1].half_width, known[1].percent()),
-            (45.0, 5.0, Some(500.0 / 45.0))
+            (Reading::value(45.0), 5.0, Some(500.0 / 45.0))
         );
     }
 
@@ -172,6 +188,24 @@ mod tests {
         let none = vec![outcome(500.0, 0.0); 6];
         assert!(enough(&none, 5.0));
         assert_eq!(precision(&none.iter().collect::<Vec<_>>())[1].percent(), None);
+    }
+
+    #[test]
+    fn bounds_that_no_trial_makes_finer_are_not_waited_for_and_bounds_among_values_are() {
+        let bound = |at_most_ms| {
+            let mut outcome = outcome(500.0, 0.0);
+            outcome.downtime_ms.icmp = None;
+            outcome.downtime_error_ms.icmp = None;
+            outcome.downtime_at_most_ms.icmp = Some(at_most_ms);
+            outcome
+        };
+        let bounds = vec![bound(2.0); 6];
+        assert!(enough(&bounds, 5.0) && !enough(&bounds[..5], 5.0));
+        let known = precision(&bounds.iter().collect::<Vec<_>>());
+        assert_eq!((known[1].median, known[1].percent()), (Reading::at_most(2.0), None));
+        let mixed: Vec<_> =
+            (0..6).map(|trial| if trial % 2 == 0 { bound(2.0) } else { outcome(500.0, 40.0) }).collect();
+        assert!(!enough(&mixed, 5.0));
     }
 
     #[test]
@@ -201,10 +235,13 @@ mod tests {
             mut values in proptest::collection::vec(0.0..1e6_f64, 6..60), factor in 0.1..10.0_f64,
         ) {
             values.sort_by(f64::total_cmp);
-            let Interval { low, high } = Interval::of(&values).unwrap();
+            let interval = |values: &[f64]| {
+                Interval::of(&values.iter().copied().map(Reading::value).collect::<Vec<_>>())
+            };
+            let Interval { low, high } = interval(&values).unwrap();
             prop_assert!(low <= median(&values).unwrap() && median(&values).unwrap() <= high);
             let scaled: Vec<f64> = values.iter().map(|value| value * factor).collect();
-            prop_assert_eq!(Interval::of(&scaled), Some(Interval { low: low * factor, high: high * factor }));
+            prop_assert_eq!(interval(&scaled), Some(Interval { low: low * factor, high: high * factor }));
         }
     }
 }

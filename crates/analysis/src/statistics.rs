@@ -2,10 +2,12 @@
 
 mod bootstrap;
 mod random;
+mod reading;
 
 pub(crate) use bootstrap::relative_change;
 pub use bootstrap::{Bootstrap, Interval, change_interval, median_interval};
 pub(crate) use random::SplitMix64;
+pub use reading::Reading;
 
 /// Scales the median absolute deviation so that for a normal distribution it is the standard deviation: 1 over the
 /// normal distribution's 75 % quantile (Rousseeuw and Croux, "Alternatives to the Median Absolute Deviation", 1993).

@@ -132,7 +132,7 @@ mod tests {
             .with_series("vm0-probe-tcp_rr-transactions", series)
             .with(-1000.0, "", told)
             .outcome();
-        assert_eq!(outcome.downtime_ms.tcp, Some(1099.0));
+        assert_eq!((outcome.downtime_ms.tcp, outcome.downtime_at_least_ms.tcp), (None, Some(1099.0)));
         assert!(outcome.flags.contains(&Flag::OutageUnfinished));
     }
 

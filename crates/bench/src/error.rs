@@ -69,6 +69,16 @@ pub enum BenchError {
         /// How long was waited.
         after_s: u64,
     },
+    /// The guest's agent does not answer, and of its probes' requests too many are not answered either.
+    #[error(
+        "the probes drown the guest, so that its agent does not answer: {probes}; ask less often (interval_ms)"
+    )]
+    Drowned {
+        /// What each of them asks.
+        probes: String,
+        /// What the agent was waited for.
+        source: GuestError,
+    },
     /// A workload ended before its time.
     #[error("the guest could not {last_words}")]
     WorkloadDied {

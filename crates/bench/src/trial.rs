@@ -2,6 +2,7 @@
 
 mod captures;
 mod guest;
+mod load;
 mod migration;
 mod observation;
 mod probing;

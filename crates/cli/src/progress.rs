@@ -136,14 +136,20 @@ fn outcome_line(outcome: &Outcome) -> String {
     let ms = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.0}"));
     let head = format!("  {} trial {}: {}", outcome.case.title(), outcome.trial, outcome.status);
     let downtime = &outcome.downtime_ms;
+    let (at_most, at_least) = (&outcome.downtime_at_most_ms, &outcome.downtime_at_least_ms);
+    let seen = |value, at_most: Option<f64>, at_least: Option<f64>| match (value, at_most, at_least) {
+        (None, Some(bound), _) => format!("≤{bound:.0}"),
+        (None, None, Some(bound)) => format!("≥{bound:.0}"),
+        (value, ..) => ms(value),
+    };
     match (outcome.status, &outcome.error) {
         (Status::Completed, _) => format!(
             "{head} in {} ms; downtime in ms: reported {}, paused {}, icmp {}, udp {}",
             ms(outcome.total_time_ms),
             ms(downtime.reported),
             ms(downtime.paused),
-            ms(downtime.icmp),
-            ms(downtime.udp),
+            seen(downtime.icmp, at_most.icmp, at_least.icmp),
+            seen(downtime.udp, at_most.udp, at_least.udp),
         ),
         (_, Some(error)) => format!("{head}: {error}"),
         (_, None) => head,

@@ -367,3 +367,42 @@ fn vm_a_paused_vm_arrives_paused() {
     let arrived = events.iter().position(|event| event["event"] == "migration-completed");
     assert!(resumed > arrived, "it runs there only when its owner lets it: {events:#?}");
 }
+
+/// Both probes every 0.1 ms are more than an emulated guest can answer.
+const DROWNED: &str = r#"
+[vm]
+memory_mib = 128
+[trials]
+count = 1
+baseline_s = 2
+settle_s = 0.4
+[probes]
+icmp = { interval_ms = 0.1 }
+udp  = { interval_ms = 0.1 }
+[[case]]
+name = "drowned"
+"#;
+
+#[test]
+fn vm_probes_that_the_guest_cannot_answer_tell_no_downtime_and_are_named_where_its_agent_is_silent() {
+    need_vms!();
+    let finished = Run::start("test-drowned", DROWNED).finish();
+    let outcomes = finished.outcomes();
+    assert_eq!(outcomes.len(), 1, "{}", finished.story());
+    let outcome = &outcomes[0];
+    if outcome["status"] == "failed" {
+        let error = outcome["error"].as_str().unwrap();
+        assert!(
+            error.contains("the probes drown the guest") || error.contains("no answer to the"),
+            "{error}"
+        );
+    } else {
+        // A guest that is fast enough, or nearly: a probe that was answered badly tells nothing.
+        for probe in ["icmp", "udp"] {
+            let unanswered =
+                harness::number(outcome, &format!("/probes/{probe}/baseline_unanswered_percent"));
+            assert_eq!(outcome["probes"][probe]["unfit"].is_string(), unanswered > 2.0, "{outcome:#}");
+            harness::seen(outcome, probe);
+        }
+    }
+}

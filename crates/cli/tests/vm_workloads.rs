@@ -45,6 +45,13 @@ fn vm_the_dirty_rate_is_that_asked_for_and_the_hypervisor_counts_the_same_pages(
     for (outcome, asked_mib_s) in outcomes.iter().zip(RATES_MIB_S) {
         let achieved_mib_s = number(outcome, "/workload/achieved/rate_mib_s");
         assert!(achieved_mib_s <= 1.1 * asked_mib_s, "{achieved_mib_s} of {asked_mib_s} MiB/s");
+        if outcome["status"] == "not-converged" {
+            // What kept it from its end is told, also at the terminal.
+            assert!(number(outcome, "/not_converged/dirty_again_bytes") > 0.0, "{outcome:#}");
+            assert!(number(outcome, "/not_converged/sent_mib_s") > 0.0, "{outcome:#}");
+            assert!(number(outcome, "/not_converged/downtime_limit_needed_ms") > 1.0, "{outcome:#}");
+            assert!(finished.stdout.contains("What would end it: post-copy"), "{}", finished.stdout);
+        }
         assert_eq!(outcome.pointer("/workload/achieved/corrupt_pages"), Some(&Value::from(0)));
         if outcome["flags"].as_array().unwrap().contains(&Value::from("host-saturated")) {
             // The guest did not get the time for its work; that says nothing about the workload.
@@ -111,6 +118,10 @@ workload = { kind = "cpu", priority = 1 }
 name = "clock"
 workload = { kind = "clock" }
 [[case]]
+name = "stopped"
+strategy = { kind = "suspend" }
+workload = { kind = "clock" }
+[[case]]
 name = "several"
 [case.workload]
 kind = "several"
@@ -133,7 +144,7 @@ fn vm_every_kind_of_workload_says_what_it_achieved_and_finds_itself_whole() {
     need_vms!();
     let finished = Run::start("test-workloads", KINDS).finish();
     let outcomes = finished.outcomes();
-    assert_eq!((finished.code, outcomes.len()), (Some(0), 5), "{}", finished.story());
+    assert_eq!((finished.code, outcomes.len()), (Some(0), 6), "{}", finished.story());
     let find = |case: &str| outcomes.iter().find(|outcome| outcome["case"]["name"] == case).unwrap();
     for outcome in &outcomes {
         assert_eq!(outcome["status"], "completed", "{outcome:#}");
@@ -151,6 +162,13 @@ fn vm_every_kind_of_workload_says_what_it_achieved_and_finds_itself_whole() {
     let clock = find("clock");
     assert!(number(clock, "/workload/achieved/clock/looks") > 100.0);
     assert!(number(clock, "/workload/achieved/clock/longest_gap_ms") > 0.0);
+    // The clocks stand still with the vCPUs, which nothing inside shows.
+    let stopped = find("stopped");
+    let (paused, behind) =
+        (number(stopped, "/downtime_ms/paused"), number(stopped, "/guest_clock/monotonic_behind_ms"));
+    let error = number(stopped, "/guest_clock/error_ms") + 0.1 * paused;
+    assert!((behind - paused).abs() < error.max(50.0), "{stopped:#}");
+    assert!(number(stopped, "/workload/achieved/clock/longest_gap_ms") < 0.9 * paused, "{stopped:#}");
     let several = find("several");
     assert!(number(several, "/workload/achieved/parts/0/clock/looks") > 100.0);
     assert!(number(several, "/workload/achieved/parts/1/rate_mib_s") > 1.0);

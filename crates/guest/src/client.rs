@@ -274,6 +274,7 @@ fn describe(ask: &Ask) -> String {
         Ask::StopWorkload { job } => format!("stop workload {job}"),
         Ask::QueryMemory => "how is memory used".into(),
         Ask::QueryCpu => "what have the CPUs done".into(),
+        Ask::QueryClocks => "what do the clocks say".into(),
         Ask::MountDisk => "mount the disk".into(),
         Ask::SwapOn => "swap to a disk".into(),
         Ask::QueryDisk => "how is the disk used".into(),

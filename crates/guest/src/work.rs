@@ -5,7 +5,7 @@ use std::io::Read;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use dunlin_agent_proto::{Ask, GuestCpu, GuestDisk, GuestMemory, Network, Ready, Reply};
+use dunlin_agent_proto::{Ask, GuestClocks, GuestCpu, GuestDisk, GuestMemory, Network, Ready, Reply};
 use dunlin_clock::epoch_ns;
 use dunlin_record::{Achieved, Workload};
 
@@ -112,6 +112,17 @@ impl AgentClient {
         match self.request(Ask::QueryCpu, limit)? {
             Reply::Cpu(cpu) => Ok(cpu),
             reply => Err(unexpected("what have the CPUs done", &reply)),
+        }
+    }
+
+    /// What the guest's clocks say.
+    ///
+    /// # Errors
+    /// As of a request.
+    pub fn clocks(&self, limit: Duration) -> Result<GuestClocks> {
+        match self.request(Ask::QueryClocks, limit)? {
+            Reply::Clocks(clocks) => Ok(clocks),
+            reply => Err(unexpected("what do the clocks say", &reply)),
         }
     }
 

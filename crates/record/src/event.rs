@@ -117,6 +117,17 @@ pub enum EventKind {
         /// They had nothing to do, in nanoseconds.
         idle_ns: i64,
     },
+    /// The guest's clocks, read by its agent between the bench's question and its answer; the event's time is the middle.
+    GuestClocks {
+        /// Its monotonic clock, in nanoseconds.
+        monotonic_ns: i64,
+        /// Its boot-time clock, in nanoseconds.
+        boottime_ns: i64,
+        /// Its wall clock, in nanoseconds since the Unix epoch.
+        realtime_ns: i64,
+        /// Half the time from the question to the answer, in nanoseconds.
+        error_ns: i64,
+    },
     /// What the VM's disk holds, where it has one.
     DiskHeld {
         /// Before or after the move.

@@ -50,9 +50,9 @@ pub use journal::Journal;
 pub use mechanism::{Mechanism, MechanismSeen};
 pub use migration_state::{MigrationState, Step};
 pub use outcome::{
-    AnsweredBy, CaseLabel, DiskMib, DowntimeMs, Flag, HypervisorLabel, Iteration, LinkOutcome, MemoryMib,
-    Outage, Outcome, PhasesMs, ProbeOutcome, StorageBytes, SwitchBytes, WireBytes, WorkloadOutcome,
-    outcome_schema,
+    AnsweredBy, CaseLabel, DiskMib, DowntimeMs, Flag, GuestClock, HypervisorLabel, Iteration, LinkOutcome,
+    MemoryMib, NotConverged, Outage, Outcome, PhasesMs, ProbeOutcome, StorageBytes, SwitchBytes, WireBytes,
+    WorkloadOutcome, outcome_schema,
 };
 pub use place::{Place, Seen};
 pub use probes::{HttpProbe, Probe, Probes, TcpPath};

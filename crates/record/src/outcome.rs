@@ -51,6 +51,12 @@ pub struct Outcome {
     pub downtime_ms: DowntimeMs,
     /// The error of each downtime that is an estimate, in ms.
     pub downtime_error_ms: DowntimeMs,
+    /// What a downtime without a value was at most, in ms: no gap stood out of those before the migration.
+    #[serde(default, skip_serializing_if = "DowntimeMs::is_unknown")]
+    pub downtime_at_most_ms: DowntimeMs,
+    /// What a downtime without a value was at least, in ms: its outage went on when the probe ended.
+    #[serde(default, skip_serializing_if = "DowntimeMs::is_unknown")]
+    pub downtime_at_least_ms: DowntimeMs,
     /// Each outside observer's account, by its name.
     pub probes: BTreeMap<String, ProbeOutcome>,
     /// What became of the TCP streams beside it, by the probe's name.
@@ -90,6 +96,12 @@ pub struct Outcome {
     pub cpu_percent: Option<CpuPercent>,
     /// What the guest did.
     pub workload: Option<WorkloadOutcome>,
+    /// How the guest's clocks fared; absent where its agent was not asked before and after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guest_clock: Option<GuestClock>,
+    /// Of a migration that did not converge: what kept it from its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_converged: Option<NotConverged>,
     /// What became of those of its workloads that are streams.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub streams: Vec<StreamOutcome>,
@@ -143,16 +155,20 @@ pub enum Flag {
     ProberLost,
     /// The guest's CPU is emulated: times are not those of hardware.
     EmulatedCpu,
-    /// A probe saw no gap that stands out of those before the migration.
+    /// A probe saw no gap that stands out of those before the migration: its downtime is a bound.
     OutageWithinNoise,
-    /// A downtime ended only when the probe did.
+    /// A downtime ended only when the probe did: it is a bound.
     OutageUnfinished,
+    /// A probe was not answered well before the migration, so it tells no downtime.
+    ProbeUnfit,
     /// The passive record on a host's tap dropped frames.
     PassagesLost,
     /// A capture lacks packets: dropped for want of time, or not written for want of room on the disk.
     CaptureIncomplete,
     /// The workload reached less than 90 % of the rate asked for.
     WorkloadBelowRate,
+    /// The guest's clock fell behind by more than 5 % of the time: rates by its own clock are too high.
+    GuestClockBehind,
     /// The workload found pages with a content it had not written. The gravest of all.
     CorruptMemory,
     /// The workload found its file on the disk with a content it had not written. As grave.
@@ -196,6 +212,14 @@ pub struct DowntimeMs {
     pub http: Option<f64>,
 }
 
+impl DowntimeMs {
+    /// Whether none of them is there.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// One outside observer's account of a migration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ProbeOutcome {
@@ -234,6 +258,15 @@ pub struct ProbeOutcome {
     /// Of TCP request/response: its connections.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connections: Option<TcpConnections>,
+    /// The rate it really held from the begin of the baseline to the end of the settle time: requests that left a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_per_s: Option<f64>,
+    /// Of its requests in the baseline, those without an answer within one second, in percent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline_unanswered_percent: Option<f64>,
+    /// Why it tells no outage and no downtime; absent where it is fit to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unfit: Option<String>,
 }
 
 /// Which host's VM answered how many requests.
@@ -375,6 +408,44 @@ pub struct WorkloadOutcome {
     pub asked: Workload,
     /// The agent's count; absent if it could not be asked.
     pub achieved: Option<Achieved>,
+}
+
+/// How the guest's clocks fared against the bench's, from a reading before the migration to one after it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct GuestClock {
+    /// Between the two readings, by the bench's clock, in ms.
+    pub elapsed_ms: f64,
+    /// By how much the guest's monotonic clock fell behind, in ms; less than 0 where it ran ahead.
+    pub monotonic_behind_ms: f64,
+    /// The same of its boot-time clock.
+    pub boottime_behind_ms: f64,
+    /// The same of its wall clock.
+    pub realtime_behind_ms: f64,
+    /// The error of each, in ms: half of both questions' round trips.
+    pub error_ms: f64,
+}
+
+/// What kept a migration from its end.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct NotConverged {
+    /// From the migrate command until it was given up, in ms.
+    pub after_ms: f64,
+    /// Passes over the memory that had begun.
+    pub passes: u32,
+    /// What was left to send when it was given up, by the hypervisor's last word.
+    pub remaining_bytes: Option<i64>,
+    /// What was dirty again at the begin of a pass, the median of those from the second on.
+    pub dirty_again_bytes: Option<i64>,
+    /// The hypervisor's estimate of the rate at which pages were dirtied, the median of what it said in those passes, in
+    /// MiB/s. It counts a page once a pass, so that at the link's pace it says no more than the link carries.
+    pub dirty_rate_mib_s: Option<f64>,
+    /// What was sent a second, in MiB/s, as counted on the wire.
+    pub sent_mib_s: Option<f64>,
+    /// Pre-copy ends by itself once what is left can be sent in this time, in ms.
+    pub downtime_limit_ms: Option<f64>,
+    /// The least such limit with which it would have ended, in ms: what was dirty again at the begin of the best pass, at the
+    /// rate that was sent.
+    pub downtime_limit_needed_ms: Option<f64>,
 }
 
 /// The migration network.

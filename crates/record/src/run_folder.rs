@@ -266,12 +266,14 @@ impl RunFolder {
         }
         let text = fs::read_to_string(&path).map_err(RecordError::io("read", &path))?;
         let parse = |(index, line): (usize, &str)| {
-            serde_json::from_str(line).map_err(|source| RecordError::Json {
+            let mut outcome = serde_json::from_str(line).map_err(|source| RecordError::Json {
                 what: "outcome",
                 path: path.clone(),
                 line: index + 1,
                 source,
-            })
+            })?;
+            upgrade::outcome(&mut outcome);
+            Ok(outcome)
         };
         text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(parse).collect()
     }

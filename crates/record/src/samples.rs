@@ -90,6 +90,12 @@ one_of_each! {
             },
         },
         EventKind::GuestCpu { .. } => EventKind::GuestCpu { busy_ns: 70, idle_ns: 30 },
+        EventKind::GuestClocks { .. } => EventKind::GuestClocks {
+            monotonic_ns: 5_000_000_000,
+            boottime_ns: 5_000_000_000,
+            realtime_ns: 1_700_000_000_000_000_000,
+            error_ns: 200_000,
+        },
         EventKind::DiskHeld { .. } => EventKind::DiskHeld {
             moment: Moment::After,
             held: DiskHeld {

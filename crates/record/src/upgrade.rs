@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use crate::{Case, EventKind, MigrationState, PreCopyLimits, Step};
+use crate::{Case, EventKind, Flag, MigrationState, Outcome, PreCopyLimits, Step};
 
 /// The one driver there was.
 const DRIVER: &str = "qemu";
@@ -53,6 +53,30 @@ pub(crate) fn case(case: &mut Case) {
         downtime_ms: Some(parameter("downtime-limit").unwrap_or(300.0)),
         bandwidth_bytes_s: parameter("max-bandwidth").filter(|bytes_s| *bytes_s > 0.0),
     });
+}
+
+/// A downtime that no gap stood out for was 0 in outcomes of older versions, give or take its error: a bound, told as a
+/// value.
+pub(crate) fn outcome(outcome: &mut Outcome) {
+    if !outcome.flags.contains(&Flag::OutageWithinNoise) || !outcome.downtime_at_most_ms.is_unknown() {
+        return;
+    }
+    let (told, errors) = (&mut outcome.downtime_ms, &mut outcome.downtime_error_ms);
+    let at_most = &mut outcome.downtime_at_most_ms;
+    for (value, error, bound) in [
+        (&mut told.icmp, &mut errors.icmp, &mut at_most.icmp),
+        (&mut told.udp, &mut errors.udp, &mut at_most.udp),
+        (&mut told.tcp, &mut errors.tcp, &mut at_most.tcp),
+        (&mut told.http, &mut errors.http, &mut at_most.http),
+    ] {
+        if *value == Some(0.0) {
+            *value = None;
+            *bound = error.take();
+        }
+    }
+    if told.icmp.is_none() {
+        outcome.migration_time_ms = None;
+    }
 }
 
 fn state_of(status: &str) -> Option<MigrationState> {
@@ -135,5 +159,31 @@ mod tests {
                 matches!(identified, EventKind::HypervisorIdentified(identity) if identity.emulated.is_none())
             );
         }
+    }
+
+    #[test]
+    fn a_downtime_that_an_older_version_told_as_0_is_the_bound_that_it_was() {
+        let read = |flags: Value| {
+            let line = json!({
+                "format": 1, "scenario": "s", "case": { "name": "c" }, "trial": 1, "id": "01-c-1", "vm": "vm0",
+                "hypervisor": null, "strategy": "pre-copy", "status": "completed", "flags": flags,
+                "total_time_ms": 500.0, "migration_time_ms": 500.0, "floor_ms": null, "downtime_floor_ms": null,
+                "downtime_ms": { "paused": 30.0, "icmp": 0.0, "udp": 41.0 },
+                "downtime_error_ms": { "icmp": 40.0, "udp": 1.5 },
+                "probes": {}, "wire_bytes": null, "ram_bytes": null, "iterations": [],
+                "phases_ms": { "pre_copy": [] }, "memory_mib": {}, "workload": null, "link": {},
+                "guest_start_ms": null,
+            });
+            let mut outcome = serde_json::from_value(line).unwrap();
+            super::outcome(&mut outcome);
+            outcome
+        };
+        let outcome: Outcome = read(json!(["outage-within-noise"]));
+        assert_eq!((outcome.downtime_ms.icmp, outcome.downtime_ms.udp), (None, Some(41.0)));
+        assert_eq!((outcome.downtime_at_most_ms.icmp, outcome.downtime_error_ms.icmp), (Some(40.0), None));
+        assert_eq!((outcome.downtime_at_most_ms.udp, outcome.downtime_error_ms.udp), (None, Some(1.5)));
+        assert_eq!(outcome.migration_time_ms, None);
+        let untouched: Outcome = read(json!([]));
+        assert_eq!((untouched.downtime_ms.icmp, untouched.migration_time_ms), (Some(0.0), Some(500.0)));
     }
 }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use dunlin_analysis::{Precision, precision};
+use dunlin_analysis::{Precision, Reading, precision};
 use dunlin_record::{Case, Outcome, Status};
 
 use crate::Report;
-use crate::format::number;
+use crate::format::{number, reading};
+use crate::words::Downtime;
 
 /// One case of the scenario with what its trials came to: a row of the summary. Where several VMs are moved, one row
 /// for each, for a VM moved first and one moved last are not repetitions of each other.
@@ -45,6 +46,51 @@ impl<'a> CaseRow<'a> {
     /// The spread of a figure over the completed trials.
     pub(crate) fn spread(&self, figure: impl Fn(&Outcome) -> Option<f64>) -> Option<Spread> {
         Spread::of(self.completed().filter_map(figure))
+    }
+
+    /// The spread of a downtime over the completed trials, of which some may be known by bounds only.
+    pub(crate) fn downtime(&self, downtime: Downtime) -> Option<DowntimeSpread> {
+        DowntimeSpread::of(self.completed().filter_map(|outcome| downtime.reading(outcome)).collect())
+    }
+
+    /// Median error of the estimate, where the downtime's median is one.
+    pub(crate) fn downtime_error(&self, downtime: Downtime) -> Option<f64> {
+        self.downtime(downtime)?.median.exact()?;
+        self.spread(|outcome| downtime.error_of(outcome)).map(|error| error.median)
+    }
+}
+
+/// A downtime over repetitions.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct DowntimeSpread {
+    /// A bound where bounds reach the middle.
+    pub(crate) median: Reading,
+    readings: Vec<Reading>,
+}
+
+impl DowntimeSpread {
+    fn of(mut readings: Vec<Reading>) -> Option<Self> {
+        readings.sort_by(|one, other| one.low.total_cmp(&other.low).then(one.high.total_cmp(&other.high)));
+        Some(Self { median: Reading::median(&readings)?, readings })
+    }
+
+    /// The spread to be drawn: a median that is a bound has no place on an axis.
+    pub(crate) fn drawn(&self) -> Option<Spread> {
+        let median = self.median.exact()?;
+        let values = Spread::of(self.readings.iter().filter_map(|one| one.exact()))?;
+        Some(Spread { median, ..values })
+    }
+
+    /// Least and greatest, as in `≤ 2.00–44`; absent where they do not differ.
+    pub(crate) fn range(&self) -> Option<String> {
+        let least = self.readings.first()?;
+        let greatest = self.readings.iter().max_by(|one, other| one.high.total_cmp(&other.high))?;
+        match (least.exact(), greatest.exact()) {
+            (Some(min), Some(max)) => Spread { median: min, min, max }.range(),
+            _ => Some((reading(*least), reading(*greatest)))
+                .filter(|(least, greatest)| least != greatest)
+                .map(|(least, greatest)| format!("{least}–{greatest}")),
+        }
     }
 }
 
@@ -126,6 +172,18 @@ fn rows_of_case<'a>(report: &Report<'a>, title: &str, several_vms: bool) -> Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_median_over_bounds_is_a_bound_and_is_not_drawn() {
+        let bounds = DowntimeSpread::of([2.0, 40.0, 3.0].map(Reading::at_most).into()).unwrap();
+        assert_eq!((bounds.median, bounds.drawn()), (Reading::at_most(3.0), None));
+        assert_eq!(bounds.range().unwrap(), "≤\u{a0}2.00–≤\u{a0}40.0");
+        let mixed = [Reading::at_most(2.0), Reading::value(40.0), Reading::value(44.0)];
+        let mixed = DowntimeSpread::of(mixed.into()).unwrap();
+        assert_eq!(mixed.drawn(), Some(Spread { median: 40.0, min: 40.0, max: 44.0 }));
+        assert_eq!(mixed.range().unwrap(), "≤\u{a0}2.00–44.0");
+        assert_eq!(DowntimeSpread::of(vec![]), None);
+    }
 
     #[test]
     fn the_spread_has_the_middle_value_or_the_mean_of_the_middle_two() {

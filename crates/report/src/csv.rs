@@ -66,6 +66,7 @@ fn columns(outcomes: &[Outcome]) -> Vec<Column<'_>> {
     columns.extend(captures(outcomes));
     columns.extend(storage(outcomes));
     columns.extend(workloads(outcomes));
+    columns.extend(guest_clock());
     columns.extend(link());
     columns.extend(cpu());
     columns
@@ -124,6 +125,14 @@ fn times<'a>() -> Vec<Column<'a>> {
         let name = downtime.name();
         columns.push(column(format!("downtime_{name}_ms"), move |outcome| downtime.of(outcome)));
         columns.push(column(format!("downtime_{name}_error_ms"), move |outcome| downtime.error_of(outcome)));
+        if downtime.is_observed() {
+            columns.push(column(format!("downtime_{name}_at_most_ms"), move |outcome| {
+                downtime.at_most(outcome)
+            }));
+            columns.push(column(format!("downtime_{name}_at_least_ms"), move |outcome| {
+                downtime.at_least(outcome)
+            }));
+        }
     }
     columns.extend([
         column("phase_initialize_ms", |outcome| outcome.phases_ms.initialize),
@@ -149,6 +158,12 @@ fn amounts<'a>() -> Vec<Column<'a>> {
         column("snmp_source_tx_bytes", |outcome| outcome.wire_bytes_snmp.map(|wire| wire.source_tx)),
         column("snmp_source_rx_bytes", |outcome| outcome.wire_bytes_snmp.map(|wire| wire.source_rx)),
         column("ram_bytes", |outcome| outcome.ram_bytes),
+        column("not_converged_after_ms", |outcome| outcome.not_converged.map(|kept| kept.after_ms)),
+        column("remaining_bytes", |outcome| outcome.not_converged?.remaining_bytes),
+        column("dirty_again_bytes", |outcome| outcome.not_converged?.dirty_again_bytes),
+        column("dirty_rate_mib_s", |outcome| outcome.not_converged?.dirty_rate_mib_s),
+        column("sent_mib_s", |outcome| outcome.not_converged?.sent_mib_s),
+        column("downtime_limit_needed_ms", |outcome| outcome.not_converged?.downtime_limit_needed_ms),
         column("passes", |outcome| outcome.iterations.iter().map(|pass| pass.pass).max()),
         column("memory_configured_mib", |outcome| outcome.memory_mib.configured),
         column("memory_allocated_mib", |outcome| outcome.memory_mib.allocated),
@@ -231,6 +246,22 @@ fn stream<'a, T: ToString>(
     column(workload_column(index, name), move |outcome| {
         value(outcome.streams.iter().find(|stream| stream.workload as usize == index)?)
     })
+}
+
+fn guest_clock<'a>() -> Vec<Column<'a>> {
+    vec![
+        column("guest_clock_elapsed_ms", |outcome| outcome.guest_clock.map(|clock| clock.elapsed_ms)),
+        column("guest_monotonic_behind_ms", |outcome| {
+            outcome.guest_clock.map(|clock| clock.monotonic_behind_ms)
+        }),
+        column("guest_boottime_behind_ms", |outcome| {
+            outcome.guest_clock.map(|clock| clock.boottime_behind_ms)
+        }),
+        column("guest_realtime_behind_ms", |outcome| {
+            outcome.guest_clock.map(|clock| clock.realtime_behind_ms)
+        }),
+        column("guest_clock_error_ms", |outcome| outcome.guest_clock.map(|clock| clock.error_ms)),
+    ]
 }
 
 fn link<'a>() -> Vec<Column<'a>> {

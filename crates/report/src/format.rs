@@ -1,5 +1,7 @@
 //! Numbers and dates as people read them.
 
+use dunlin_analysis::Reading;
+
 /// What stands where nothing was measured.
 pub(crate) const ABSENT: &str = "–";
 
@@ -15,6 +17,21 @@ pub fn number(value: f64) -> String {
         format!("{value:.1}")
     } else {
         format!("{value:.2}")
+    }
+}
+
+/// A figure, or what bounds it: as in `42.0`, `≤ 40.0`, `≥ 1100`, `20.0–40.0`.
+#[must_use]
+pub fn reading(reading: Reading) -> String {
+    let Reading { low, high } = reading;
+    if let Some(value) = reading.exact() {
+        number(value)
+    } else if low <= 0.0 {
+        format!("≤\u{a0}{}", number(high))
+    } else if high.is_infinite() {
+        format!("≥\u{a0}{}", number(low))
+    } else {
+        format!("{}–{}", number(low), number(high))
     }
 }
 
@@ -80,6 +97,18 @@ mod tests {
             assert_eq!(number(value), text, "{value}");
         }
         assert_eq!(number_or_absent(None), ABSENT);
+    }
+
+    #[test]
+    fn a_bound_never_looks_like_a_value() {
+        for (of, text) in [
+            (Reading::value(0.0), "0"),
+            (Reading::at_most(40.0), "≤\u{a0}40.0"),
+            (Reading::at_least(1099.81), "≥\u{a0}1100"),
+            (Reading { low: 20.0, high: 40.0 }, "20.0–40.0"),
+        ] {
+            assert_eq!(reading(of), text);
+        }
     }
 
     #[test]

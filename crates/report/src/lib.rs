@@ -15,6 +15,7 @@ mod resumed;
 mod sweep;
 mod table;
 mod timeline_data;
+mod unconverged;
 mod words;
 mod workload;
 
@@ -22,10 +23,11 @@ use dunlin_analysis::Timeline;
 use dunlin_record::{Outcome, RunInfo, TrialCapture};
 
 pub use csv::csv;
-pub use format::{number, utc};
+pub use format::{number, reading, utc};
 pub use html::html;
 pub use json::json;
 pub use table::table;
+pub use words::lacks;
 
 /// A run, as it is rendered.
 #[derive(Debug, Clone, Copy)]

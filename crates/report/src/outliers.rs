@@ -36,7 +36,11 @@ pub(crate) const MEANING: &str =
 pub(crate) fn of_case(row: &CaseRow) -> Vec<Outlier> {
     let total = of_figure(row, "total_time_ms", &|outcome| outcome.total_time_ms);
     let downtimes = Downtime::ALL.into_iter().flat_map(|downtime| {
-        of_figure(row, &format!("downtime_ms.{}", downtime.name()), &|outcome| downtime.of(outcome))
+        // Beside bounds nobody can say which value is unusual.
+        let is_value = |outcome: &Outcome| downtime.reading(outcome).is_none_or(|one| one.exact().is_some());
+        let name = format!("downtime_ms.{}", downtime.name());
+        let has_bounds = !row.completed().all(is_value);
+        if has_bounds { Vec::new() } else { of_figure(row, &name, &|outcome| downtime.of(outcome)) }
     });
     total.into_iter().chain(downtimes).collect()
 }

@@ -1,17 +1,19 @@
 //! The run as a table for the terminal: a row a case, what the flags mean, and why trials did not complete.
 
-use dunlin_record::{Outcome, Status};
+use dunlin_record::{Flag, Outcome, Status};
 
 use crate::Report;
 use crate::cases::{CaseRow, Spread, case_rows};
-use crate::format::{ABSENT, megabytes, number};
+use crate::format::{ABSENT, megabytes, number, reading};
 use crate::layout::{grid, wrapped};
 use crate::mechanisms;
 use crate::outliers;
 use crate::overhead::overhead;
 use crate::performance::performance;
 use crate::resumed;
-use crate::words::{Downtime, failure_line, flag_words, flags_met, not_completed, one_line, share};
+use crate::words::{
+    Downtime, clock_words, failure_line, flag_words, flags_met, not_completed, one_line, share, unfit_lines,
+};
 use crate::workload::corruption;
 
 /// The terminal table: median over completed trials and, below it, the spread. Wraps at `width` columns; without one
@@ -24,7 +26,7 @@ pub fn table(report: &Report, width: Option<u16>) -> String {
     text.push_str(&summary(report, &downtimes, width));
     text.push_str("\n\n");
     let legend = "Figures are medians over the completed trials; below them least–greatest where trials differ, then \
-                  ± the error of an estimate. – was not measured.";
+                  ± the error of an estimate. ≤ and ≥ are bounds, and so is a median over them. – was not measured.";
     text.push_str(&wrapped(legend, width, ""));
     if report.info.cases.iter().any(|case| case.trials.until.is_some()) {
         let legend = "± % below the trials: how well the least known of total time and ICMP downtime is known, in half \
@@ -41,6 +43,15 @@ pub fn table(report: &Report, width: Option<u16>) -> String {
         ));
     }
     text.push_str(&mechanisms::unused(report, width));
+    text.push_str(&notes("Probes that tell no downtime:", report, width, unfit_lines));
+    text.push_str(&notes("Guests' clocks:", report, width, |outcome| {
+        let is_told = outcome.flags.contains(&Flag::GuestClockBehind);
+        clock_words(outcome)
+            .filter(|_| is_told)
+            .map(|words| format!("{}: {words}", outcome.id))
+            .into_iter()
+            .collect()
+    }));
     text.push_str(&performance(report, width));
     text.push_str(&overhead(report, width));
     let outliers: Vec<_> = case_rows(report).iter().flat_map(outliers::of_case).collect();
@@ -60,10 +71,24 @@ pub fn table(report: &Report, width: Option<u16>) -> String {
     let unfinished = report.outcomes.iter().filter(|outcome| outcome.status != Status::Completed);
     for (index, outcome) in unfinished.enumerate() {
         text.push_str(if index == 0 { "\nNot completed:\n" } else { "" });
-        text.push_str(&failure_line(outcome));
-        text.push('\n');
+        text.push_str(&wrapped(&failure_line(outcome), width, "  "));
     }
     text
+}
+
+/// Lines on trials below a title; nothing where there are none.
+fn notes(
+    title: &str,
+    report: &Report,
+    width: Option<u16>,
+    lines: impl Fn(&Outcome) -> Vec<String>,
+) -> String {
+    let lines: Vec<String> = report.outcomes.iter().flat_map(lines).collect();
+    if lines.is_empty() {
+        return String::new();
+    }
+    let lines: String = lines.iter().map(|line| wrapped(line, width, "  ")).collect();
+    format!("\n{title}\n{lines}")
 }
 
 fn summary(report: &Report, downtimes: &[Downtime], width: Option<u16>) -> String {
@@ -86,15 +111,20 @@ fn cells(row: &CaseRow, downtimes: &[Downtime]) -> Vec<String> {
     let mut cells = vec![
         format!("{}\n{}", row.title, row.strategy),
         trials(row),
-        figure(row.spread(|outcome| outcome.total_time_ms), None),
-        figure(row.spread(|outcome| outcome.floor_ms), None),
-        figure(row.spread(|outcome| outcome.wire_bytes.map(|wire| megabytes(wire.source_tx))), None),
+        figure(row.spread(|outcome| outcome.total_time_ms)),
+        figure(row.spread(|outcome| outcome.floor_ms)),
+        figure(row.spread(|outcome| outcome.wire_bytes.map(|wire| megabytes(wire.source_tx)))),
     ];
     cells.extend(downtimes.iter().map(|downtime| {
-        let error = row.spread(|outcome| downtime.error_of(outcome));
-        figure(row.spread(|outcome| downtime.of(outcome)), error)
+        let Some(spread) = row.downtime(*downtime) else { return ABSENT.into() };
+        let error = row.downtime_error(*downtime).map(|error| format!("±{}", number(error)));
+        [Some(reading(spread.median)), spread.range(), error]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join("\n")
     }));
-    cells.push(figure(row.spread(|outcome| outcome.downtime_floor_ms), None));
+    cells.push(figure(row.spread(|outcome| outcome.downtime_floor_ms)));
     cells.push(flags(&row.outcomes));
     cells
 }
@@ -116,12 +146,9 @@ fn trials(row: &CaseRow) -> String {
     text
 }
 
-/// Median, below it the spread, below that the error of the estimate.
-fn figure(spread: Option<Spread>, error: Option<Spread>) -> String {
-    let Some(spread) = spread else { return ABSENT.into() };
-    let mut lines = spread.lines();
-    lines.extend(error.map(|error| format!("±{}", number(error.median))));
-    lines.join("\n")
+/// Median, below it the spread.
+fn figure(spread: Option<Spread>) -> String {
+    spread.map_or_else(|| ABSENT.into(), |spread| spread.lines().join("\n"))
 }
 
 /// The letters of the flags that any of these outcomes has.

@@ -1,8 +1,10 @@
 //! The words of a report: downtimes, floors, statuses and flags, each explained in a sentence.
 
+use dunlin_analysis::Reading;
 use dunlin_record::{DowntimeMs, Flag, Outcome, ResponsePhases, Responses, Status};
 
-use crate::format::count;
+use crate::format::{count, number};
+use crate::unconverged;
 
 /// One of the downtimes, which are never mixed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +24,7 @@ impl Downtime {
 
     /// The four of every report, and those of other probes where a trial measured them.
     pub(crate) fn shown(outcomes: &[Outcome]) -> Vec<Self> {
-        let measured = |downtime: &Self| outcomes.iter().any(|outcome| downtime.of(outcome).is_some());
+        let measured = |downtime: &Self| outcomes.iter().any(|outcome| downtime.reading(outcome).is_some());
         Self::ALL
             .into_iter()
             .filter(|downtime| !matches!(downtime, Self::Tcp | Self::Http) || measured(downtime))
@@ -42,6 +44,24 @@ impl Downtime {
 
     pub(crate) fn of(self, outcome: &Outcome) -> Option<f64> {
         self.field(&outcome.downtime_ms)
+    }
+
+    /// The figure, or what bounds it.
+    pub(crate) fn reading(self, outcome: &Outcome) -> Option<Reading> {
+        Reading::of(self.of(outcome), self.at_most(outcome), self.at_least(outcome))
+    }
+
+    pub(crate) fn at_most(self, outcome: &Outcome) -> Option<f64> {
+        self.field(&outcome.downtime_at_most_ms)
+    }
+
+    pub(crate) fn at_least(self, outcome: &Outcome) -> Option<f64> {
+        self.field(&outcome.downtime_at_least_ms)
+    }
+
+    /// Whether an outside observer tells it, who may see no more than a bound.
+    pub(crate) fn is_observed(self) -> bool {
+        !matches!(self, Self::Reported | Self::Paused)
     }
 
     pub(crate) fn error_of(self, outcome: &Outcome) -> Option<f64> {
@@ -133,12 +153,15 @@ pub(crate) fn flag_words(flag: Flag) -> FlagWords {
         Flag::OutageWithinNoise => (
             'N',
             "outage-within-noise",
-            "a probe saw no gap that stands out of those before the migration; its downtime is shown as 0, give or take its error",
+            "a probe saw no gap that stands out of those before the migration: its downtime is a bound (≤)",
         ),
-        Flag::OutageUnfinished => (
-            'U',
-            "outage-unfinished",
-            "a downtime ended only when the probe did: the figure is a lower bound",
+        Flag::OutageUnfinished => {
+            ('U', "outage-unfinished", "a downtime ended only when the probe did: it is a bound (≥)")
+        }
+        Flag::ProbeUnfit => (
+            'F',
+            "probe-unfit",
+            "more than 2 % of a probe's requests before the migration had no answer within 1 s, so it tells no downtime",
         ),
         Flag::PassagesLost => (
             'T',
@@ -153,6 +176,11 @@ pub(crate) fn flag_words(flag: Flag) -> FlagWords {
         Flag::WorkloadBelowRate => {
             ('W', "workload-below-rate", "the workload reached less than 90 % of the rate asked for")
         }
+        Flag::GuestClockBehind => (
+            'G',
+            "guest-clock-behind",
+            "the guest's clock fell behind by more than 5 % of the time watched, so rates by its own clock are too high",
+        ),
         Flag::CorruptMemory => (
             'C',
             "corrupt-memory",
@@ -231,7 +259,55 @@ pub(crate) fn not_completed(outcomes: &[&Outcome]) -> String {
 /// Why a trial did not complete, in a line.
 pub(crate) fn failure_line(outcome: &Outcome) -> String {
     let reason = outcome.error.as_deref().unwrap_or("no reason recorded");
-    format!("{} ({}): {}", outcome.id, status_words(outcome.status), one_line(reason))
+    let line = format!("{} ({}): {}", outcome.id, status_words(outcome.status), one_line(reason));
+    unconverged::sentences(outcome).map_or_else(|| line.clone(), |sentences| format!("{line}. {sentences}"))
+}
+
+/// Why probes of a trial tell no downtime, a line each.
+pub(crate) fn unfit_lines(outcome: &Outcome) -> Vec<String> {
+    let unfit = outcome.probes.iter().filter_map(|(name, probe)| Some((name, probe.unfit.as_deref()?)));
+    unfit.map(|(name, because)| format!("{} ({name}): {}", outcome.id, one_line(because))).collect()
+}
+
+/// Why trials lack figures: they did not converge, or a probe tells no downtime. A line for the first of each case, and how
+/// many others there are.
+#[must_use]
+pub fn lacks(outcomes: &[Outcome]) -> Vec<String> {
+    let mut lines: Vec<((String, &str), String, usize)> = Vec::new();
+    for outcome in outcomes {
+        let unconverged = (outcome.status == Status::NotConverged).then(|| failure_line(outcome));
+        let probes =
+            outcome.probes.iter().filter(|(_, probe)| probe.unfit.is_some()).map(|(name, _)| name.as_str());
+        let unfit = probes.zip(unfit_lines(outcome));
+        for (what, line) in unconverged.map(|line| ("", line)).into_iter().chain(unfit) {
+            let key = (outcome.case.title(), what);
+            match lines.iter_mut().find(|(known, ..)| *known == key) {
+                Some((_, _, others)) => *others += 1,
+                None => lines.push((key, line, 0)),
+            }
+        }
+    }
+    let told = lines.into_iter().map(|(_, line, others)| match others {
+        0 => line,
+        others => format!("{line} (and {} more of this case)", count(others, "trial")),
+    });
+    told.collect()
+}
+
+/// By how much the guest's clocks fell behind, where one of them did by more than the error of its reading.
+pub(crate) fn clock_words(outcome: &Outcome) -> Option<String> {
+    let clock = outcome.guest_clock?;
+    let behind = [
+        ("monotonic", clock.monotonic_behind_ms),
+        ("boot-time", clock.boottime_behind_ms),
+        ("wall", clock.realtime_behind_ms),
+    ];
+    let told = behind.iter().any(|(_, ms)| ms.abs() > clock.error_ms);
+    told.then(|| {
+        let each = behind.map(|(name, ms)| format!("{name} {}", number(ms))).join(", ");
+        let elapsed = number(clock.elapsed_ms);
+        format!("behind the bench's, in {elapsed} ms: {each} ms, ±{}", number(clock.error_ms))
+    })
 }
 
 /// A text without its line breaks.
@@ -259,9 +335,11 @@ mod tests {
             Flag::EmulatedCpu,
             Flag::OutageWithinNoise,
             Flag::OutageUnfinished,
+            Flag::ProbeUnfit,
             Flag::PassagesLost,
             Flag::CaptureIncomplete,
             Flag::WorkloadBelowRate,
+            Flag::GuestClockBehind,
             Flag::CorruptMemory,
             Flag::CorruptDisk,
             Flag::CorruptStream,

@@ -1,7 +1,9 @@
 //! The figures that are compared, by the names they have in `trials.jsonl`.
 
-use dunlin_record::{Outcome, Status};
+use dunlin_record::{DowntimeMs, Outcome, Status};
 use serde::{Serialize, Serializer};
+
+use crate::statistics::Reading;
 
 /// A figure of an outcome that two runs can be compared by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,26 +69,33 @@ impl Figure {
         self == Self::Completed
     }
 
-    /// Its value in an outcome; of [`Self::Completed`] 1 or 0. A migration that did not complete has no other: how long
+    /// Its value in an outcome, or what bounds it; of [`Self::Completed`] 1 or 0. A migration that did not complete has no other: how long
     /// it took or what it sent until it was given up is no figure of a migration.
-    pub(super) fn of(self, outcome: &Outcome) -> Option<f64> {
+    pub(super) fn of(self, outcome: &Outcome) -> Option<Reading> {
         let is_damaged = outcome.flags.iter().any(|flag| flag.is_damage());
         let completed = outcome.status == Status::Completed && !is_damaged;
         if self == Self::Completed {
-            return Some(f64::from(u8::from(completed)));
+            return Some(Reading::value(f64::from(u8::from(completed))));
         }
-        let value = match self {
-            Self::Completed => None,
-            Self::TotalTime => outcome.total_time_ms,
-            Self::DowntimeReported => outcome.downtime_ms.reported,
-            Self::DowntimePaused => outcome.downtime_ms.paused,
-            Self::DowntimeIcmp => outcome.downtime_ms.icmp,
-            Self::DowntimeUdp => outcome.downtime_ms.udp,
-            Self::DowntimeTcp => outcome.downtime_ms.tcp,
-            Self::DowntimeHttp => outcome.downtime_ms.http,
-            Self::WireBytes => outcome.wire_bytes.map(|wire| wire.source_tx as f64),
+        let value = |value| Reading::of(value, None, None);
+        let seen = |field: fn(&DowntimeMs) -> Option<f64>| {
+            let [value, at_most, at_least] =
+                [&outcome.downtime_ms, &outcome.downtime_at_most_ms, &outcome.downtime_at_least_ms]
+                    .map(field);
+            Reading::of(value, at_most, at_least)
         };
-        value.filter(|value| completed && value.is_finite())
+        let reading = match self {
+            Self::Completed => None,
+            Self::TotalTime => value(outcome.total_time_ms),
+            Self::DowntimeReported => value(outcome.downtime_ms.reported),
+            Self::DowntimePaused => value(outcome.downtime_ms.paused),
+            Self::DowntimeIcmp => seen(|downtimes| downtimes.icmp),
+            Self::DowntimeUdp => seen(|downtimes| downtimes.udp),
+            Self::DowntimeTcp => seen(|downtimes| downtimes.tcp),
+            Self::DowntimeHttp => seen(|downtimes| downtimes.http),
+            Self::WireBytes => value(outcome.wire_bytes.map(|wire| wire.source_tx as f64)),
+        };
+        reading.filter(|_| completed)
     }
 }
 

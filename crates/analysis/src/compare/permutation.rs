@@ -9,14 +9,14 @@
 
 use std::cmp::Ordering;
 
-use crate::statistics::SplitMix64;
+use crate::statistics::{Reading, SplitMix64};
 
 /// The trials of one case: those of A first.
 pub(super) struct Block {
     /// How many are A's.
     pub(super) in_a: usize,
-    /// For each figure the value of every trial, absent where the trial does not tell it.
-    pub(super) rows: Vec<Vec<Option<f64>>>,
+    /// For each figure the value of every trial or its bounds, absent where the trial does not tell it.
+    pub(super) rows: Vec<Vec<Option<Reading>>>,
 }
 
 /// What the test says of one figure of one case.
@@ -127,12 +127,14 @@ impl Ranked {
     }
 }
 
-/// Ranks of the values that are there, equal ones sharing the mean of theirs, less the mean of all.
-fn centred_ranks(row: &[Option<f64>]) -> Vec<f64> {
-    let values: Vec<f64> = row.iter().copied().flatten().collect();
-    let rank = |value: f64| {
-        let below = values.iter().filter(|other| **other < value).count() as f64;
-        let above = values.iter().filter(|other| **other > value).count() as f64;
+/// Ranks of the values that are there, equal ones sharing the mean of theirs, less the mean of all. Of what is known by bounds
+/// it counts only what surely lies below and above: Gehan's scores ("A Generalized Wilcoxon Test", 1965), which are the same
+/// ranks where all are values.
+fn centred_ranks(row: &[Option<Reading>]) -> Vec<f64> {
+    let values: Vec<Reading> = row.iter().copied().flatten().collect();
+    let rank = |value: Reading| {
+        let below = values.iter().filter(|other| other.high < value.low).count() as f64;
+        let above = values.iter().filter(|other| other.low > value.high).count() as f64;
         (below - above) / 2.0
     };
     row.iter().map(|value| value.map_or(0.0, rank)).collect()
@@ -140,7 +142,7 @@ fn centred_ranks(row: &[Option<f64>]) -> Vec<f64> {
 
 /// One over the standard deviation of the sum of `k` of the ranks, for each `k`: drawn without replacement out of `n`,
 /// its variance is k (n - k) / (n (n - 1)) times the sum of the squares.
-fn weights(ranks: &[f64], row: &[Option<f64>]) -> Vec<f64> {
+fn weights(ranks: &[f64], row: &[Option<Reading>]) -> Vec<f64> {
     let all = row.iter().flatten().count() as f64;
     let squares: f64 = ranks.iter().map(|rank| rank * rank).sum();
     let weight = |in_a: usize| {
@@ -156,7 +158,7 @@ mod tests {
     use super::*;
 
     fn one_row(a: &[f64], b: &[f64]) -> Judged {
-        let row = a.iter().chain(b).copied().map(Some).collect();
+        let row = a.iter().chain(b).copied().map(Reading::value).map(Some).collect();
         judge(&[Block { in_a: a.len(), rows: vec![row] }], 9999, 1)[0][0]
     }
 
@@ -185,10 +187,11 @@ mod tests {
 
     #[test]
     fn a_figure_that_repeats_another_costs_nothing_and_one_of_its_own_does() {
-        let changed: Vec<Option<f64>> = (0..12).map(|trial| Some(f64::from(trial))).collect();
+        let value = |value: i32| Some(Reading::value(f64::from(value)));
+        let changed: Vec<Option<Reading>> = (0..12).map(value).collect();
         // The same trials in another order: nothing to be seen.
-        let unchanged: Vec<Option<f64>> = (0..12).map(|trial| Some(f64::from(trial * 7 % 12))).collect();
-        let block = |rows: &[&Vec<Option<f64>>]| Block {
+        let unchanged: Vec<Option<Reading>> = (0..12).map(|trial| value(trial * 7 % 12)).collect();
+        let block = |rows: &[&Vec<Option<Reading>>]| Block {
             in_a: 6,
             rows: rows.iter().map(|row| (*row).clone()).collect(),
         };
@@ -203,13 +206,26 @@ mod tests {
 
     #[test]
     fn absent_values_take_no_part() {
-        let row = |values: &[f64], absent: usize| -> Vec<Option<f64>> {
-            values.iter().copied().map(Some).chain(vec![None; absent]).collect()
+        let row = |values: &[f64], absent: usize| -> Vec<Option<Reading>> {
+            values.iter().copied().map(Reading::value).map(Some).chain(vec![None; absent]).collect()
         };
         let whole =
             judge(&[Block { in_a: 4, rows: vec![row(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0], 0)] }], 99, 1);
         let lacking =
             judge(&[Block { in_a: 4, rows: vec![row(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0], 3)] }], 99, 1);
         assert_eq!(lacking[0][0].statistic, whole[0][0].statistic);
+    }
+
+    #[test]
+    fn of_bounds_only_what_surely_lies_below_or_above_counts() {
+        let row = [
+            Some(Reading::at_most(40.0)),
+            Some(Reading::value(30.0)),
+            Some(Reading::value(50.0)),
+            Some(Reading::at_least(45.0)),
+            None,
+        ];
+        // The bound of 40 may be more or less than 30, but not than 50; that of 45 more or less than 50.
+        assert_eq!(centred_ranks(&row), [-1.0, -1.0, 1.0, 1.0, 0.0]);
     }
 }

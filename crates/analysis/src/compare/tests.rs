@@ -255,3 +255,46 @@ fn the_cases_of_a_run_are_held_against_one_of_them() {
     assert_eq!(verdicts, [("cpu", Verdict::NoDifference), ("dirty", Verdict::Worse)]);
     assert_eq!(compare_to_baseline(&run, "none of it", &options), None);
 }
+
+/// A case whose downtime by ICMP is at most so long in every trial.
+fn at_most(case: &str, values: impl IntoIterator<Item = f64>) -> Vec<Outcome> {
+    let mut outcomes = icmp(case, values);
+    for outcome in &mut outcomes {
+        outcome.downtime_at_most_ms.icmp = outcome.downtime_ms.icmp.take();
+    }
+    outcomes
+}
+
+#[test]
+fn two_sides_of_bounds_cannot_be_told_apart_and_more_trials_do_not_help() {
+    // Told as values, all were 0 and so there was "no difference".
+    let comparison = compare(&at_most("c", [40.0; 10]), &at_most("c", [2.0; 10]), &CompareOptions::default());
+    let figure = one(&comparison, Figure::DowntimeIcmp);
+    assert_eq!((figure.verdict, figure.more_trials), (Verdict::NotEnoughData, None));
+    assert_eq!((figure.a.median, figure.a.median_at_most, figure.a.values), (None, Some(40.0), 10));
+    assert_eq!((figure.change, figure.change_at_least, figure.interval), (None, None, None));
+}
+
+#[test]
+fn a_bound_that_lies_beyond_all_values_shows_a_change() {
+    let values = || icmp("c", (0..10).map(|i| f64::from(100 + i)));
+    let bounds = || at_most("c", [2.0; 10]);
+    for (a, b, verdict, least) in [
+        (values(), bounds(), Verdict::Better, (2.0 - 104.5) / 104.5),
+        (bounds(), values(), Verdict::Worse, (104.5 - 2.0) / 2.0),
+    ] {
+        let comparison = compare(&a, &b, &CompareOptions::default());
+        let figure = one(&comparison, Figure::DowntimeIcmp);
+        assert_eq!((figure.verdict, figure.change, figure.change_at_least), (verdict, None, Some(least)));
+    }
+}
+
+#[test]
+fn a_bound_among_values_leaves_the_median_a_value() {
+    let mut a = icmp("c", [30.0, 40.0, 50.0]);
+    a[0].downtime_at_most_ms.icmp = a[0].downtime_ms.icmp.take();
+    let comparison = compare(&a, &a, &CompareOptions::default());
+    let figure = one(&comparison, Figure::DowntimeIcmp);
+    assert_eq!((figure.a.median, figure.a.is_bound(), figure.a.deviation), (Some(40.0), false, None));
+    assert_eq!((figure.change, figure.interval), (Some(0.0), None));
+}

@@ -62,11 +62,15 @@ pub(super) fn sample(injection: Injection, interval_ms: f64, rows: BTreeMap<Stri
     }
     let outcome = record.outcome()?;
     let seen = |(name, rows): (String, Rows)| {
-        let downtime_ms = match name.as_str() {
-            "icmp" => outcome.downtime_ms.icmp,
-            "udp" => outcome.downtime_ms.udp,
-            _ => None,
+        let (told, at_most) = (&outcome.downtime_ms, &outcome.downtime_at_most_ms);
+        let (value_ms, at_most_ms) = match name.as_str() {
+            "icmp" => (told.icmp, at_most.icmp),
+            "udp" => (told.udp, at_most.udp),
+            _ => (None, None),
         };
+        // An outage for which no gap stands out was not seen. The certificate asks how far from the truth that is, and nothing
+        // within the bound is further from it than none at all.
+        let downtime_ms = value_ms.or(at_most_ms.map(|_| 0.0));
         let baseline_gap_ms = outcome.probes.get(&name).and_then(|probe| probe.baseline_gap_ms);
         (name, Seen { downtime_ms, baseline_gap_ms, sent: rows.sent })
     };

@@ -209,6 +209,22 @@ impl Guest {
         Ok(journal.keep(&Event { t_ns, host: None, vm: Some(self.id.clone()), kind })?)
     }
 
+    /// Records what the guest's clocks say now.
+    pub(crate) fn tell_clocks(&self, journal: &mut Journal) -> Result<()> {
+        let Some(agent) = &self.agent else { return Ok(()) };
+        let asked_ns = now_ns();
+        let read = agent.clocks(ANSWER_LIMIT)?;
+        // They were read somewhere between the question and the answer.
+        let error_ns = (now_ns() - asked_ns) / 2;
+        let kind = EventKind::GuestClocks {
+            monotonic_ns: read.monotonic_ns,
+            boottime_ns: read.boottime_ns,
+            realtime_ns: read.realtime_ns,
+            error_ns,
+        };
+        Ok(journal.keep(&Event { t_ns: asked_ns + error_ns, host: None, vm: Some(self.id.clone()), kind })?)
+    }
+
     /// Records what memory and disk the guest holds, as seen from inside and from its host.
     pub(crate) fn tell_held(
         &self,

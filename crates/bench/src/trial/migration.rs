@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use dunlin_clock::Deadline;
+use dunlin_guest::GuestError;
 use dunlin_hypervisor::{MirrorProgress, MoveOrder, Mover, Progress, Side, Vm};
 use dunlin_migrate::{Job, Live, migrate};
 use dunlin_policy::Limits;
@@ -65,18 +66,23 @@ impl Run<'_> {
         self.observer.stage("observing");
         let probing = Probing::start(self, guest, journal)?;
         let observed = self.await_service(&probing, journal);
-        let observed = observed.and_then(|()| self.baseline(guest, journal));
+        let observed = observed.and_then(|()| self.baseline(guest, &probing, journal));
         let ended = observed.and_then(|()| {
             self.observer.stage("migrating");
             self.pause_if_asked(guest)?;
             self.migrate(guest, &mut *mover, journal)
         });
         let settled = match &ended {
-            Ok(ended) => self.settle(guest, &*mover, ended.place, journal),
+            Ok(ended) => {
+                probing.count_anew();
+                self.settle(guest, &*mover, ended.place, journal)
+            }
             Err(_) => Ok(()),
         };
         // What befell the guest says more than what did not go on because of it.
         let unhurt = check_ends(&*mover);
+        let drowning = probing.drowning();
+        let (ended, settled) = (drowned(ended, drowning.as_deref()), drowned(settled, drowning.as_deref()));
         probing.stop(guest, journal)?;
         unhurt?;
         let ended = ended?;
@@ -113,11 +119,13 @@ impl Run<'_> {
     }
 
     /// Lets the guest warm up, then shows what is usual.
-    fn baseline(&self, guest: &Guest, journal: &mut Journal) -> Result<()> {
+    fn baseline(&self, guest: &Guest, probing: &Probing<'_>, journal: &mut Journal) -> Result<()> {
         self.pause(WARM_UP_S, journal)?;
+        probing.mark();
         guest.tell_cpu(journal)?;
         self.pause(self.trial.case.trials.baseline_s, journal)?;
-        guest.tell_cpu(journal)
+        guest.tell_cpu(journal)?;
+        guest.tell_clocks(journal)
     }
 
     /// Pauses the VM as its owner would, where the case says that it is paused.
@@ -146,7 +154,8 @@ impl Run<'_> {
         }
         guest.tell_cpu(journal)?;
         self.pause(self.trial.case.trials.settle_s, journal)?;
-        guest.tell_cpu(journal)
+        guest.tell_cpu(journal)?;
+        guest.tell_clocks(journal)
     }
 
     fn migrate(
@@ -243,6 +252,16 @@ impl Run<'_> {
             (damage, _) => Ok(damage),
         }
     }
+}
+
+/// Says why the agent did not answer, where the probes are the reason.
+fn drowned<T>(outcome: Result<T>, drowning: Option<&str>) -> Result<T> {
+    outcome.map_err(|error| match (error, drowning) {
+        (BenchError::Guest(source @ GuestError::Timeout { .. }), Some(probes)) => {
+            BenchError::Drowned { probes: probes.to_owned(), source }
+        }
+        (error, _) => error,
+    })
 }
 
 /// Fails where the guest or its host did: that says more than what a workload made of it.

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddrV4;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dunlin_clock::Deadline;
@@ -10,9 +9,10 @@ use dunlin_probe::{
     DEFAULT_UDP_PORT, PAYLOAD_BYTES, ProbeKind, ProbeRows, ProbeSpec, ProbeSummary, RunningHttpProbe,
     RunningProbe, Sink, start_http,
 };
-use dunlin_record::{EventKind, HttpProbe, Journal, Probe, shapes};
+use dunlin_record::{ABSENT, EventKind, HttpProbe, Journal, Probe, shapes};
 use dunlin_traffic::{HTTP_PORT, LoadSpec};
 
+use super::load::Load;
 use super::tcp_probing::TcpProbing;
 use super::{Guest, Run, event};
 use crate::Result;
@@ -33,7 +33,8 @@ struct Running {
     name: String,
     prober: Prober,
     series: Vec<SeriesHandle>,
-    answered: Arc<AtomicBool>,
+    interval_ms: f64,
+    load: Arc<Load>,
 }
 
 enum Prober {
@@ -93,12 +94,15 @@ impl<'a> Probing<'a> {
         let failures = if name == "http" { Some(series("failures", shapes::PROBE_FAILURES)?) } else { None };
         let handles =
             [Some(&sent), Some(&answers), failures.as_ref()].into_iter().flatten().cloned().collect();
-        let answered = Arc::new(AtomicBool::new(false));
-        let seen = Arc::clone(&answered);
+        let load = Arc::new(Load::default());
+        let count = Arc::clone(&load);
         let prober = start(Box::new(move |rows: ProbeRows<'_>| match rows {
-            ProbeRows::Sent(rows) => sent.push(rows.as_flattened()),
+            ProbeRows::Sent(rows) => {
+                count.sent(rows.iter().filter(|row| row[2] != ABSENT).count());
+                sent.push(rows.as_flattened());
+            }
             ProbeRows::Answers(rows) => {
-                seen.store(true, Ordering::Relaxed);
+                count.answered(rows.len());
                 answers.push(rows.as_flattened());
             }
             ProbeRows::Failures(rows) => {
@@ -108,17 +112,37 @@ impl<'a> Probing<'a> {
             }
         }))?;
         let realtime_priority = prober.realtime_priority().is_some();
-        let interval_ms = Some(interval_ms);
-        let started = EventKind::ProbeStarted { probe: name.to_owned(), interval_ms, realtime_priority };
+        let started = EventKind::ProbeStarted {
+            probe: name.to_owned(),
+            interval_ms: Some(interval_ms),
+            realtime_priority,
+        };
         journal.keep(&event(None, Some(&guest.id), started))?;
-        self.running.push(Running { name: name.to_owned(), prober, series: handles, answered });
+        self.running.push(Running { name: name.to_owned(), prober, series: handles, interval_ms, load });
         Ok(())
     }
 
     /// The first probe that has not been answered yet.
     pub(super) fn unanswered(&self) -> Option<&str> {
-        let silent = self.running.iter().find(|running| !running.answered.load(Ordering::Relaxed));
+        let silent = self.running.iter().find(|running| !running.load.is_answered());
         silent.map(|running| running.name.as_str()).or_else(|| self.tcp.unanswered())
+    }
+
+    /// Notes how the probes are answered before anything else is asked of the guest.
+    pub(super) fn mark(&self) {
+        self.running.iter().for_each(|running| running.load.mark());
+    }
+
+    /// Counts anew how the probes are answered, as after a move.
+    pub(super) fn count_anew(&self) {
+        self.running.iter().for_each(|running| running.load.count_anew());
+    }
+
+    /// What the probes ask, in words, if that is more than the guest can answer.
+    pub(super) fn drowning(&self) -> Option<String> {
+        let each = |running: &Running| running.load.drowning(&running.name, running.interval_ms);
+        let told: Vec<String> = self.running.iter().filter_map(each).collect();
+        (!told.is_empty()).then(|| told.join(", "))
     }
 
     /// Ends the probes and tells what they cost.

@@ -4,7 +4,7 @@ mod condition;
 mod junit;
 mod page;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use dunlin_analysis::{
@@ -53,7 +53,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result {
     let conditions = args.fail_if.iter().map(|text| Condition::parse(text)).collect::<Result<Vec<_>, _>>();
     let conditions = conditions.map_err(|message| Failure::says(Exit::BadInput, message))?;
-    let Compared { comparison, changed_settings } = compared(args, &options(&conditions))?;
+    let Compared { comparison, changed_settings, lacks } = compared(args, &options(&conditions))?;
     let judged = judge(conditions, &comparison)?;
     if let Some(file) = &args.junit {
         std::fs::write(file, junit::xml(&judged)).map_err(|error| {
@@ -61,9 +61,11 @@ pub(crate) fn run(args: &Args) -> Result {
         })?;
     }
     if args.json {
-        terminal::print_json(&json(args, &comparison, &changed_settings, &judged)?)?;
+        terminal::print_json(&json(args, &comparison, &changed_settings, &lacks, &judged)?)?;
     } else {
-        terminal::print(&page::text(args, &comparison, &changed_settings, &judged, terminal::width()))?;
+        let mut text = page::text(args, &comparison, &changed_settings, &judged, terminal::width());
+        text += &page::lacking(&lacks);
+        terminal::print(&text)?;
     }
     let violated: Vec<String> = judged.iter().filter_map(Judgement::complaint).collect();
     if violated.is_empty() { Ok(()) } else { Err(Failure::says(Exit::Violated, violated.join("\n       "))) }
@@ -95,6 +97,8 @@ struct Compared {
     comparison: Comparison,
     /// Where equally named cases of two runs were not the same; beside a baseline they are not meant to be.
     changed_settings: Vec<ChangedSetting>,
+    /// Why trials of each side lack figures.
+    lacks: Vec<(&'static str, Vec<String>)>,
 }
 
 fn compared(args: &Args, options: &CompareOptions) -> Result<Compared> {
@@ -105,12 +109,17 @@ fn compared(args: &Args, options: &CompareOptions) -> Result<Compared> {
             Compared {
                 comparison: compare(a.outcomes(), b.outcomes(), options),
                 changed_settings: changed_settings(a.cases(), b.cases()),
+                lacks: vec![
+                    ("A", dunlin_report::lacks(a.outcomes())),
+                    ("B", dunlin_report::lacks(b.outcomes())),
+                ],
             }
         }
         Against::OwnCase(title) => Compared {
             comparison: compare_to_baseline(a.outcomes(), title, options)
                 .ok_or_else(|| no_such_case(args, title, &a))?,
             changed_settings: Vec::new(),
+            lacks: vec![("A and B", dunlin_report::lacks(a.outcomes()))],
         },
     };
     if compared.comparison.cases.is_empty() {
@@ -182,13 +191,18 @@ fn json(
     args: &Args,
     comparison: &Comparison,
     changed: &[ChangedSetting],
+    lacks: &[(&'static str, Vec<String>)],
     judged: &[Judgement],
 ) -> Result<String> {
     let conditions: Vec<serde_json::Value> = judged.iter().map(condition_json).collect();
-    let document = serde_json::json!({
+    let mut document = serde_json::json!({
         "a": args.a, "b": args.b, "baseline": args.baseline, "changed_settings": changed,
         "comparison": comparison, "conditions": conditions,
     });
+    let lacks: BTreeMap<_, _> = lacks.iter().filter(|(_, lines)| !lines.is_empty()).cloned().collect();
+    if !lacks.is_empty() {
+        document["lacks"] = serde_json::json!(lacks);
+    }
     serde_json::to_string_pretty(&document)
         .map(|text| text + "\n")
         .map_err(|error| Failure::says(Exit::Failed, format!("cannot write the result as JSON: {error}")))

@@ -163,3 +163,58 @@ fn cases_that_only_share_their_name_are_told() {
     assert_eq!(json["changed_settings"][0]["setting"], "vm.memory_mib");
     assert_eq!(json["changed_settings"][0]["b"], 4096);
 }
+
+#[test]
+fn bounds_are_told_as_such_and_decide_only_where_they_lie_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let bounded = |trial| {
+        let mut outcome = outcome("idle", trial, "completed", 700.0, 0.0);
+        outcome["downtime_ms"]["icmp"] = Value::Null;
+        outcome["downtime_at_most_ms"] = json!({ "icmp": 40.0 });
+        outcome
+    };
+    let bounds: Vec<Value> = (0..8).map(bounded).collect();
+    let values: Vec<Value> =
+        (0..8).map(|trial| outcome("idle", trial, "completed", 700.0, 100.0 + f64::from(trial))).collect();
+    write_run(&folder.path().join("before"), &bounds);
+    write_run(&folder.path().join("after"), &bounds);
+    let told = compare(folder.path(), &["--fail-if", "downtime_ms.icmp > 10%"]);
+    assert!(told.contains("≤\u{a0}40.0") && told.contains("cannot tell"), "{told}");
+    assert!(told.contains("downtime_ms.icmp > 10%: idle: undecided"), "{told}");
+
+    fs::remove_dir_all(folder.path().join("after")).unwrap();
+    write_run(&folder.path().join("after"), &values);
+    // From 40 at most to 103.5.
+    let told = compare(folder.path(), &["--fail-if", "downtime_ms.icmp > 150%"]);
+    assert!(told.starts_with("exit code 8\n") && told.contains("at least +158.8 %"), "{told}");
+    let told = compare(folder.path(), &["--fail-if", "downtime_ms.icmp > 160%"]);
+    assert!(told.contains("downtime_ms.icmp > 160%: idle: undecided (at least +158.8 %)"), "{told}");
+    let told = compare(folder.path(), &["--json"]);
+    assert!(
+        told.contains("\"median_at_most\": 40.0") && told.contains("\"change_at_least\": 1.5875"),
+        "{told}"
+    );
+}
+
+#[test]
+fn why_a_side_lacks_figures_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let well: Vec<Value> = (0..3).map(|trial| outcome("idle", trial, "completed", 700.0, 100.0)).collect();
+    let mut endless = outcome("idle", 0, "not-converged", 0.0, 0.0);
+    endless["not_converged"] = json!({ "after_ms": 20_000.0, "passes": 3 });
+    let mut dead = outcome("idle", 1, "completed", 700.0, 0.0);
+    dead["downtime_ms"] = json!({});
+    let unfit = "42.0 % of its 1000 requests before the migration had no answer within 1 s";
+    dead["probes"] = json!({ "icmp": {
+        "sent": 9, "lost": 9, "late": 0, "duplicated": 0, "interval_ms": 1.0, "error_ms": null, "outages": [],
+        "unfit": unfit,
+    } });
+    write_run(&folder.path().join("before"), &well);
+    write_run(&folder.path().join("after"), &[endless, dead]);
+    let told = compare(folder.path(), &[]);
+    let sentence = "lacking in B: idle-1 (not converged): no reason recorded. 20.0 s, 3 passes. What would end it: post-copy.";
+    assert!(told.contains(sentence), "{told}");
+    assert!(told.contains(&format!("lacking in B: idle-2 (icmp): {unfit}")), "{told}");
+    let told = compare(folder.path(), &["--json"]);
+    assert!(told.contains("\"lacks\": {") && told.contains(unfit), "{told}");
+}

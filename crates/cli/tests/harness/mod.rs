@@ -208,6 +208,26 @@ pub(crate) fn number(outcome: &Value, pointer: &str) -> f64 {
     found.unwrap_or_else(|| panic!("{pointer} is absent in {outcome:#}"))
 }
 
+/// The downtime that a probe told, if it did: a machine as busy as one of tests may leave a bound, or a probe that was not
+/// answered well enough; either is told with its flag.
+pub(crate) fn seen(outcome: &Value, probe: &str) -> Option<f64> {
+    let has =
+        |flag: &str| outcome["flags"].as_array().is_some_and(|flags| flags.contains(&Value::from(flag)));
+    let told = |figure: &str| outcome.pointer(&format!("/{figure}/{probe}")).and_then(Value::as_f64);
+    let value = told("downtime_ms");
+    match (value, told("downtime_at_most_ms"), told("downtime_at_least_ms")) {
+        (Some(_), None, None) => assert!(told("downtime_error_ms").is_some(), "{outcome:#}"),
+        (None, Some(_), None) => assert!(has("outage-within-noise"), "{outcome:#}"),
+        (None, None, Some(_)) => assert!(has("outage-unfinished"), "{outcome:#}"),
+        (None, None, None) => {
+            assert!(has("probe-unfit"), "{outcome:#}");
+            assert!(outcome["probes"][probe]["unfit"].is_string(), "{outcome:#}");
+        }
+        _ => panic!("more than one of a value and bounds: {outcome:#}"),
+    }
+    value
+}
+
 /// Sends a signal to a process (a bare Debian has no `kill` program).
 pub(crate) fn send(pid: u32, signal: Signal) {
     kill(Pid::from_raw(i32::try_from(pid).unwrap()), signal).unwrap();

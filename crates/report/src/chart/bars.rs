@@ -13,6 +13,8 @@ pub(crate) struct BarRow {
     pub(crate) title: String,
     /// Over the completed trials; absent where none completed or none measured it.
     pub(crate) spread: Option<Spread>,
+    /// Where there is none to be drawn: what bounds its median, in words.
+    pub(crate) bound: Option<String>,
     /// Each completed trial's value, with the words that name it.
     pub(crate) dots: Vec<(String, f64)>,
     /// The least value that is possible.
@@ -97,7 +99,9 @@ fn mark(one: &Unfinished, middle: u32, index: usize) -> Markup {
 /// The median and the range; and how many trials did not complete, where the marks alone would not say it.
 fn label(row: &BarRow, unit: &str) -> String {
     let count = |status: Status| row.unfinished.iter().filter(|one| one.status == status).count();
-    let mut parts: Vec<String> = row.spread.map(|spread| value_label(spread, unit)).into_iter().collect();
+    let bound = row.bound.as_ref().map(|bound| format!("{bound} {unit}"));
+    let mut parts: Vec<String> =
+        row.spread.map(|spread| value_label(spread, unit)).or(bound).into_iter().collect();
     if parts.is_empty() || row.unfinished.len() > MARKS {
         for status in [Status::NotConverged, Status::Failed, Status::Cancelled] {
             if count(status) > 0 {
@@ -117,6 +121,7 @@ mod tests {
         let row = |title: &str, values: &[f64], floor, unfinished: &[Status]| BarRow {
             title: title.into(),
             spread: Spread::of(values.iter().copied()),
+            bound: None,
             dots: values.iter().map(|value| (format!("trial {value}"), *value)).collect(),
             floor,
             unfinished: unfinished

@@ -21,6 +21,8 @@ pub(crate) struct GroupBar {
     pub(crate) name: &'static str,
     /// Over the completed trials; absent where none measured it.
     pub(crate) spread: Option<Spread>,
+    /// Where there is none to be drawn: what bounds its median, in words.
+    pub(crate) bound: Option<String>,
     /// Median error of the estimate.
     pub(crate) error: Option<f64>,
     /// Each trial's value, with the words that name it.
@@ -73,7 +75,9 @@ fn height(group: &Group) -> u32 {
 fn draw(axis: &Axis, bar: &GroupBar, top: u32, unit: &str) -> Markup {
     let middle = top + BAR / 2;
     let Some(spread) = bar.spread else {
-        return html! { text class="absent" x="4" y=(top + BAR - 1) { (bar.name) ": not measured" } };
+        let words =
+            bar.bound.as_ref().map_or_else(|| "not measured".into(), |bound| format!("{bound} {unit}"));
+        return html! { text class="absent" x="4" y=(top + BAR - 1) { (bar.name) ": " (words) } };
     };
     let error = bar.error.unwrap_or(0.0);
     let (low, high) = ((spread.median - error).max(0.0), spread.median + error);
@@ -112,6 +116,7 @@ mod tests {
         let bar = |name, values: &[f64], error| GroupBar {
             name,
             spread: Spread::of(values.iter().copied()),
+            bound: (name == "udp").then(|| "≤ 2.00".into()),
             error,
             dots: values.iter().map(|value| ("trial 1".to_owned(), *value)).collect(),
         };
@@ -123,7 +128,7 @@ mod tests {
                     bar("reported", &[4.0, 5.0, 6.0], None),
                     bar("paused", &[], None),
                     bar("icmp", &[640.0], Some(1.3)),
-                    bar("udp", &[0.0], Some(2.0)),
+                    bar("udp", &[], None),
                 ],
             },
             Group { title: "dirty 128".into(), note: "3 not converged".into(), bars: Vec::new() },

@@ -32,6 +32,9 @@ pub(super) fn probes(outcomes: &[Outcome]) -> Vec<Column<'_>> {
                 of(name, "baseline_gap_ms", |probe| probe.baseline_gap_ms),
                 of(name, "send_lateness_p99_ms", |probe| probe.send_lateness_p99_ms),
                 of(name, "cpu_percent", |probe| probe.cpu_percent),
+                of(name, "sent_per_s", |probe| probe.sent_per_s),
+                of(name, "baseline_unanswered_percent", |probe| probe.baseline_unanswered_percent),
+                of(name, "unfit", |probe| probe.unfit.clone()),
             ];
             if outcomes
                 .iter()

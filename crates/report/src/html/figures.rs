@@ -4,8 +4,9 @@ use dunlin_record::{Outcome, Status};
 use maud::{Markup, html};
 
 use crate::Report;
-use crate::cases::CaseRow;
+use crate::cases::{CaseRow, DowntimeSpread};
 use crate::chart::{BarRow, Group, GroupBar, Unfinished, bars, groups};
+use crate::format::reading;
 use crate::words::{Downtime, not_completed};
 
 /// The three charts.
@@ -23,7 +24,7 @@ pub(super) fn figures(report: &Report, rows: &[CaseRow]) -> Markup {
                 figure {
                     figcaption { h3 { (name) } (bar_legend()) }
                     (bars(&format!("{name} by case"), "ms",
-                        &bar_rows(rows, |outcome| downtime.of(outcome), |outcome| outcome.downtime_floor_ms)))
+                        &downtime_rows(rows, downtime)))
                 }
             }
             (side_by_side(report, rows))
@@ -35,7 +36,7 @@ pub(super) fn figures(report: &Report, rows: &[CaseRow]) -> Markup {
 fn headline(outcomes: &[Outcome]) -> Option<Downtime> {
     [Downtime::Icmp, Downtime::Udp, Downtime::Tcp, Downtime::Http, Downtime::Paused, Downtime::Reported]
         .into_iter()
-        .find(|downtime| outcomes.iter().any(|outcome| downtime.of(outcome).is_some()))
+        .find(|downtime| outcomes.iter().any(|outcome| downtime.reading(outcome).is_some()))
 }
 
 fn bar_legend() -> Markup {
@@ -59,6 +60,7 @@ fn bar_rows(
         .map(|row| BarRow {
             title: row.title.clone(),
             spread: row.spread(&figure),
+            bound: None,
             dots: row
                 .completed()
                 .filter_map(|one| figure(one).map(|value| (trial_name(one), value)))
@@ -72,6 +74,17 @@ fn bar_rows(
                 .collect(),
         })
         .collect()
+}
+
+/// The same of a downtime, whose median may be a bound.
+fn downtime_rows(rows: &[CaseRow], downtime: Downtime) -> Vec<BarRow> {
+    let mut bars = bar_rows(rows, |outcome| downtime.of(outcome), |outcome| outcome.downtime_floor_ms);
+    for (bar, row) in bars.iter_mut().zip(rows) {
+        let spread = row.downtime(downtime);
+        bar.spread = spread.as_ref().and_then(DowntimeSpread::drawn);
+        bar.bound = spread.filter(|_| bar.spread.is_none()).map(|spread| reading(spread.median));
+    }
+    bars
 }
 
 fn side_by_side(report: &Report, rows: &[CaseRow]) -> Markup {
@@ -96,8 +109,9 @@ fn side_by_side(report: &Report, rows: &[CaseRow]) -> Markup {
 fn group(row: &CaseRow, downtimes: &[Downtime]) -> Group {
     let bar = |downtime: &Downtime| GroupBar {
         name: downtime.name(),
-        spread: row.spread(|outcome| downtime.of(outcome)),
-        error: row.spread(|outcome| downtime.error_of(outcome)).map(|spread| spread.median),
+        spread: row.downtime(*downtime).as_ref().and_then(DowntimeSpread::drawn),
+        bound: row.downtime(*downtime).map(|spread| reading(spread.median)),
+        error: row.downtime_error(*downtime),
         dots: row
             .completed()
             .filter_map(|one| downtime.of(one).map(|value| (trial_name(one), value)))

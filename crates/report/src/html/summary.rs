@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use crate::Report;
 use crate::cases::{CaseRow, Spread};
-use crate::format::{ABSENT, megabytes, number};
+use crate::format::{ABSENT, megabytes, number, reading};
 use crate::outliers;
 use crate::words::{DOWNTIME_FLOOR_MEANING, Downtime, FLOOR_MEANING, flag_words, not_completed};
 use crate::workload::corruption;
@@ -47,7 +47,7 @@ pub(super) fn summary(report: &Report, rows: &[CaseRow]) -> Markup {
             }
             p class="note" {
                 "Medians over the completed trials, below them the least and the greatest; ± is the error of an \
-                 estimate. " (ABSENT) " was not measured, which is not 0."
+                 estimate. ≤ and ≥ are bounds, and so is a median over them. " (ABSENT) " was not measured, which is not 0."
             }
         }
     }
@@ -72,13 +72,11 @@ fn case(row: &CaseRow, downtimes: &[Downtime]) -> Markup {
                     @if !others.is_empty() { small class="bad" { (others) } }
                 }
             }
-            (figure(row.spread(|outcome| outcome.total_time_ms), None))
-            (figure(row.spread(|outcome| outcome.floor_ms), None))
-            (figure(row.spread(|outcome| outcome.wire_bytes.map(|wire| megabytes(wire.source_tx))), None))
-            @for downtime in downtimes {
-                (figure(row.spread(|outcome| downtime.of(outcome)), row.spread(|outcome| downtime.error_of(outcome))))
-            }
-            (figure(row.spread(|outcome| outcome.downtime_floor_ms), None))
+            (figure(row.spread(|outcome| outcome.total_time_ms)))
+            (figure(row.spread(|outcome| outcome.floor_ms)))
+            (figure(row.spread(|outcome| outcome.wire_bytes.map(|wire| megabytes(wire.source_tx)))))
+            @for downtime in downtimes { (downtime_cell(row, *downtime)) }
+            (figure(row.spread(|outcome| outcome.downtime_floor_ms)))
             td {
                 @for flag in flags {
                     @let words = flag_words(flag);
@@ -89,12 +87,23 @@ fn case(row: &CaseRow, downtimes: &[Downtime]) -> Markup {
     }
 }
 
-fn figure(spread: Option<Spread>, error: Option<Spread>) -> Markup {
+fn downtime_cell(row: &CaseRow, downtime: Downtime) -> Markup {
+    html! {
+        td class="n" {
+            @if let Some(spread) = row.downtime(downtime) {
+                (reading(spread.median))
+                @if let Some(error) = row.downtime_error(downtime) { span class="error" { " ±" (number(error)) } }
+                @if let Some(range) = spread.range() { small { (range) } }
+            } @else { (ABSENT) }
+        }
+    }
+}
+
+fn figure(spread: Option<Spread>) -> Markup {
     html! {
         td class="n" {
             @if let Some(spread) = spread {
                 (number(spread.median))
-                @if let Some(error) = error { span class="error" { " ±" (number(error.median)) } }
                 @if let Some(range) = spread.range() { small { (range) } }
             } @else { (ABSENT) }
         }

@@ -50,7 +50,18 @@ fn section(sweep: &Sweep, downtimes: &[Downtime]) -> Markup {
                 figcaption { h3 { "Downtimes" } (legend(downtimes)) }
                 (chart("Downtimes", "ms", downtimes
                     .iter()
-                    .map(|downtime| series(sweep, downtime.name(), |outcome| downtime.of(outcome)))
+                    .map(|downtime| Series {
+                        // A median that is a bound has no place on the axis.
+                        medians: sweep
+                            .points
+                            .iter()
+                            .map(|point| {
+                                let spread = point.row.downtime(*downtime);
+                                (point.value, spread.and_then(|spread| spread.median.exact()))
+                            })
+                            .collect(),
+                        ..series(sweep, downtime.name(), |outcome| downtime.of(outcome))
+                    })
                     .collect()))
             }
         }
@@ -138,7 +149,7 @@ pub(super) fn rates(rows: &[CaseRow]) -> Markup {
                     }
                 }
                 p class="note" {
-                    "Pages written (or read) a second, as MiB/s, by the guest's own count over its whole running; \
+                    "Pages written (or read) a second, as MiB/s, by the guest's own count and clock over its whole running; \
                      medians over all trials that said it, below them the least and the greatest."
                 }
             }

@@ -8,11 +8,11 @@ use super::streams::{streams, tcp_streams};
 use super::{cpu, stories};
 use crate::Report;
 use crate::cases::CaseRow;
-use crate::format::{ABSENT, megabytes, number, number_or_absent};
+use crate::format::{ABSENT, megabytes, number, number_or_absent, reading};
 use crate::mechanisms;
 use crate::timeline_data::packed;
-use crate::words::{Downtime, flag_words, status_words};
-use crate::workload;
+use crate::words::{Downtime, clock_words, flag_words, status_words};
+use crate::{unconverged, workload};
 
 /// The trials by case; of each case the first stands open.
 pub(super) fn trials(report: &Report, rows: &[CaseRow]) -> Markup {
@@ -43,7 +43,7 @@ fn trial(report: &Report, outcome: &Outcome, open: bool) -> Markup {
                 span class={ "status " (outcome.status) } { (status_words(outcome.status)) }
                 @if let Some(total) = outcome.total_time_ms { span { "total " (number(total)) " ms" } }
                 @for downtime in [Downtime::Reported, Downtime::Icmp] {
-                    @if let Some(value) = downtime.of(outcome) { span { (downtime.name()) " " (number(value)) " ms" } }
+                    @if let Some(value) = downtime.reading(outcome) { span { (downtime.name()) " " (reading(value)) " ms" } }
                 }
                 @for &flag in &outcome.flags {
                     @let words = flag_words(flag);
@@ -52,6 +52,10 @@ fn trial(report: &Report, outcome: &Outcome, open: bool) -> Markup {
             }
             @if outcome.status != Status::Completed {
                 p class="warn" { (outcome.error.as_deref().unwrap_or("No reason was recorded.")) }
+                @if let Some(sentences) = unconverged::sentences(outcome) { p class="warn" { (sentences) } }
+            }
+            @for (name, probe) in &outcome.probes {
+                @if let Some(because) = &probe.unfit { p class="warn" { b { (name) } " tells no downtime: " (because) } }
             }
             @if first_vm(report, outcome) != &outcome.vm {
                 p class="note" { "The trial's time line is that of its first VM, " (first_vm(report, outcome)) "." }
@@ -162,7 +166,7 @@ fn times(outcome: &Outcome) -> Vec<Pair> {
             Downtime::Tcp => "downtime tcp",
             Downtime::Http => "downtime http",
         };
-        rows.push((label, number_or_absent(downtime.of(outcome)) + &error));
+        rows.push((label, downtime.reading(outcome).map_or_else(|| ABSENT.into(), reading) + &error));
     }
     rows.push(("downtime floor", number_or_absent(outcome.downtime_floor_ms)));
     rows
@@ -207,6 +211,9 @@ fn amounts(outcome: &Outcome) -> Vec<Pair> {
     if let Some(done) = &outcome.workload {
         rows.push(("workload asked for", workload::asked(&done.asked)));
         rows.push(("achieved", done.achieved.as_ref().map_or_else(|| ABSENT.into(), workload::achieved)));
+    }
+    if let Some(clocks) = clock_words(outcome) {
+        rows.push(("the guest's clocks, by which it counts", clocks));
     }
     rows
 }
@@ -294,7 +301,9 @@ fn probes(outcome: &Outcome) -> Markup {
 /// How often a probe asks: TCP request/response does as soon as it can.
 fn pace(probe: &ProbeOutcome) -> String {
     let usual = if probe.connections.is_some() { "usually" } else { "every" };
-    format!(", {usual} {} ms", number(probe.interval_ms))
+    let held = probe.sent_per_s.filter(|_| probe.connections.is_none());
+    let held = held.map(|rate| format!(", held {}/s", number(rate)));
+    format!(", {usual} {} ms{}", number(probe.interval_ms), held.unwrap_or_default())
 }
 
 fn passes(iterations: &[Iteration]) -> Markup {

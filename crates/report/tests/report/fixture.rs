@@ -162,6 +162,9 @@ fn outcome(case: &Case, trial: u32, id: &TrialId, plan: &Plan) -> Outcome {
         response_ms: Some(response_ms(plan)),
         failures: None,
         connections: None,
+        sent_per_s: Some(998.7),
+        baseline_unanswered_percent: Some(0.0),
+        unfit: None,
         outages: icmp
             .map(|length_ms| Outage { start_ms: round(plan.stopped.unwrap_or(0.0)), length_ms })
             .into_iter()
@@ -200,6 +203,10 @@ fn outcome(case: &Case, trial: u32, id: &TrialId, plan: &Plan) -> Outcome {
             paused: paused.map(|_| 0.02),
             ..DowntimeMs::default()
         },
+        downtime_at_most_ms: DowntimeMs::default(),
+        downtime_at_least_ms: DowntimeMs::default(),
+        guest_clock: None,
+        not_converged: None,
         probes: BTreeMap::from([("icmp".into(), probe.clone()), ("udp".into(), probe)]),
         tcp_streams: BTreeMap::new(),
         wire_bytes: Some(WireBytes {

@@ -1,5 +1,6 @@
 //! The renderings of a made-up run: whole outputs by snapshot, the page by what must hold of it.
 
+mod bounds;
 mod fixture;
 mod foreign;
 mod mechanisms;

@@ -61,6 +61,12 @@ impl Condition {
 
     fn finding_by(&self, figure: &FigureComparison) -> Finding {
         match figure.verdict {
+            Verdict::Worse if figure.change.is_none() && figure.change_at_least.is_some() => {
+                match figure.change_at_least.filter(|change| change.abs() > self.limit) {
+                    Some(_) => Finding::Violated(change_words(figure)),
+                    None => Finding::Undecided(change_words(figure)),
+                }
+            }
             // From 0 to anything is more than any share.
             Verdict::Worse if figure.change.is_none_or(|change| change.abs() > self.limit) => {
                 Finding::Violated(change_words(figure))

@@ -6,7 +6,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use dunlin_analysis::{
     CaseComparison, ChangedSetting, Comparison, Figure, FigureComparison, Sample, Verdict,
 };
-use dunlin_report::number;
+use dunlin_report::{number, reading};
 
 use super::condition::Finding;
 use super::{Against, Args, Judgement};
@@ -95,7 +95,10 @@ fn is_incomplete(figure: &FigureComparison) -> bool {
 }
 
 fn sample(figure: &FigureComparison, sample: &Sample) -> String {
-    let Some(median) = sample.median else { return ABSENT.into() };
+    let Some(bounds) = sample.bounds() else { return ABSENT.into() };
+    let Some(median) = sample.median else {
+        return told_by(reading(bounds), sample);
+    };
     let median = match figure.figure {
         Figure::Completed => {
             return format!("{:.0}/{}", median * sample.trials as f64, sample.trials);
@@ -103,10 +106,15 @@ fn sample(figure: &FigureComparison, sample: &Sample) -> String {
         Figure::WireBytes => median / 1e6,
         _ => median,
     };
+    told_by(number(median), sample)
+}
+
+/// With how many of the trials tell it, if not all.
+fn told_by(figure: String, sample: &Sample) -> String {
     if sample.values == sample.trials {
-        number(median)
+        figure
     } else {
-        format!("{}\n{}/{}", number(median), sample.values, sample.trials)
+        format!("{figure}\n{}/{}", sample.values, sample.trials)
     }
 }
 
@@ -114,6 +122,10 @@ fn sample(figure: &FigureComparison, sample: &Sample) -> String {
 pub(super) fn change_words(figure: &FigureComparison) -> String {
     match figure.change {
         Some(change) => percent(change) + unit(figure.figure),
+        None if is_bound(figure) => match figure.change_at_least {
+            Some(change) => format!("at least {}{}", percent(change), unit(figure.figure)),
+            None => "a bound".into(),
+        },
         None if figure.a.median == Some(0.0) && figure.b.median.is_some() => "from 0".into(),
         None => ABSENT.into(),
     }
@@ -124,6 +136,10 @@ fn interval_words(figure: &FigureComparison) -> String {
         || ABSENT.into(),
         |interval| format!("{} … {}{}", percent(interval.low), percent(interval.high), unit(figure.figure)),
     )
+}
+
+fn is_bound(figure: &FigureComparison) -> bool {
+    figure.a.is_bound() || figure.b.is_bound()
 }
 
 fn unit(figure: Figure) -> &'static str {
@@ -138,6 +154,7 @@ fn percent(share: f64) -> String {
 /// As in `not enough data: 4 more trials a side?`.
 pub(super) fn verdict_words(figure: &FigureComparison) -> String {
     match (figure.verdict, figure.more_trials) {
+        (Verdict::NotEnoughData, _) if is_bound(figure) => "cannot tell".into(),
         (Verdict::NotEnoughData, Some(more)) => format!("{}, ~{more} more", word(figure.verdict)),
         (verdict, _) => word(verdict).into(),
     }
@@ -162,6 +179,10 @@ fn summary(comparison: &Comparison) -> String {
     let mut text = format!("\n{}\n", counts.join(", "));
     if figures().any(|figure| figure.more_trials.is_some()) {
         text += "~N more: roughly how many more trials each run would need.\n";
+    }
+    if figures().any(is_bound) {
+        text += "≤ and ≥ are bounds: no more is known of a median. Where they touch the other side no number of trials tells a \
+                 change; a probe that is answered more evenly, or asks more often, does.\n";
     }
     let outliers: usize = figures().map(|figure| figure.a.outliers + figure.b.outliers).sum();
     if outliers > 0 {
@@ -188,6 +209,17 @@ fn differences(changed: &[ChangedSetting]) -> String {
     let mut text = String::new();
     for (words, cases) in by_setting {
         let _ = writeln!(text, "warning: not the same in A and B: {words} ({})", cases.join(", "));
+    }
+    text
+}
+
+/// Why trials lack figures, by side.
+pub(super) fn lacking(lacks: &[(&'static str, Vec<String>)]) -> String {
+    let mut text = String::new();
+    for (side, lines) in lacks {
+        for line in lines {
+            let _ = writeln!(text, "lacking in {side}: {line}");
+        }
     }
     text
 }
