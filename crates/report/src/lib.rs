@@ -24,6 +24,7 @@ pub use csv::csv;
 pub use format::{number, utc};
 pub use html::html;
 pub use json::json;
+pub use layout::{Table, wrapped};
 pub use table::table;
 
 /// A run, as it is rendered.

@@ -3,9 +3,9 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use comfy_table::{Table, presets};
 use dunlin_bench::{Scenario, expected_case_duration, expected_duration, starter};
 use dunlin_record::Case;
+use dunlin_report::{Table, wrapped};
 use serde_json::json;
 
 use crate::failure::{Exit, Failure, Result};
@@ -42,11 +42,10 @@ fn check(file: &Path, json: bool) -> Result {
     if json {
         return terminal::print_json(&as_json(&scenario));
     }
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header(["case", "strategy", "trials", "limit", "expected"]);
+    let mut table =
+        Table::new().key("case").words("strategy").figure("trials").figure("limit").figure("expected");
     for case in &scenario.cases {
-        table.add_row([
+        table.row([
             case.title(),
             case.strategy.name().to_owned(),
             range(case.trials.range().into_inner()),
@@ -58,13 +57,11 @@ fn check(file: &Path, json: bool) -> Result {
     let trials =
         range((trials(|case| *case.trials.range().start()), trials(|case| *case.trials.range().end())));
     let expected = in_words(expected_duration(&scenario));
-    terminal::print(&format!(
-        "{}: {}\n{}\n{} cases, {trials} trials, about {expected}\n",
-        scenario.name,
-        scenario.title,
-        table.trim_fmt(),
-        scenario.cases.len()
-    ))
+    let width = terminal::width();
+    let title = wrapped(&format!("{}: {}", scenario.name, scenario.title), width, "  ");
+    let sum =
+        wrapped(&format!("{} cases, {trials} trials, about {expected}", scenario.cases.len()), width, "  ");
+    terminal::print(&format!("{title}{}\n{sum}", table.text(width)))
 }
 
 /// For programs: the cases as resolved, each with its title and expected duration.

@@ -13,7 +13,7 @@ fn compare(folder: &Path, words: &[&str]) -> String {
 
 /// Two runs of eight trials a case: `idle` stays as it is, the downtime of `dirty` grows by half, `heavy` no longer
 /// completes, `light` was run before only, and once the user ended a trial.
-fn two_runs() -> tempfile::TempDir {
+pub(super) fn two_runs() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let wobble = |trial: u32| f64::from(trial * 5 % 8) / 8.0;
     let mut before = Vec::new();

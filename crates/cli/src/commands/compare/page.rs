@@ -2,11 +2,8 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
-use dunlin_analysis::{
-    CaseComparison, ChangedSetting, Comparison, Figure, FigureComparison, Sample, Verdict,
-};
-use dunlin_report::number;
+use dunlin_analysis::{ChangedSetting, Comparison, Figure, FigureComparison, Sample, Verdict};
+use dunlin_report::{Table, number, wrapped};
 
 use super::condition::Finding;
 use super::{Against, Args, Judgement};
@@ -22,13 +19,14 @@ pub(super) fn text(
     width: Option<u16>,
 ) -> String {
     let a = args.a.display();
-    let mut text = match args.against() {
+    let head = match args.against() {
         Against::Run(b) => format!("A: {a}\nB: {}\n\n", b.display()),
         Against::OwnCase(title) => format!("A: {title:?} of {a}\nB: each other case of it\n\n"),
     };
-    text += &grid(comparison, width);
-    text += "\n\nFigures are medians over completed trials; below a figure, how many of the trials tell it, if not all. \
-             The interval is the 95 % one of the change, each figure by itself.\n";
+    let mut text = String::from(
+        "Figures are medians over completed trials; below a figure, how many of the trials tell it, if not all. \
+             The interval is the 95 % one of the change, each figure by itself.\n",
+    );
     text += &summary(comparison);
     for (cases, run) in [(&comparison.only_in_a, "A"), (&comparison.only_in_b, "B")] {
         if !cases.is_empty() {
@@ -42,56 +40,37 @@ pub(super) fn text(
     for judgement in judged {
         text += &condition(judgement);
     }
-    text
+    let head = wrapped(head.trim_end(), width, "  ");
+    format!("{head}\n{}\n{}", grid(comparison, width), wrapped(text.trim_end(), width, "  "))
 }
 
 fn grid(comparison: &Comparison, width: Option<u16>) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
-    if let Some(width) = width {
-        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
-    }
-    table.set_header(["case", "figure", "A", "B", "change", "interval", "verdict"]);
+    let mut table = Table::new()
+        .key("figure")
+        .figure("A")
+        .figure("B")
+        .figure("change")
+        .words("interval")
+        .words("verdict");
     for case in &comparison.cases {
-        table.add_row(row(case));
-    }
-    for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 0));
-        if (2..6).contains(&index) {
-            column.set_cell_alignment(CellAlignment::Right);
+        table.section(&case.title);
+        for figure in &case.figures {
+            table.row([
+                name(figure.figure).to_owned(),
+                sample(figure, &figure.a),
+                sample(figure, &figure.b),
+                change_words(figure),
+                interval_words(figure),
+                verdict_words(figure),
+            ]);
         }
     }
-    table.trim_fmt()
-}
-
-/// A case is one row whose cells have a line a figure, so that cases stand apart.
-fn row(case: &CaseComparison) -> Vec<String> {
-    let column = |words: &dyn Fn(&FigureComparison) -> String| {
-        // A side that lacks values has a second line, which every column must leave room for.
-        let cells = case.figures.iter().map(|figure| {
-            let second_line = if is_incomplete(figure) && !words(figure).contains('\n') { "\n" } else { "" };
-            words(figure) + second_line
-        });
-        cells.collect::<Vec<_>>().join("\n")
-    };
-    vec![
-        case.title.clone(),
-        column(&|figure| name(figure.figure).to_owned()),
-        column(&|figure| sample(figure, &figure.a)),
-        column(&|figure| sample(figure, &figure.b)),
-        column(&change_words),
-        column(&interval_words),
-        column(&verdict_words),
-    ]
+    table.text(width)
 }
 
 /// The name in the record; bytes are shown as megabytes.
 fn name(figure: Figure) -> &'static str {
     if figure == Figure::WireBytes { "wire_bytes.source_tx (MB)" } else { figure.name() }
-}
-
-fn is_incomplete(figure: &FigureComparison) -> bool {
-    [&figure.a, &figure.b].into_iter().any(|sample| sample.values < sample.trials)
 }
 
 fn sample(figure: &FigureComparison, sample: &Sample) -> String {
