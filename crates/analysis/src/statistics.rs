@@ -2,6 +2,7 @@
 
 mod bootstrap;
 mod random;
+pub(crate) mod student;
 
 pub(crate) use bootstrap::relative_change;
 pub use bootstrap::{Bootstrap, Interval, change_interval, median_interval};

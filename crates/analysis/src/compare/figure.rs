@@ -3,6 +3,8 @@
 use dunlin_record::{Outcome, Status};
 use serde::{Serialize, Serializer};
 
+use super::side::Told;
+
 /// A figure of an outcome that two runs can be compared by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Figure {
@@ -69,11 +71,11 @@ impl Figure {
 
     /// Its value in an outcome; of [`Self::Completed`] 1 or 0. A migration that did not complete has no other: how long
     /// it took or what it sent until it was given up is no figure of a migration.
-    pub(super) fn of(self, outcome: &Outcome) -> Option<f64> {
+    pub(super) fn of(self, outcome: &Outcome) -> Option<Told> {
         let is_damaged = outcome.flags.iter().any(|flag| flag.is_damage());
         let completed = outcome.status == Status::Completed && !is_damaged;
         if self == Self::Completed {
-            return Some(f64::from(u8::from(completed)));
+            return Some(Told::exactly(f64::from(u8::from(completed))));
         }
         let value = match self {
             Self::Completed => None,
@@ -86,7 +88,7 @@ impl Figure {
             Self::DowntimeHttp => outcome.downtime_ms.http,
             Self::WireBytes => outcome.wire_bytes.map(|wire| wire.source_tx as f64),
         };
-        value.filter(|value| completed && value.is_finite())
+        value.filter(|value| completed && value.is_finite()).map(Told::exactly)
     }
 }
 

@@ -9,6 +9,7 @@
 
 use std::cmp::Ordering;
 
+use super::side::Told;
 use crate::statistics::SplitMix64;
 
 /// The trials of one case: those of A first.
@@ -16,7 +17,7 @@ pub(super) struct Block {
     /// How many are A's.
     pub(super) in_a: usize,
     /// For each figure the value of every trial, absent where the trial does not tell it.
-    pub(super) rows: Vec<Vec<Option<f64>>>,
+    pub(super) rows: Vec<Vec<Option<Told>>>,
 }
 
 /// What the test says of one figure of one case.
@@ -128,11 +129,11 @@ impl Ranked {
 }
 
 /// Ranks of the values that are there, equal ones sharing the mean of theirs, less the mean of all.
-fn centred_ranks(row: &[Option<f64>]) -> Vec<f64> {
-    let values: Vec<f64> = row.iter().copied().flatten().collect();
-    let rank = |value: f64| {
-        let below = values.iter().filter(|other| **other < value).count() as f64;
-        let above = values.iter().filter(|other| **other > value).count() as f64;
+fn centred_ranks(row: &[Option<Told>]) -> Vec<f64> {
+    let values: Vec<Told> = row.iter().copied().flatten().collect();
+    let rank = |value: Told| {
+        let below = values.iter().filter(|other| other.is_below(value)).count() as f64;
+        let above = values.iter().filter(|other| value.is_below(**other)).count() as f64;
         (below - above) / 2.0
     };
     row.iter().map(|value| value.map_or(0.0, rank)).collect()
@@ -140,7 +141,7 @@ fn centred_ranks(row: &[Option<f64>]) -> Vec<f64> {
 
 /// One over the standard deviation of the sum of `k` of the ranks, for each `k`: drawn without replacement out of `n`,
 /// its variance is k (n - k) / (n (n - 1)) times the sum of the squares.
-fn weights(ranks: &[f64], row: &[Option<f64>]) -> Vec<f64> {
+fn weights(ranks: &[f64], row: &[Option<Told>]) -> Vec<f64> {
     let all = row.iter().flatten().count() as f64;
     let squares: f64 = ranks.iter().map(|rank| rank * rank).sum();
     let weight = |in_a: usize| {
@@ -156,7 +157,7 @@ mod tests {
     use super::*;
 
     fn one_row(a: &[f64], b: &[f64]) -> Judged {
-        let row = a.iter().chain(b).copied().map(Some).collect();
+        let row = a.iter().chain(b).copied().map(Told::exactly).map(Some).collect();
         judge(&[Block { in_a: a.len(), rows: vec![row] }], 9999, 1)[0][0]
     }
 
@@ -185,10 +186,11 @@ mod tests {
 
     #[test]
     fn a_figure_that_repeats_another_costs_nothing_and_one_of_its_own_does() {
-        let changed: Vec<Option<f64>> = (0..12).map(|trial| Some(f64::from(trial))).collect();
+        let told = |value: i32| Some(Told::exactly(f64::from(value)));
+        let changed: Vec<Option<Told>> = (0..12).map(told).collect();
         // The same trials in another order: nothing to be seen.
-        let unchanged: Vec<Option<f64>> = (0..12).map(|trial| Some(f64::from(trial * 7 % 12))).collect();
-        let block = |rows: &[&Vec<Option<f64>>]| Block {
+        let unchanged: Vec<Option<Told>> = (0..12).map(|trial| told(trial * 7 % 12)).collect();
+        let block = |rows: &[&Vec<Option<Told>>]| Block {
             in_a: 6,
             rows: rows.iter().map(|row| (*row).clone()).collect(),
         };
@@ -203,8 +205,8 @@ mod tests {
 
     #[test]
     fn absent_values_take_no_part() {
-        let row = |values: &[f64], absent: usize| -> Vec<Option<f64>> {
-            values.iter().copied().map(Some).chain(vec![None; absent]).collect()
+        let row = |values: &[f64], absent: usize| -> Vec<Option<Told>> {
+            values.iter().copied().map(Told::exactly).map(Some).chain(vec![None; absent]).collect()
         };
         let whole =
             judge(&[Block { in_a: 4, rows: vec![row(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0], 0)] }], 99, 1);
