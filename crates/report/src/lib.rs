@@ -26,6 +26,7 @@ pub use html::html;
 pub use json::json;
 pub use layout::{Table, wrapped};
 pub use table::table;
+pub use words::{FlagWords, flag_words};
 
 /// A run, as it is rendered.
 #[derive(Debug, Clone, Copy)]

@@ -35,7 +35,7 @@ impl PowerOptions {
             changes: vec![0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0],
             tables: 100,
             share: 0.8,
-            permutations: 299,
+            permutations: 199,
             seed: 1,
         }
     }

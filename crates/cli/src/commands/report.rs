@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use dunlin_analysis::timeline;
 use dunlin_bench::read_migration_capture;
-use dunlin_record::{Case, Outcome, RecordError, RunFolder, RunInfo, RunLock, TrialId, TrialRecord};
+use dunlin_record::{
+    Case, Outcome, RecordError, RunFolder, RunInfo, RunLock, SkippedCase, TrialId, TrialRecord,
+};
 use dunlin_report::Report;
 
 use super::record_failure;
@@ -58,6 +60,16 @@ impl Loaded {
     /// The cases as the scenario asked for them.
     pub(super) fn cases(&self) -> &[Case] {
         &self.info.cases
+    }
+
+    /// The cases that could not be run there.
+    pub(super) fn skipped(&self) -> &[SkippedCase] {
+        &self.info.skipped
+    }
+
+    /// The scenario's name.
+    pub(super) fn scenario(&self) -> &str {
+        &self.info.scenario
     }
 
     /// Opens a run. Outcomes that were lost are computed again and written back.

@@ -29,7 +29,9 @@ fn check(folder: &Path, words: &[&str], keys: usize, least_figures: usize) {
     for columns in 40..=125 {
         let page = printed(folder, words, Some(columns));
         assert_eq!(figures(&page, keys), whole, "{words:?} at {columns} columns:\n{page}");
-        for line in page.lines().filter(|line| line.chars().count() > columns) {
+        // Commands are there to be copied.
+        let is_text = |line: &&str| line.chars().count() > columns && !line.starts_with("  dunlin ");
+        for line in page.lines().filter(is_text) {
             let words = line.split_whitespace().count();
             assert_eq!(words, 1, "{line:?} could have been wrapped at {columns} columns");
         }
