@@ -21,7 +21,7 @@ use dunlin_analysis::Timeline;
 use dunlin_record::{Outcome, RunInfo, TrialCapture};
 
 pub use csv::csv;
-pub use format::{number, utc};
+pub use format::{count, number, utc};
 pub use html::html;
 pub use json::json;
 pub use layout::{Table, wrapped};

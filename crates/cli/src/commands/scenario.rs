@@ -8,9 +8,10 @@ use dunlin_record::Case;
 use dunlin_report::{Table, wrapped};
 use serde_json::json;
 
+use super::load_scenario;
 use crate::failure::{Exit, Failure, Result};
 use crate::progress::{in_words, range};
-use crate::{shipped, terminal};
+use crate::terminal;
 
 /// Check a scenario, or begin a new one.
 #[derive(clap::Subcommand)]
@@ -38,7 +39,7 @@ pub(crate) fn run(action: Action) -> Result {
 }
 
 fn check(file: &Path, json: bool) -> Result {
-    let scenario = shipped::load(file).map_err(|error| Failure::new(Exit::BadInput, &error))?;
+    let scenario = load_scenario(file)?;
     if json {
         return terminal::print_json(&as_json(&scenario));
     }

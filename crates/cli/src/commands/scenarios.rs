@@ -1,12 +1,14 @@
 //! `dunlin scenarios`: those that are shipped.
 
+use std::path::Path;
+
 use dunlin_bench::expected_duration;
 use dunlin_report::{Table, wrapped};
 
 use crate::failure::{Exit, Failure, Result};
 use crate::progress::in_words;
 use crate::shipped::{SHIPPED, Shipped};
-use crate::terminal;
+use crate::{shipped, terminal};
 
 /// List the scenarios that are shipped, or print one.
 #[derive(clap::Args)]
@@ -25,7 +27,7 @@ pub(crate) fn run(args: &Args) -> Result {
 fn print(name: &str) -> Result {
     let shipped = Shipped::find(name).ok_or_else(|| {
         Failure::says(Exit::BadInput, format!("no scenario named {name:?} is shipped"))
-            .hint("`dunlin scenarios` lists them")
+            .hint(shipped::hint(Path::new(name)))
     })?;
     terminal::print(shipped.text)
 }

@@ -51,10 +51,10 @@ fn text(paths: &[PathBuf], power: &Power, options: &PowerOptions, width: Option<
     }
     let paths: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
     let head = format!(
-        "The least change for the worse that is found in {:.0} of 100 comparisons, by {unit} a side, as much as {} vary{}:",
+        "The least change for the worse that is found in {:.0} of 100 comparisons, by {unit} a side, by how {} var{}:",
         options.share * 100.0,
         listed(&paths),
-        if paths.len() == 1 { "s" } else { "" },
+        if paths.len() == 1 { "ies" } else { "y" },
     );
     let most = options.changes.last().copied().unwrap_or_default();
     let mut notes = format!("– no change up to {} is found that often.\n", percent(most));
@@ -67,7 +67,11 @@ fn text(paths: &[PathBuf], power: &Power, options: &PowerOptions, width: Option<
     let shares =
         |with: &FoundWith| format!("{} with {}", with.found.map_or_else(|| "–".into(), percent), with.amount);
     let false_tables: Vec<String> = power.false_tables.iter().map(shares).collect();
-    notes += &format!("Without any change, something is called one in: {} {unit}.", false_tables.join(", "));
+    notes += &format!(
+        "Without any change, something is called one in {} {unit} (of {} comparisons each).",
+        false_tables.join(", "),
+        options.tables
+    );
     [wrapped(&head, width, "  "), "\n".into(), table.text(width), "\n".into(), wrapped(&notes, width, "  ")]
         .concat()
 }
