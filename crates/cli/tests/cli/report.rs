@@ -199,3 +199,15 @@ fn a_line_of_a_newer_format_is_refused() {
         assert!(told.contains(&expected), "{told}");
     }
 }
+
+#[test]
+fn a_page_goes_to_standard_output_where_asked_to() {
+    let folder = fixture();
+    let output = dunlin(folder.path()).args(["report", "run", "--html", "-"]).output().unwrap();
+    let page = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        output.status.success() && page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>"),
+        "{page}"
+    );
+    assert!(!folder.path().join("-").exists());
+}
