@@ -1,6 +1,7 @@
 //! The subcommands, one file each, and what they share.
 
 pub(crate) mod bench;
+pub(crate) mod cache;
 pub(crate) mod calibrate;
 pub(crate) mod capture;
 pub(crate) mod compare;

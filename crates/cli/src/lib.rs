@@ -14,8 +14,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    bench, calibrate, capture, compare, doctor, guest, helper, http, lab, report, scenario, scenarios, tcp,
-    wire,
+    bench, cache, calibrate, capture, compare, doctor, guest, helper, http, lab, report, scenario, scenarios,
+    tcp, wire,
 };
 
 /// Measures, explains and improves the live migration of virtual machines.
@@ -88,6 +88,9 @@ enum Command {
     /// Fetch what guests boot from.
     #[command(subcommand)]
     Guest(guest::Action),
+    /// Look at what is kept between runs, or remove it.
+    #[command(subcommand)]
+    Cache(cache::Action),
     /// Do on a host what has to be done there (started by dunlin itself).
     #[command(hide = true)]
     Helper,
@@ -113,6 +116,7 @@ pub fn run() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Lab(action) => lab::run(action),
         Command::Guest(action) => guest::run(action),
+        Command::Cache(action) => cache::run(action),
         Command::Helper => return helper::run(),
         Command::Node => return helper::run_node(),
     };

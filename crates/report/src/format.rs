@@ -32,7 +32,7 @@ pub(crate) fn megabytes(bytes: i64) -> f64 {
 
 /// A count with its noun, as in `1 trial` or `3 trials`.
 #[must_use]
-pub fn count<N: Display + PartialEq + From<u8>>(amount: N, noun: &str) -> String {
+pub fn count<N: Copy + Display + PartialEq + From<u8>>(amount: N, noun: &str) -> String {
     let plural = if amount == N::from(1) { "" } else { "s" };
     format!("{amount} {noun}{plural}")
 }
