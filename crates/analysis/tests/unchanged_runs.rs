@@ -1,4 +1,5 @@
 //! Runs in which nothing was changed: how often comparing them claims a change all the same, and which change is found.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are not in test functions")]
 
 use std::path::Path;
 
@@ -63,10 +64,9 @@ const NO_CASES: &[Case] = &[];
 const NONE_SKIPPED: &[SkippedCase] = &[];
 
 fn compared(a: &[Vec<Outcome>], b: &[Vec<Outcome>], seed: u64) -> Comparison {
-    let side = |runs: &'_ [Vec<Outcome>]| -> Vec<usize> { (0..runs.len()).collect() };
     let told = |outcomes| ComparedRun { outcomes, cases: NO_CASES, skipped: NONE_SKIPPED };
-    let a: Vec<ComparedRun<'_>> = side(a).into_iter().map(|run| told(a[run].as_slice())).collect();
-    let b: Vec<ComparedRun<'_>> = side(b).into_iter().map(|run| told(b[run].as_slice())).collect();
+    let a: Vec<ComparedRun<'_>> = a.iter().map(|run| told(run.as_slice())).collect();
+    let b: Vec<ComparedRun<'_>> = b.iter().map(|run| told(run.as_slice())).collect();
     // A claim of a change needs no interval.
     let options = CompareOptions {
         permutations: 299,

@@ -11,7 +11,7 @@ use crate::failure::{Exit, Failure, Result};
 use crate::terminal;
 
 pub(super) fn run(paths: &[PathBuf], json: bool) -> Result {
-    let runs = paths.iter().map(Run::open).collect::<Result<Vec<_>>>()?;
+    let runs = paths.iter().map(|path| Run::open(path)).collect::<Result<Vec<_>>>()?;
     let options = PowerOptions::for_runs(runs.len());
     let power = power(&told(&runs), &options);
     if power.rows.is_empty() {

@@ -39,7 +39,7 @@ pub(super) struct ChangedBetween {
 
 impl Sides {
     pub(super) fn of(args: &Args) -> Result<Self> {
-        let open = |paths: &[PathBuf]| paths.iter().map(Run::open).collect::<Result<Vec<_>>>();
+        let open = |paths: &[PathBuf]| paths.iter().map(|path| Run::open(path)).collect::<Result<Vec<_>>>();
         match (args.runs.as_slice(), args.after.as_slice(), &args.baseline) {
             ([run], [], Some(title)) => {
                 Ok(Self::OwnCase { run: Box::new(Run::open(run)?), title: title.clone() })
@@ -120,8 +120,8 @@ impl Sides {
 }
 
 impl Run {
-    pub(super) fn open(path: &PathBuf) -> Result<Self> {
-        Ok(Self { path: path.clone(), loaded: Loaded::open(path)? })
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        Ok(Self { path: path.to_owned(), loaded: Loaded::open(path)? })
     }
 
     pub(super) fn told(&self) -> ComparedRun<'_> {
