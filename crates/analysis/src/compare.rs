@@ -2,24 +2,30 @@
 //! whether that can be told from chance.
 
 mod cases;
+mod drift;
 mod figure;
 mod permutation;
+mod power;
 mod settings;
+mod side;
 #[cfg(test)]
 mod tests;
 mod verdict;
 
-use dunlin_record::{CaseLabel, Outcome, VmId};
+use std::collections::BTreeMap;
+
+use dunlin_record::{CaseLabel, Flag, VmId};
 use serde::Serialize;
 
-use crate::statistics::{
-    Bootstrap, Interval, Reading, change_interval, deviation, outliers, relative_change,
-};
+use crate::statistics::{Bootstrap, Interval, Reading, change_interval, relative_change};
+pub use cases::{ComparedRun, Lacking, SideName};
 use cases::{Matched, MatchedCases, match_cases, match_to_baseline};
+use drift::{Drift, corrected};
 pub use figure::Figure;
 use permutation::{Block, Judged, judge};
+pub use power::{FoundWith, Power, PowerOptions, PowerRow, power};
 pub use settings::{ChangedSetting, changed_settings, changed_settings_and_amounts};
-use verdict::{Evidence, completion_interval, more_trials, verdict};
+use verdict::{Evidence, LEAST_VALUES, completion_interval, more_runs, more_trials, verdict};
 
 /// How two runs are compared.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -40,7 +46,7 @@ impl Default for CompareOptions {
     }
 }
 
-/// Two runs side by side, or one case of a run (A) beside its others (B).
+/// Runs of two sides, or one case of a run (A) beside its others (B).
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Comparison {
     /// The cases that both have, in A's order.
@@ -49,11 +55,13 @@ pub struct Comparison {
     pub only_in_a: Vec<String>,
     /// The titles of cases that only B has; of those whose VM the baseline did not move.
     pub only_in_b: Vec<String>,
+    /// Cases of which runs of a side tell nothing: not asked for, skipped, not run, never completed.
+    pub lacking: Vec<Lacking>,
     /// Trials that the user ended: they say nothing of the migration and are left out.
     pub cancelled_trials: usize,
 }
 
-/// A case in both runs.
+/// A case on both sides.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CaseComparison {
     /// The case's title; with the VM's name where there are several.
@@ -66,7 +74,7 @@ pub struct CaseComparison {
     pub figures: Vec<FigureComparison>,
 }
 
-/// A figure of a case in both runs.
+/// A figure of a case on both sides.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FigureComparison {
     /// Which figure.
@@ -82,14 +90,20 @@ pub struct FigureComparison {
     /// its direction.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub change_at_least: Option<f64>,
-    /// Where the change lies with 95 % confidence, this figure looked at alone.
+    /// Where the change lies with 95 % confidence, this figure looked at alone: with the drift between runs where several
+    /// are given. Absent for so few values that no interval reaches that confidence, and where some of them are bounds.
     pub interval: Option<Interval>,
+    /// The standard deviation between runs of the same side, as a share of the figure (of completion, and of figures that
+    /// may be 0, absolute). Absent where no side has several runs, and where some of the values are bounds.
+    pub drift: Option<f64>,
     /// How often a table in which nothing changed shows a difference as clear as this one somewhere.
     pub p_value: f64,
     /// What to make of it.
     pub verdict: Verdict,
     /// Where there is not enough data: roughly how many more trials a side would be needed, if that can be told.
     pub more_trials: Option<u32>,
+    /// The same in runs, where several are given.
+    pub more_runs: Option<u32>,
 }
 
 /// What to make of a difference.
@@ -102,18 +116,46 @@ pub enum Verdict {
     Worse,
     /// Any change is smaller than the least that is worth telling.
     NoDifference,
+    /// The two runs differ, for the better, by more than chance explains; drift between runs may be why.
+    SeemsBetter,
+    /// The two runs differ, for the worse, by more than chance explains; drift between runs may be why.
+    SeemsWorse,
+    /// The two runs do not differ by what is worth telling; drift between runs may hide a change.
+    SeemsTheSame,
     /// A change that matters can neither be shown nor ruled out.
     NotEnoughData,
 }
 
-/// What one run says of a figure.
+impl Verdict {
+    /// Whether it says that it got worse, for certain or perhaps.
+    #[must_use]
+    pub fn is_worse(self) -> bool {
+        matches!(self, Self::Worse | Self::SeemsWorse)
+    }
+
+    /// Whether drift between runs may be why it says what it says.
+    #[must_use]
+    pub fn only_seems(self) -> bool {
+        matches!(self, Self::SeemsBetter | Self::SeemsWorse | Self::SeemsTheSame)
+    }
+
+    /// Whether it says that something changed, for certain or perhaps.
+    #[must_use]
+    pub fn is_change(self) -> bool {
+        self.is_worse() || matches!(self, Self::Better | Self::SeemsBetter)
+    }
+}
+
+/// What one side says of a figure.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Sample {
+    /// Runs that have trials of the case.
+    pub runs: usize,
     /// Trials of the case, but for cancelled ones.
     pub trials: usize,
     /// Of these, those that tell the figure: only a migration that completed has figures.
     pub values: usize,
-    /// The figure's median; of [`Figure::Completed`] the share of the trials that did.
+    /// The figure's median; of [`Figure::Completed`] the share of the trials that did. Of several runs the mean of theirs.
     pub median: Option<f64>,
     /// Where bounds reach the middle: what the median is at most, and at least if that is above 0.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -126,113 +168,147 @@ pub struct Sample {
     pub deviation: Option<f64>,
     /// Values further than three deviations from the median. They count like the others.
     pub outliers: usize,
+    /// Why the figures of these trials cannot be fully trusted, and of how many of them.
+    pub flags: BTreeMap<Flag, usize>,
 }
 
-/// Compares two runs, case by case.
+/// Compares the runs of two sides, case by case.
 ///
 /// Whether a difference is more than chance is told by one permutation test over the whole table, so that the number of
-/// cases and figures does not multiply the false alarms.
+/// cases and figures does not multiply the false alarms. What runs of the same thing differ by is no chance within them: with
+/// several runs of a side a difference must stand out of that too; with one run a side it only *seems* to be one.
 #[must_use]
-pub fn compare(a: &[Outcome], b: &[Outcome], options: &CompareOptions) -> Comparison {
+pub fn compare(a: &[ComparedRun<'_>], b: &[ComparedRun<'_>], options: &CompareOptions) -> Comparison {
     compare_matched(&match_cases(a, b), options)
 }
 
-/// Compares every other case of a run with the one of this title (A of the comparison); nothing if the run has none.
+/// Compares every other case of a run with the one of this title (A of the comparison); nothing if the run has none. Their
+/// trials were made in turn, so drift is no matter, unless their links are others.
 ///
 /// The trials of the baseline stand in every row of the table. That makes rows resemble each other, which the permutation
 /// test does not know; it only makes it more careful than it need be.
 #[must_use]
-pub fn compare_to_baseline(run: &[Outcome], baseline: &str, options: &CompareOptions) -> Option<Comparison> {
+pub fn compare_to_baseline(
+    run: &ComparedRun<'_>,
+    baseline: &str,
+    options: &CompareOptions,
+) -> Option<Comparison> {
     Some(compare_matched(&match_to_baseline(run, baseline)?, options))
 }
 
 fn compare_matched(matched: &MatchedCases, options: &CompareOptions) -> Comparison {
-    let blocks: Vec<Block> = matched.cases.iter().map(block).collect();
-    let judged = judge(&blocks, options.permutations, options.bootstrap.seed);
+    let judged = judge_all(&matched.cases, options);
     let rows = judged.iter().map(Vec::len).sum();
     let cases = matched.cases.iter().zip(&judged);
     Comparison {
         cases: cases.map(|(case, judged)| compare_case(case, judged, rows, options)).collect(),
         only_in_a: matched.only_in_a.clone(),
         only_in_b: matched.only_in_b.clone(),
+        lacking: matched.lacking.clone(),
         cancelled_trials: matched.cancelled_trials,
     }
 }
 
-fn block(case: &Matched) -> Block {
-    let values = |figure: &Figure| case.a.iter().chain(&case.b).map(|outcome| figure.of(outcome)).collect();
-    Block { in_a: case.a.len(), rows: case.figures.iter().map(values).collect() }
+/// What both tests say of every figure of every case: it must stand out of the trials, and of the runs.
+fn judge_all(cases: &[Matched], options: &CompareOptions) -> Vec<Vec<(Judged, Option<Drift>)>> {
+    let blocks: Vec<Block> = cases.iter().map(block).collect();
+    let judged = judge(&blocks, options.permutations, options.bootstrap.seed);
+    // How far apart runs lie, of which only bounds are known, is not known.
+    let drift_of =
+        |case: &Matched, row: usize| Drift::of(case.figures[row], &case.a.values(row)?, &case.b.values(row)?);
+    let drifts: Vec<Option<Drift>> =
+        cases.iter().flat_map(|case| (0..case.figures.len()).map(move |row| drift_of(case, row))).collect();
+    // What is the same in every trial shows nothing, and is none of those that are corrected for.
+    let p_value = |(judged, drift): (&Judged, &Option<Drift>)| {
+        drift.filter(|_| judged.statistic != 0.0).map(|drift| drift.p_value())
+    };
+    let by_row: Vec<Option<f64>> = judged.iter().flatten().zip(&drifts).map(p_value).collect();
+    let mut rows = corrected(&by_row).into_iter().zip(drifts);
+    let with_drift = |judged: Vec<Judged>| {
+        let both = judged.into_iter().zip(rows.by_ref()).map(|(judged, (p_value, drift))| {
+            (Judged { p_value: judged.p_value.max(p_value.unwrap_or(0.0)), ..judged }, drift)
+        });
+        both.collect()
+    };
+    judged.into_iter().map(with_drift).collect()
 }
 
-fn compare_case(case: &Matched, judged: &[Judged], rows: usize, options: &CompareOptions) -> CaseComparison {
-    let figures = case.figures.iter().zip(judged);
+fn block(case: &Matched) -> Block {
+    let values = |row: usize| case.a.trials().chain(case.b.trials()).map(|trial| trial[row]).collect();
+    Block { in_a: case.a.trials().count(), rows: (0..case.figures.len()).map(values).collect() }
+}
+
+fn compare_case(
+    case: &Matched,
+    judged: &[(Judged, Option<Drift>)],
+    rows: usize,
+    options: &CompareOptions,
+) -> CaseComparison {
     CaseComparison {
         title: case.title.clone(),
         case: case.label.clone(),
         vm: case.vm.clone(),
-        figures: figures
-            .map(|(figure, judged)| compare_figure(*figure, case, *judged, rows, options))
+        figures: judged
+            .iter()
+            .enumerate()
+            .map(|(row, (judged, drift))| compare_figure(case, row, (*judged, *drift), rows, options))
             .collect(),
     }
 }
 
 fn compare_figure(
-    figure: Figure,
     case: &Matched,
-    judged: Judged,
+    row: usize,
+    (judged, drift): (Judged, Option<Drift>),
     rows: usize,
     options: &CompareOptions,
 ) -> FigureComparison {
-    let readings = |side: &[&Outcome]| side.iter().filter_map(|outcome| figure.of(outcome)).collect();
-    let (readings_a, readings_b): (Vec<Reading>, Vec<Reading>) = (readings(&case.a), readings(&case.b));
-    let (a, b) = (sample(figure, case.a.len(), &readings_a), sample(figure, case.b.len(), &readings_b));
+    let figure = case.figures[row];
+    let (a, b) = (case.a.sample(figure, row), case.b.sample(figure, row));
     let medians = a.median.zip(b.median);
-    // What the interval of a change is where some of the values are bounds, the bootstrap does not say.
-    let values = |readings: &[Reading]| readings.iter().map(|one| one.exact()).collect::<Option<Vec<f64>>>();
-    let (values_a, values_b) = values(&readings_a).zip(values(&readings_b)).unwrap_or_default();
-    let (change, interval) = match figure {
-        Figure::Completed => {
-            (medians.map(|(before, after)| after - before), completion_interval(&values_a, &values_b))
-        }
-        _ => (
-            medians.and_then(|(before, after)| relative_change(before, after)),
-            change_interval(&values_a, &values_b, &options.bootstrap),
-        ),
-    };
+    let change = medians.and_then(|(before, after)| match figure {
+        Figure::Completed => Some(after - before),
+        _ => relative_change(before, after),
+    });
     let apart = medians.is_none().then(|| nearest(&a, &b)).flatten();
     let change_at_least = apart.and_then(|(before, after)| relative_change(before, after));
+    let interval = interval(case, row, drift, options);
+    let values = (a.values, b.values);
     let evidence = Evidence {
         figure,
-        values: (a.values, b.values),
+        values,
         medians: medians.or(apart),
         change: change.or(change_at_least),
         interval,
         judged,
         rows,
+        drift,
+        in_turn: case.in_turn,
     };
     let verdict = verdict(&evidence, options);
     // Where a median is a bound more trials give another bound.
-    let may_help = verdict == Verdict::NotEnoughData && !(a.is_bound() || b.is_bound());
-    let more_trials = if may_help { more_trials(&evidence, options) } else { None };
+    let more_may_help = verdict == Verdict::NotEnoughData && !(a.is_bound() || b.is_bound());
     FigureComparison {
+        more_trials: if more_may_help && drift.is_none() { more_trials(&evidence, options) } else { None },
+        more_runs: if more_may_help { more_runs(&evidence, options) } else { None },
+        interval: interval.filter(|_| drift.is_some() || is_believable(figure, values)),
+        drift: drift.map(|drift| drift.deviation),
+        p_value: judged.p_value,
         figure,
         a,
         b,
         change,
         change_at_least,
-        interval,
-        p_value: judged.p_value,
         verdict,
-        more_trials,
     }
 }
 
 /// The two values within the bounds of both medians that are nearest to each other, if the bounds do not touch.
 fn nearest(a: &Sample, b: &Sample) -> Option<(f64, f64)> {
     let (before, after) = (a.bounds()?, b.bounds()?);
-    if before.high < after.low {
+    if before.is_below(after) {
         Some((before.high, after.low))
-    } else if after.high < before.low {
+    } else if after.is_below(before) {
         Some((before.low, after.high))
     } else {
         None
@@ -257,24 +333,21 @@ impl Sample {
     }
 }
 
-fn sample(figure: Figure, trials: usize, readings: &[Reading]) -> Sample {
-    let values: Vec<f64> = readings.iter().filter_map(|one| one.exact()).collect();
-    let share = values.iter().sum::<f64>() / values.len() as f64;
-    let is_share = figure == Figure::Completed;
-    let middle = Reading::median(readings).filter(|_| !is_share);
-    let bounds = middle.filter(|middle| middle.exact().is_none());
-    let has_spread = !is_share && values.len() == readings.len();
-    Sample {
-        trials,
-        values: readings.len(),
-        median: if is_share {
-            Some(share).filter(|share| share.is_finite())
-        } else {
-            middle.and_then(Reading::exact)
-        },
-        median_at_most: bounds.map(|bounds| bounds.high).filter(|high| high.is_finite()),
-        median_at_least: bounds.map(|bounds| bounds.low).filter(|low| *low > 0.0),
-        deviation: if has_spread { deviation(&values) } else { None },
-        outliers: if has_spread { outliers(&values).into_iter().filter(|is_one| *is_one).count() } else { 0 },
+fn interval(case: &Matched, row: usize, drift: Option<Drift>, options: &CompareOptions) -> Option<Interval> {
+    let figure = case.figures[row];
+    if let Some(drift) = drift {
+        return drift.interval(figure);
     }
+    // What the interval of a change is where some of the values are bounds, the bootstrap does not say.
+    let (a, b) = (case.a.values(row)?.concat(), case.b.values(row)?.concat());
+    match figure {
+        Figure::Completed => completion_interval(&a, &b),
+        _ => change_interval(&a, &b, &options.bootstrap),
+    }
+}
+
+/// Whether an interval of so few values can be one of 95 %. That of a share is meant for few; one trial says nothing of how
+/// it varies.
+fn is_believable(figure: Figure, (a, b): (usize, usize)) -> bool {
+    a.min(b) >= if figure == Figure::Completed { 2 } else { LEAST_VALUES }
 }

@@ -44,8 +44,9 @@ mod properties;
 pub use answers::Answerer;
 pub use boundaries::{Boundary, boundaries};
 pub use compare::{
-    CaseComparison, ChangedSetting, CompareOptions, Comparison, Figure, FigureComparison, Sample, Verdict,
-    changed_settings, changed_settings_and_amounts, compare, compare_to_baseline,
+    CaseComparison, ChangedSetting, CompareOptions, ComparedRun, Comparison, Figure, FigureComparison,
+    FoundWith, Lacking, Power, PowerOptions, PowerRow, Sample, SideName, Verdict, changed_settings,
+    changed_settings_and_amounts, compare, compare_to_baseline, power,
 };
 pub use error::AnalysisError;
 pub use outcome::outcomes;

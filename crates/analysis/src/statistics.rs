@@ -3,6 +3,7 @@
 mod bootstrap;
 mod random;
 mod reading;
+pub(crate) mod student;
 
 pub(crate) use bootstrap::relative_change;
 pub use bootstrap::{Bootstrap, Interval, change_interval, median_interval};

@@ -5,7 +5,7 @@ use std::path::Path;
 use dunlin_analysis::{ChangedSetting, changed_settings_and_amounts};
 use dunlin_record::{
     Case, Difference, FolderLock, HostFingerprint, Outcome, RecordError, Resumption, RunFolder, RunInfo,
-    Software, Status, TrialId, in_one_line,
+    Software, Status, TrialId, Trials, in_one_line,
 };
 
 use crate::captured::read_whole;
@@ -50,15 +50,18 @@ pub(crate) fn begin(path: &Path, info: &RunInfo) -> Result<Taken> {
 }
 
 impl Earlier {
-    /// Takes the folder of a run of these cases.
+    /// Takes the folder of a run of these cases, of which more trials may be asked for than before.
     ///
     /// # Errors
-    /// Where another process writes in it, or it holds a run of other cases.
+    /// Where another process writes in it, or it holds a run of other cases, or of more trials.
     pub(crate) fn open(path: &Path, cases: &[Case]) -> Result<Self> {
         // Before it is locked: what is no run's folder is told as that.
         let folder = RunFolder::open(path)?;
         let lock = FolderLock::take(path)?;
-        let info = folder.info()?;
+        let mut info = folder.info()?;
+        if is_same_but_more(&info.cases, cases) {
+            info.cases = cases.to_vec();
+        }
         if info.cases != cases {
             let differences = in_words(&info.cases, cases);
             return Err(BenchError::OtherScenario { folder: path.to_owned(), differences });
@@ -82,6 +85,17 @@ impl Earlier {
         self.folder.write_info(&self.info)?;
         Ok(Taken { folder: self.folder, done, seed: self.info.seed, lock: self.lock })
     }
+}
+
+/// Whether the cases differ in nothing but that more trials of them are asked for.
+fn is_same_but_more(before: &[Case], now: &[Case]) -> bool {
+    let is_more = |(before, now): (&Case, &Case)| {
+        let mut with_more = before.clone();
+        let Trials { count, until, min, max, .. } = now.trials;
+        with_more.trials = Trials { count, until, min, max, ..with_more.trials };
+        with_more == *now && before.trials.range().start() <= now.trials.range().end()
+    };
+    before.len() == now.len() && before.iter().zip(now).all(is_more)
 }
 
 /// What runs the VMs of these plans.

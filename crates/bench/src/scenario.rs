@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use dunlin_hypervisor::Registry;
-use dunlin_record::{Case, TrialId};
+use dunlin_record::{Case, RunInfo, TrialId};
 
 pub use error::{Problem, ProblemKind, ScenarioError};
 pub(crate) use estimate::expected_trial_duration;
@@ -71,6 +71,18 @@ impl Scenario {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ScenarioError::Read { path: path.to_owned(), source })?;
         Self::parse_for(&text, &path.display().to_string(), drivers)
+    }
+
+    /// The scenario as a run has it.
+    #[must_use]
+    pub fn of_run(run: &RunInfo) -> Self {
+        Self {
+            name: run.scenario.clone(),
+            title: run.title.clone(),
+            shuffle: run.seed.is_some(),
+            seed: run.seed,
+            cases: run.cases.clone(),
+        }
     }
 
     /// Reads a scenario from text. `file_name` is what messages call it.

@@ -1,6 +1,7 @@
 //! The subcommands, one file each, and what they share.
 
 pub(crate) mod bench;
+pub(crate) mod cache;
 pub(crate) mod calibrate;
 pub(crate) mod capture;
 pub(crate) mod compare;
@@ -15,9 +16,10 @@ pub(crate) mod scenarios;
 pub(crate) mod tcp;
 pub(crate) mod wire;
 
+use std::path::Path;
 use std::time::Duration;
 
-use dunlin_bench::BenchError;
+use dunlin_bench::{BenchError, Scenario};
 use dunlin_clock::Cancel;
 use dunlin_guest::GuestError;
 use dunlin_hypervisor::HypervisorError;
@@ -25,6 +27,7 @@ use dunlin_record::RecordError;
 use dunlin_testbed::{Inside, TestbedError};
 
 use crate::failure::{Exit, Failure, Result};
+use crate::shipped;
 
 /// How long the work inside a lab may take to end once it was told to.
 const END_LIMIT: Duration = Duration::from_secs(30);
@@ -42,6 +45,14 @@ fn cancel_on_signals() -> Result<Cancel> {
             .map_err(|error| Failure::says(Exit::Failed, format!("cannot watch for signals: {error}")))?;
     }
     Ok(cancel)
+}
+
+/// A scenario by its file or its name.
+fn load_scenario(scenario: &Path) -> Result<Scenario> {
+    shipped::load(scenario).map_err(|error| {
+        let failure = Failure::new(Exit::BadInput, &error);
+        if scenario.exists() { failure } else { failure.hint(shipped::hint(scenario)) }
+    })
 }
 
 /// What went wrong with a run, with what to do about it.
@@ -103,7 +114,10 @@ fn record_failure(error: &RecordError) -> Failure {
         RecordError::Busy { .. } => {
             Failure::new(Exit::BadInput, error).hint("wait for its end, or name another folder")
         }
-        RecordError::NotARun { .. } | RecordError::Format { .. } => Failure::new(Exit::BadInput, error),
+        RecordError::NotARun { .. } => Failure::new(Exit::BadInput, error),
+        RecordError::Format { .. } | RecordError::LineFormat { .. } => {
+            Failure::new(Exit::BadInput, error).hint("a newer dunlin wrote it, and reads it")
+        }
         _ => Failure::new(Exit::Failed, error),
     }
 }

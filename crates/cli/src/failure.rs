@@ -11,6 +11,8 @@ pub(crate) type Result<T = (), E = Failure> = std::result::Result<T, E>;
 pub(crate) enum Exit {
     /// Something went wrong that has no code of its own.
     Failed = 1,
+    /// The command line is wrong.
+    Usage = 2,
     /// The scenario, folder or argument given cannot be used.
     BadInput = 3,
     /// This machine lacks something; the hint says what mends it.
@@ -23,6 +25,10 @@ pub(crate) enum Exit {
     Inconclusive = 7,
     /// `compare`: a condition of `--fail-if` is violated.
     Violated = 8,
+    /// `compare`: a condition seems violated, but drift between two runs may be why.
+    Suspected = 9,
+    /// `compare`: a condition could be decided for no case, and a decision is required.
+    Undecided = 10,
     /// The user ended it.
     Interrupted = 130,
 }

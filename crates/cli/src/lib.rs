@@ -4,6 +4,7 @@ mod address;
 mod commands;
 mod failure;
 mod progress;
+mod shell;
 mod shipped;
 mod terminal;
 mod time;
@@ -13,8 +14,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    bench, calibrate, capture, compare, doctor, guest, helper, http, lab, report, scenario, scenarios, tcp,
-    wire,
+    bench, cache, calibrate, capture, compare, doctor, guest, helper, http, lab, report, scenario, scenarios,
+    tcp, wire,
 };
 
 /// Measures, explains and improves the live migration of virtual machines.
@@ -36,6 +37,8 @@ Exit codes:
   6    calibrate: the figures are not true enough
   7    calibrate: the machine was too noisy to tell
   8    compare: a condition of --fail-if is violated
+  9    compare: one seems violated, but with one run a side it may be drift between them
+  10   compare: a condition could be decided for no case, and --require-decision is given
   130  ended by the user";
 
 #[derive(Subcommand)]
@@ -44,12 +47,13 @@ enum Command {
     Bench(bench::Args),
     /// Show what a run measured, computed from its events and series.
     Report(report::Args),
-    /// Say what changed from one run to another, and whether that can be told from chance.
+    /// Say what changed from some runs to others, and whether that can be told from chance and drift.
     ///
     /// Cases are matched by name and dials. A change is called better or worse only where it is at least 5 % (or the least
-    /// limit of --fail-if, if smaller) and stands out of chance, corrected for all figures of the table: of 100 pairs of
-    /// runs without any change, at most 5 show one. "No difference" means that a change of that size is ruled out; all
-    /// else is "not enough data".
+    /// limit of --fail-if, if smaller) and stands out of chance and of the drift between runs, corrected for all figures of
+    /// the table: of 100 comparisons without any change, at most 5 show one. Drift takes several runs of a side to be known
+    /// (`compare A1 A2 A3 -- B1 B2 B3`); with one run a side B only "seems" better, worse or the same. "No difference" means
+    /// that a change of that size is ruled out; all else is "not enough data".
     Compare(compare::Args),
     /// Check a scenario, or begin a new one.
     #[command(subcommand)]
@@ -84,6 +88,9 @@ enum Command {
     /// Fetch what guests boot from.
     #[command(subcommand)]
     Guest(guest::Action),
+    /// Look at what is kept between runs, or remove it.
+    #[command(subcommand)]
+    Cache(cache::Action),
     /// Do on a host what has to be done there (started by dunlin itself).
     #[command(hide = true)]
     Helper,
@@ -109,6 +116,7 @@ pub fn run() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Lab(action) => lab::run(action),
         Command::Guest(action) => guest::run(action),
+        Command::Cache(action) => cache::run(action),
         Command::Helper => return helper::run(),
         Command::Node => return helper::run_node(),
     };

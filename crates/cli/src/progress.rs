@@ -88,8 +88,9 @@ impl Observer for RunProgress {
         self.trials = range(trials.into_inner());
         *self.estimate.get() = Estimate::of(expected);
         self.line(&format!(
-            "{title}: {} trials, about {}, recorded in {}",
+            "{title}: {} trial{}, about {}, recorded in {}",
             self.trials,
+            if self.trials == "1" { "" } else { "s" },
             in_words(expected),
             folder.display()
         ));

@@ -56,6 +56,29 @@ pub(crate) fn load(scenario: &Path) -> Result<Scenario, ScenarioError> {
     }
 }
 
+/// What may have been meant by a name that is neither a file nor shipped.
+pub(crate) fn hint(name: &Path) -> String {
+    let name = name.to_string_lossy();
+    // One slip: a letter too many, too few, another, or two exchanged.
+    let near = SHIPPED.iter().find(|shipped| is_near(shipped.name, &name));
+    let near = near.map(|shipped| format!("did you mean {}? ", shipped.name)).unwrap_or_default();
+    format!(
+        "{near}`dunlin scenarios` lists those that are shipped, `dunlin scenario new FILE` begins one of your own"
+    )
+}
+
+fn is_near(one: &str, other: &str) -> bool {
+    let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
+    let same_before = one.iter().zip(&other).take_while(|(a, b)| a == b).count();
+    let same_after = one.iter().rev().zip(other.iter().rev()).take_while(|(a, b)| a == b).count();
+    let longer = one.len().max(other.len());
+    let is_exchanged = one.len() == other.len()
+        && same_before + 2 + same_after >= longer
+        && one.get(same_before) == other.get(same_before + 1)
+        && one.get(same_before + 1) == other.get(same_before);
+    one.len().abs_diff(other.len()) <= 1 && same_before + 1 + same_after >= longer || is_exchanged
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -72,6 +95,18 @@ mod tests {
         let names = SHIPPED.iter().map(|shipped| shipped.scenario().unwrap().name).collect();
         assert_eq!(files, names);
         assert!(SHIPPED.iter().all(|shipped| shipped.scenario().unwrap().name == shipped.name));
+    }
+
+    #[test]
+    fn a_slip_is_told_from_another_name() {
+        for near in ["dmeo", "demos", "deno", "dem", "demo"] {
+            assert!(is_near("demo", near), "{near}");
+        }
+        for far in ["", "mode", "nonexist", "demolition"] {
+            assert!(!is_near("demo", far), "{far}");
+        }
+        assert!(hint(Path::new("dmeo")).starts_with("did you mean demo? `dunlin scenarios`"));
+        assert!(hint(Path::new("nonexist")).starts_with("`dunlin scenarios`"));
     }
 
     #[test]

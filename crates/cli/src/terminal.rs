@@ -54,9 +54,13 @@ pub(crate) fn is_watched() -> bool {
     io::stderr().is_terminal()
 }
 
-/// The terminal's width in columns, if standard output is one.
+/// How many columns there are for what is printed: those of the terminal, or where standard output is none, what the
+/// environment's `COLUMNS` says; as many as it takes where that says nothing either.
 pub(crate) fn width() -> Option<u16> {
-    terminal_size::terminal_size_of(io::stdout()).map(|(terminal_size::Width(columns), _)| columns)
+    let terminal =
+        terminal_size::terminal_size_of(io::stdout()).map(|(terminal_size::Width(columns), _)| columns);
+    let asked = || std::env::var("COLUMNS").ok()?.trim().parse().ok();
+    terminal.or_else(asked).filter(|columns| *columns > 0)
 }
 
 #[cfg(test)]

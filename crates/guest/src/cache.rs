@@ -22,6 +22,83 @@ pub fn default_cache_dir() -> Result<PathBuf> {
         .ok_or(GuestError::NoCache)
 }
 
+/// What the cache holds under one name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cached {
+    /// The file's or folder's name.
+    pub name: String,
+    /// Files in it, itself if it is one.
+    pub files: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Whether a run that needs it makes it again by itself, without a network.
+    pub is_made_again: bool,
+}
+
+/// What the cache holds, by name; nothing where there is none.
+///
+/// # Errors
+/// Where it cannot be listed.
+pub fn cache_contents(cache_dir: &Path) -> Result<Vec<Cached>> {
+    if !cache_dir.exists() {
+        return Ok(Vec::new());
+    }
+    let entries = fs::read_dir(cache_dir).map_err(GuestError::io("list", cache_dir))?;
+    let mut contents: Vec<Cached> = entries
+        .flatten()
+        .map(|entry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let (files, bytes) = size(&entry.path());
+            Cached { is_made_again: is_made_again(&name), name, files, bytes }
+        })
+        .collect();
+    contents.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(contents)
+}
+
+/// Removes what is made again by itself; what a run is making just now stays. Says how many files and bytes went.
+///
+/// # Errors
+/// Where something is there and cannot be removed.
+pub fn prune_cache(cache_dir: &Path) -> Result<(usize, u64)> {
+    let (mut files, mut bytes) = (0, 0);
+    for cached in cache_contents(cache_dir)?.into_iter().filter(|cached| cached.is_made_again) {
+        let path = cache_dir.join(&cached.name);
+        let inside: Vec<PathBuf> = match fs::read_dir(&path) {
+            Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
+            Err(_) => vec![path],
+        };
+        let is_being_made = |path: &PathBuf| {
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(Workshop::PREFIX))
+        };
+        for path in inside.into_iter().filter(|path| !is_being_made(path)) {
+            let (gone_files, gone_bytes) = size(&path);
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.map_err(GuestError::io("remove", &path))?;
+            files += gone_files;
+            bytes += gone_bytes;
+        }
+    }
+    Ok((files, bytes))
+}
+
+/// Images, templates, and memos of what was tried.
+fn is_made_again(name: &str) -> bool {
+    matches!(name, "images" | "templates") || name.split('.').next() == Some("accelerator")
+}
+
+/// The files below a path, and their bytes. Links count as nothing.
+fn size(path: &Path) -> (usize, u64) {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_file() => (1, metadata.len()),
+        Ok(metadata) if metadata.is_dir() => {
+            let below = fs::read_dir(path).into_iter().flatten().flatten().map(|entry| size(&entry.path()));
+            below.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+        }
+        _ => (0, 0),
+    }
+}
+
 /// A folder beside things of the cache in which the next is made, by its holder alone. It is gone when this is, or, after a
 /// kill, when the next one is made.
 #[derive(Debug)]
@@ -79,6 +156,41 @@ fn remove_abandoned(parent: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_is_made_again_is_pruned() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(cache_contents(&dir.path().join("none")).unwrap(), []);
+        for (file, bytes) in [
+            ("kernels/6.12/vmlinuz", 100),
+            ("images/a.cpio", 10),
+            ("templates/t/state", 20),
+            ("templates/.making-1/state", 5),
+            ("accelerator", 1),
+            ("accelerator.2fde", 2),
+        ] {
+            let path = dir.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, vec![0; bytes]).unwrap();
+        }
+        let names =
+            |contents: Vec<Cached>| contents.into_iter().map(|one| (one.name, one.bytes)).collect::<Vec<_>>();
+        let held = names(cache_contents(dir.path()).unwrap());
+        let expected = [
+            ("accelerator", 1),
+            ("accelerator.2fde", 2),
+            ("images", 10),
+            ("kernels", 100),
+            ("templates", 25),
+        ];
+        assert_eq!(held, expected.map(|(name, bytes)| (name.to_owned(), bytes)));
+        assert_eq!(prune_cache(dir.path()).unwrap(), (4, 33));
+        let held = names(cache_contents(dir.path()).unwrap());
+        assert_eq!(
+            held,
+            [("images", 0), ("kernels", 100), ("templates", 5)].map(|(name, bytes)| (name.to_owned(), bytes))
+        );
+    }
 
     #[test]
     fn a_workshop_leaves_nothing_and_tidies_up_after_the_killed() {

@@ -13,7 +13,7 @@ mod stream;
 mod translate;
 mod work;
 
-pub use cache::default_cache_dir;
+pub use cache::{Cached, cache_contents, default_cache_dir, prune_cache};
 pub use client::AgentClient;
 pub use disk::{disk_room_mib, find_mkfs, format_disk, format_swap};
 pub use dunlin_agent_proto::{

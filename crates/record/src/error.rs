@@ -42,6 +42,18 @@ pub enum RecordError {
         /// The newest format known here.
         known: u32,
     },
+    /// The same of a line of a file.
+    #[error("{}, line {line} has format {found}, this dunlin reads up to {known}", path.display())]
+    LineFormat {
+        /// Which file.
+        path: PathBuf,
+        /// Which line, from 1.
+        line: usize,
+        /// The format it names.
+        found: u32,
+        /// The newest format known here.
+        known: u32,
+    },
     /// Another process writes in the run's folder.
     #[error("{} is being written by another run of dunlin", path.display())]
     Busy {

@@ -258,7 +258,7 @@ impl RunFolder {
     /// Reads `trials.jsonl`; empty if it is not there.
     ///
     /// # Errors
-    /// Where a line of it is no outcome.
+    /// Where a line of it is no outcome, or of a newer format.
     pub fn outcomes(&self) -> Result<Vec<Outcome>> {
         let path = self.outcomes_path();
         if !path.exists() {
@@ -266,12 +266,19 @@ impl RunFolder {
         }
         let text = fs::read_to_string(&path).map_err(RecordError::io("read", &path))?;
         let parse = |(index, line): (usize, &str)| {
-            let mut outcome = serde_json::from_str(line).map_err(|source| RecordError::Json {
-                what: "outcome",
-                path: path.clone(),
-                line: index + 1,
-                source,
-            })?;
+            let broken =
+                |source| RecordError::Json { what: "outcome", path: path.clone(), line: index + 1, source };
+            // Before the rest is read: a newer format may have other fields, or the same ones with another meaning.
+            let Version { format: found } = serde_json::from_str(line).map_err(broken)?;
+            if found > FORMAT {
+                return Err(RecordError::LineFormat {
+                    path: path.clone(),
+                    line: index + 1,
+                    found,
+                    known: FORMAT,
+                });
+            }
+            let mut outcome = serde_json::from_str(line).map_err(broken)?;
             upgrade::outcome(&mut outcome);
             Ok(outcome)
         };
@@ -296,6 +303,12 @@ impl RunFolder {
     pub fn outcomes_path(&self) -> PathBuf {
         self.path.join("trials.jsonl")
     }
+}
+
+/// What every line tells, whatever its format.
+#[derive(Deserialize)]
+struct Version {
+    format: u32,
 }
 
 fn outcome_line(outcome: &Outcome, path: &Path) -> Result<String> {

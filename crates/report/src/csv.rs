@@ -2,6 +2,7 @@
 
 mod probes;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use dunlin_record::{Achieved, CpuPercent, CpuShares, Outcome, StreamOutcome};
@@ -296,12 +297,15 @@ fn line(fields: impl Iterator<Item = String>) -> String {
     fields.join(",") + "\r\n"
 }
 
-/// A field as RFC 4180, section 2, rules 5 to 7, writes it.
+/// A field as RFC 4180, section 2, rules 5 to 7, writes it. What a spreadsheet would take for a formula has an apostrophe before
+/// it (OWASP, "CSV Injection"), unless it is a number: titles, errors and names of others stand in these fields.
 fn quoted(field: &str) -> String {
+    let is_formula = field.starts_with(['=', '+', '-', '@', '\t', '\r']) && field.parse::<f64>().is_err();
+    let field = if is_formula { Cow::Owned(format!("'{field}")) } else { Cow::Borrowed(field) };
     if field.contains([',', '"', '\r', '\n']) {
         format!("\"{}\"", field.replace('"', "\"\""))
     } else {
-        field.to_owned()
+        field.into_owned()
     }
 }
 
@@ -317,6 +321,13 @@ mod tests {
             ("a,b", "\"a,b\""),
             ("say \"no\"", "\"say \"\"no\"\"\""),
             ("two\nlines", "\"two\nlines\""),
+            ("=HYPERLINK(\"x\",A1)", "\"'=HYPERLINK(\"\"x\"\",A1)\""),
+            ("+1+cmd|' /C calc'!A0", "'+1+cmd|' /C calc'!A0"),
+            ("-2+3", "'-2+3"),
+            ("@SUM(1)", "'@SUM(1)"),
+            ("\t=1", "'\t=1"),
+            ("-3.5", "-3.5"),
+            ("-1e-7", "-1e-7"),
         ] {
             assert_eq!(quoted(field), text);
         }

@@ -1,5 +1,7 @@
 //! Numbers and dates as people read them.
 
+use std::fmt::Display;
+
 use dunlin_analysis::Reading;
 
 /// What stands where nothing was measured.
@@ -46,8 +48,10 @@ pub(crate) fn megabytes(bytes: i64) -> f64 {
 }
 
 /// A count with its noun, as in `1 trial` or `3 trials`.
-pub(crate) fn count(amount: usize, noun: &str) -> String {
-    format!("{amount} {noun}{}", if amount == 1 { "" } else { "s" })
+#[must_use]
+pub fn count<N: Copy + Display + PartialEq + From<u8>>(amount: N, noun: &str) -> String {
+    let plural = if amount == N::from(1) { "" } else { "s" };
+    format!("{amount} {noun}{plural}")
 }
 
 /// Milliseconds since the Unix epoch as `2025-11-21 01:03:07 UTC`.

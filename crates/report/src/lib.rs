@@ -23,11 +23,12 @@ use dunlin_analysis::Timeline;
 use dunlin_record::{Outcome, RunInfo, TrialCapture};
 
 pub use csv::csv;
-pub use format::{number, reading, utc};
+pub use format::{count, number, reading, utc};
 pub use html::html;
 pub use json::json;
+pub use layout::{Table, wrapped};
 pub use table::table;
-pub use words::lacks;
+pub use words::{FlagWords, flag_words, lacks};
 
 /// A run, as it is rendered.
 #[derive(Debug, Clone, Copy)]

@@ -5,7 +5,7 @@ use dunlin_record::{CaptureOutcome, Outcome};
 use crate::Report;
 use crate::cases::{CaseRow, Spread, case_rows};
 use crate::format::{ABSENT, number};
-use crate::layout::{grid, wrapped};
+use crate::layout::{Table, wrapped};
 use crate::mechanisms::one_link_of_two;
 
 /// A figure of a capture.
@@ -94,14 +94,18 @@ pub(crate) fn overhead(report: &Report, width: Option<u16>) -> String {
     if rows.is_empty() {
         return String::new();
     }
-    let header = ["case"].into_iter().chain(COLUMNS.iter().map(|(heading, ..)| *heading));
-    let table = grid(header.map(str::to_owned).collect(), rows.iter().map(cells), 1, width);
+    let table = COLUMNS.iter().fold(Table::new().key("case"), |table, (heading, ..)| table.figure(heading));
+    let table = rows.iter().fold(table, |mut table, row| {
+        table.row(cells(row));
+        table
+    });
     let legend = "Medians over the completed trials; below them least–greatest where trials differ. Bytes are those on the \
                   wire; headers are those of the packets that carry goodput, payload sent for the first time; the others \
                   are packets. ACKs alone, opening, closing and what is sent again count with all their bytes as overhead.";
     let mut text = format!(
-        "\n{}{table}\n\n{}",
+        "\n{}{}\n{}",
         wrapped("The migration's TCP conversations, as captured at the source:", width, ""),
+        table.text(width),
         wrapped(legend, width, "")
     );
     let lacking = rows

@@ -5,7 +5,7 @@ use dunlin_record::{Outcome, ProbeOutcome, Responses, SocketBuffers, TcpConnecti
 use crate::Report;
 use crate::cases::{CaseRow, case_rows};
 use crate::format::{ABSENT, number};
-use crate::layout::{grid, wrapped};
+use crate::layout::{Table, wrapped};
 
 /// How many columns are words; the others are figures.
 pub(crate) const WORDS: usize = 2;
@@ -28,8 +28,11 @@ pub(crate) const BUFFERS: &str = "Buffers are the kernels' figures when the sock
 pub(crate) fn performance(report: &Report, width: Option<u16>) -> String {
     let mut text = String::new();
     for Grid { title, header, rows } in grids(&case_rows(report)) {
-        let header = header.iter().map(|&name| name.to_owned()).collect();
-        text.push_str(&format!("\n{title}:\n{}\n", grid(header, rows.into_iter(), WORDS, width)));
+        let (keys, figures) = header.split_at(WORDS);
+        let table = keys.iter().fold(Table::new(), |table, name| table.key(name));
+        let mut table = figures.iter().fold(table, |table, name| table.figure(name));
+        rows.iter().for_each(|row| table.row(row));
+        text.push_str(&format!("\n{}{}", wrapped(&format!("{title}:"), width, ""), table.text(width)));
     }
     if !text.is_empty() {
         text.push('\n');

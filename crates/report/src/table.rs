@@ -5,7 +5,7 @@ use dunlin_record::{Flag, Outcome, Status};
 use crate::Report;
 use crate::cases::{CaseRow, Spread, case_rows};
 use crate::format::{ABSENT, megabytes, number, reading};
-use crate::layout::{grid, wrapped};
+use crate::layout::{Table, wrapped};
 use crate::mechanisms;
 use crate::outliers;
 use crate::overhead::overhead;
@@ -24,7 +24,7 @@ pub fn table(report: &Report, width: Option<u16>) -> String {
     let mut text =
         corruption(report.outcomes).map_or_else(String::new, |line| wrapped(&line, width, "  ") + "\n");
     text.push_str(&summary(report, &downtimes, width));
-    text.push_str("\n\n");
+    text.push('\n');
     let legend = "Figures are medians over the completed trials; below them least–greatest where trials differ, then \
                   ± the error of an estimate. ≤ and ≥ are bounds, and so is a median over them. – was not measured.";
     text.push_str(&wrapped(legend, width, ""));
@@ -60,13 +60,12 @@ pub fn table(report: &Report, width: Option<u16>) -> String {
             text.push('\n');
             text.push_str(&wrapped(&format!("Outliers, {}:", outliers::MEANING), width, ""));
         }
-        text.push_str(&outlier.line());
-        text.push('\n');
+        text.push_str(&wrapped(&outlier.line(), width, "  "));
     }
     text.push_str(&resumed::text(report.info, width));
     for (index, case) in report.info.skipped.iter().enumerate() {
         text.push_str(if index == 0 { "\nSkipped, as this machine cannot run them:\n" } else { "" });
-        text.push_str(&format!("{}: {}\n", case.title, one_line(&case.because)));
+        text.push_str(&wrapped(&format!("{}: {}", case.title, one_line(&case.because)), width, "  "));
     }
     let unfinished = report.outcomes.iter().filter(|outcome| outcome.status != Status::Completed);
     for (index, outcome) in unfinished.enumerate() {
@@ -92,19 +91,18 @@ fn notes(
 }
 
 fn summary(report: &Report, downtimes: &[Downtime], width: Option<u16>) -> String {
-    let rows = case_rows(report);
-    grid(header(downtimes), rows.iter().map(|row| cells(row, downtimes)), FIRST_FIGURE, width)
-}
-
-/// The first column that holds figures.
-const FIRST_FIGURE: usize = 2;
-
-fn header(downtimes: &[Downtime]) -> Vec<String> {
-    let mut header: Vec<String> =
-        ["case\nstrategy", "trials", "total\nms", "floor\nms", "data\nMB"].map(str::to_owned).into();
-    header.extend(downtimes.iter().map(|downtime| format!("{}\ndown ms", downtime.name())));
-    header.extend(["floor\ndown ms", "flags"].map(str::to_owned));
-    header
+    let mut table = Table::new().key("case\nstrategy").words("trials");
+    for name in ["total\nms", "floor\nms", "data\nMB"] {
+        table = table.figure(name);
+    }
+    for downtime in downtimes {
+        table = table.figure(&format!("{}\ndown ms", downtime.name()));
+    }
+    table = table.figure("floor\ndown ms").words("flags");
+    for row in case_rows(report) {
+        table.row(cells(&row, downtimes));
+    }
+    table.text(width)
 }
 
 fn cells(row: &CaseRow, downtimes: &[Downtime]) -> Vec<String> {

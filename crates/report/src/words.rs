@@ -122,15 +122,20 @@ pub(crate) const FLOOR_MEANING: &str = "the least total time this link allows: t
 /// What the floor of the downtime is.
 pub(crate) const DOWNTIME_FLOOR_MEANING: &str = "the least downtime this link allows: what was left to send when the VM stopped, at that goodput, and one round trip.";
 
-/// Where a flag stands: its letter in the table, its name in the record, and what it means.
-pub(crate) struct FlagWords {
-    pub(crate) letter: char,
-    pub(crate) name: &'static str,
-    pub(crate) meaning: &'static str,
+/// How a flag is told: its letter in the table, its name in the record, and what it means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FlagWords {
+    /// One letter, unlike those of other flags.
+    pub letter: char,
+    /// Its name in the record.
+    pub name: &'static str,
+    /// What it means, in a sentence without its full stop.
+    pub meaning: &'static str,
 }
 
 /// The words for a flag.
-pub(crate) fn flag_words(flag: Flag) -> FlagWords {
+#[must_use]
+pub fn flag_words(flag: Flag) -> FlagWords {
     let (letter, name, meaning) = match flag {
         Flag::HostSaturated => (
             'S',
@@ -272,7 +277,7 @@ pub(crate) fn unfit_lines(outcome: &Outcome) -> Vec<String> {
 /// Why trials lack figures: they did not converge, or a probe tells no downtime. A line for the first of each case, and how
 /// many others there are.
 #[must_use]
-pub fn lacks(outcomes: &[Outcome]) -> Vec<String> {
+pub fn lacks<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> Vec<String> {
     let mut lines: Vec<((String, &str), String, usize)> = Vec::new();
     for outcome in outcomes {
         let unconverged = (outcome.status == Status::NotConverged).then(|| failure_line(outcome));

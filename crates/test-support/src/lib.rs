@@ -1,8 +1,11 @@
-//! What the tests of several rooms share: how one says that it cannot run here, so that none is left out unseen.
+//! What the tests of several rooms share: how one says that it cannot run here, so that none is left out unseen, and how
+//! tables are read back from what was printed.
 //!
 //! A test that lacks something calls [`skip`] or [`skip_vms`] and returns. The reason goes to standard error, and where
 //! [`SKIPPED_FILE`] names a file, there too: `script/test` prints them all at its end.
 #![expect(clippy::print_stderr, reason = "only tests use it")]
+
+mod read_back;
 
 use std::ffi::OsStr;
 use std::fmt::Display;
@@ -10,6 +13,8 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 use std::thread;
+
+pub use read_back::{ReadBack, read_back, words};
 
 /// The environment variable that names the file in which skipped tests are noted, a line each: `program::test: reason`.
 pub const SKIPPED_FILE: &str = "DUNLIN_SKIPPED";

@@ -26,6 +26,12 @@ pub(crate) fn read(hosts: String, congestion_control: &str) -> HostFingerprint {
     }
 }
 
+/// What this machine is, outside of any testbed.
+#[must_use]
+pub fn this_machine() -> HostFingerprint {
+    HostFingerprint { congestion_control: None, ..read("here".into(), "") }
+}
+
 fn read_text(path: &str) -> Option<String> {
     fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
 }

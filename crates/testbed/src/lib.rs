@@ -30,6 +30,7 @@ mod testbed;
 pub use bootstrap::{Inside, enter};
 pub use capabilities::{Capability, Lack, capabilities};
 pub use error::{Result, TestbedError};
+pub use fingerprint::this_machine;
 pub use goodput::Goodput;
 pub use helper::{ClockReading, Helper, HelperTask, HostCapture, serve_helper};
 pub use host::{Host, Launch, Network, OUTPUT_BYTES, Output, Taps};

@@ -69,8 +69,8 @@ impl Figure {
         self == Self::Completed
     }
 
-    /// Its value in an outcome, or what bounds it; of [`Self::Completed`] 1 or 0. A migration that did not complete has no other: how long
-    /// it took or what it sent until it was given up is no figure of a migration.
+    /// Its value in an outcome, or what bounds it; of [`Self::Completed`] 1 or 0. A migration that did not complete has no
+    /// other: how long it took or what it sent until it was given up is no figure of a migration.
     pub(super) fn of(self, outcome: &Outcome) -> Option<Reading> {
         let is_damaged = outcome.flags.iter().any(|flag| flag.is_damage());
         let completed = outcome.status == Status::Completed && !is_damaged;

@@ -133,8 +133,8 @@ impl Ranked {
 fn centred_ranks(row: &[Option<Reading>]) -> Vec<f64> {
     let values: Vec<Reading> = row.iter().copied().flatten().collect();
     let rank = |value: Reading| {
-        let below = values.iter().filter(|other| other.high < value.low).count() as f64;
-        let above = values.iter().filter(|other| other.low > value.high).count() as f64;
+        let below = values.iter().filter(|other| other.is_below(value)).count() as f64;
+        let above = values.iter().filter(|other| value.is_below(**other)).count() as f64;
         (below - above) / 2.0
     };
     row.iter().map(|value| value.map_or(0.0, rank)).collect()

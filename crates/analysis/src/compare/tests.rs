@@ -4,9 +4,28 @@ mod trials;
 
 use dunlin_record::{Flag, Outcome, Status};
 
-use super::{CompareOptions, Comparison, Figure, FigureComparison, Verdict, compare, compare_to_baseline};
+use super::{
+    CompareOptions, ComparedRun, Comparison, Figure, FigureComparison, SideName, Verdict,
+    compare as compare_runs, compare_to_baseline,
+};
 use crate::statistics::{Bootstrap, SplitMix64};
 use trials::{bimodal_run, lognormal_run, outcome, real_run};
+
+/// One run a side.
+fn compare(a: &[Outcome], b: &[Outcome], options: &CompareOptions) -> Comparison {
+    compare_runs(&[of(a)], &[of(b)], options)
+}
+
+fn of(outcomes: &[Outcome]) -> ComparedRun<'_> {
+    ComparedRun { outcomes, ..ComparedRun::default() }
+}
+
+/// Several runs a side.
+fn compare_several(a: &[Vec<Outcome>], b: &[Vec<Outcome>]) -> Comparison {
+    let (a, b): (Vec<_>, Vec<_>) =
+        (a.iter().map(|run| of(run)).collect(), b.iter().map(|run| of(run)).collect());
+    compare_runs(&a, &b, &CompareOptions::default())
+}
 
 /// Verdicts of a change need no intervals, and of few permutations p-values are coarse, not wrong: quick enough for a
 /// thousand tables.
@@ -31,7 +50,7 @@ fn split(run: &[Vec<Outcome>], a_side: usize, random: &mut SplitMix64) -> (Vec<O
 }
 
 fn is_change(figure: &FigureComparison) -> bool {
-    matches!(figure.verdict, Verdict::Better | Verdict::Worse)
+    figure.verdict.is_change()
 }
 
 fn figures(comparison: &Comparison) -> impl Iterator<Item = &FigureComparison> {
@@ -56,7 +75,7 @@ fn found(run: &[Vec<Outcome>], tables: u64) -> (f64, Vec<f64>) {
         b.iter_mut().for_each(|outcome| grow_downtimes(outcome, 1.3));
         let comparison = compare(&a, &b, &quick(seed));
         let is_found = |figure: &FigureComparison| {
-            figure.figure.name().starts_with("downtime_ms.") && figure.verdict == Verdict::Worse
+            figure.figure.name().starts_with("downtime_ms.") && figure.verdict.is_worse()
         };
         in_table += u32::from(figures(&comparison).any(is_found));
         for (found, case) in in_case.iter_mut().zip(&comparison.cases) {
@@ -113,11 +132,13 @@ fn one(comparison: &Comparison, figure: Figure) -> &FigureComparison {
 }
 
 #[test]
-fn a_clear_change_is_better_or_worse_by_its_direction() {
+fn a_clear_change_between_two_runs_seems_better_or_worse_by_its_direction() {
     let (low, high) =
         (icmp("c", (0..10).map(|i| f64::from(100 + i))), icmp("c", (0..10).map(|i| f64::from(120 + i))));
     let options = CompareOptions::default();
-    for (a, b, verdict, sign) in [(&low, &high, Verdict::Worse, 1.0), (&high, &low, Verdict::Better, -1.0)] {
+    for (a, b, verdict, sign) in
+        [(&low, &high, Verdict::SeemsWorse, 1.0), (&high, &low, Verdict::SeemsBetter, -1.0)]
+    {
         let comparison = compare(a, b, &options);
         let figure = one(&comparison, Figure::DowntimeIcmp);
         let (change, interval) = (figure.change.unwrap(), figure.interval.unwrap());
@@ -132,9 +153,9 @@ fn a_clear_change_that_is_too_small_to_matter_is_none() {
     let a = icmp("c", (0..10).map(|i| 100.0 + f64::from(i) / 10.0));
     let b = icmp("c", (0..10).map(|i| 102.0 + f64::from(i) / 10.0));
     let comparison = compare(&a, &b, &CompareOptions::default());
-    assert_eq!(one(&comparison, Figure::DowntimeIcmp).verdict, Verdict::NoDifference);
+    assert_eq!(one(&comparison, Figure::DowntimeIcmp).verdict, Verdict::SeemsTheSame);
     let strict = CompareOptions { least_change: 0.01, ..CompareOptions::default() };
-    assert_eq!(one(&compare(&a, &b, &strict), Figure::DowntimeIcmp).verdict, Verdict::Worse);
+    assert_eq!(one(&compare(&a, &b, &strict), Figure::DowntimeIcmp).verdict, Verdict::SeemsWorse);
 }
 
 #[test]
@@ -157,8 +178,8 @@ fn fewer_than_six_values_rule_nothing_out_but_may_show_a_change() {
     for (a, b, verdict, more_trials) in [
         (few(100.0, 5), few(100.0, 5), Verdict::NotEnoughData, Some(1)),
         (few(100.0, 20), few(100.0, 5), Verdict::NotEnoughData, Some(1)),
-        (few(100.0, 6), few(100.0, 6), Verdict::NoDifference, None),
-        (few(100.0, 5), few(200.0, 5), Verdict::Worse, None),
+        (few(100.0, 6), few(100.0, 6), Verdict::SeemsTheSame, None),
+        (few(100.0, 5), few(200.0, 5), Verdict::SeemsWorse, None),
     ] {
         let comparison = compare(&a, &b, &CompareOptions::default());
         let figure = one(&comparison, Figure::DowntimeIcmp);
@@ -178,18 +199,123 @@ fn no_longer_completing_is_worse_and_takes_no_figure_along() {
     let b = ended("c", &[(Status::NotConverged, 5), (Status::Failed, 3)]);
     let comparison = compare(&a, &b, &CompareOptions::default());
     let completed = one(&comparison, Figure::Completed);
-    assert_eq!((completed.verdict, completed.change), (Verdict::Worse, Some(-1.0)));
+    assert_eq!((completed.verdict, completed.change), (Verdict::SeemsWorse, Some(-1.0)));
     let icmp = one(&comparison, Figure::DowntimeIcmp);
     assert_eq!((icmp.verdict, icmp.change, icmp.more_trials), (Verdict::NotEnoughData, None, None));
     assert_eq!((icmp.b.trials, icmp.b.values, icmp.b.median), (8, 0, None));
 }
 
 #[test]
-fn ten_completions_of_ten_on_both_sides_are_no_difference() {
-    let trials = ended("c", &[(Status::Completed, 10)]);
-    let comparison = compare(&trials, &trials, &CompareOptions::default());
-    assert_eq!(one(&comparison, Figure::Completed).verdict, Verdict::NoDifference);
-    assert_eq!(figures(&comparison).count(), 1);
+fn as_often_completed_is_no_difference_only_where_the_interval_rules_one_out() {
+    for (trials, verdict, more_trials) in [
+        (10, Verdict::NotEnoughData, Some(63)),
+        (72, Verdict::NotEnoughData, Some(1)),
+        (73, Verdict::SeemsTheSame, None),
+    ] {
+        let trials = ended("c", &[(Status::Completed, trials)]);
+        let comparison = compare(&trials, &trials, &CompareOptions::default());
+        let completed = one(&comparison, Figure::Completed);
+        assert_eq!((completed.verdict, completed.more_trials), (verdict, more_trials), "{completed:?}");
+        assert_eq!(figures(&comparison).count(), 1);
+    }
+}
+
+#[test]
+fn so_few_values_have_no_interval() {
+    let few = |amount: usize| icmp("c", (0..amount).map(|trial| 100.0 + trial as f64));
+    for (amount, of_downtime, of_completion) in
+        [(1, false, false), (2, false, true), (5, false, true), (6, true, true)]
+    {
+        let comparison = compare(&few(amount), &few(amount), &CompareOptions::default());
+        let has = |figure| one(&comparison, figure).interval.is_some();
+        assert_eq!(
+            (has(Figure::DowntimeIcmp), has(Figure::Completed)),
+            (of_downtime, of_completion),
+            "{amount}"
+        );
+    }
+}
+
+/// A run of ten trials about this downtime.
+fn run_about(ms: f64) -> Vec<Outcome> {
+    icmp("c", (0..10).map(|trial| ms * (0.99 + 0.002 * f64::from(trial * 7 % 10))))
+}
+
+#[test]
+fn several_runs_a_side_tell_drift_from_change() {
+    let about = |downtimes: &[f64]| downtimes.iter().map(|ms| run_about(*ms)).collect::<Vec<_>>();
+    let verdict = |a: &[f64], b: &[f64]| {
+        let comparison = compare_several(&about(a), &about(b));
+        one(&comparison, Figure::DowntimeIcmp).clone()
+    };
+    // Every pair of these runs differs by more than chance within them.
+    let drifts = verdict(&[100.0, 130.0, 115.0], &[120.0, 140.0, 110.0]);
+    assert_eq!(drifts.verdict, Verdict::NotEnoughData, "{drifts:?}");
+    assert!(drifts.drift.unwrap() > 0.1 && drifts.more_runs.unwrap() > 3, "{drifts:?}");
+    assert_eq!((drifts.more_trials, drifts.a.runs, drifts.a.trials), (None, 3, 30));
+    let pair = compare(&run_about(100.0), &run_about(120.0), &CompareOptions::default());
+    let pair = one(&pair, Figure::DowntimeIcmp);
+    assert_eq!((pair.verdict, pair.drift), (Verdict::SeemsWorse, None), "{pair:?}");
+    let steady = verdict(&[100.0, 101.0, 102.0], &[120.0, 121.0, 122.0]);
+    assert_eq!(steady.verdict, Verdict::Worse, "{steady:?}");
+    let better = verdict(&[120.0, 121.0, 122.0], &[100.0, 101.0]);
+    assert_eq!((better.verdict, better.b.runs), (Verdict::Better, 2), "{better:?}");
+    let same = verdict(&[100.0, 101.0, 100.5], &[101.0, 100.0, 100.5]);
+    assert_eq!(same.verdict, Verdict::NoDifference, "{same:?}");
+    // Many earlier runs tell the drift that one new run has too.
+    let one_more = verdict(&[100.0, 101.0, 102.0, 99.0, 100.0, 101.0], &[130.0]);
+    assert_eq!(one_more.verdict, Verdict::Worse, "{one_more:?}");
+}
+
+#[test]
+fn what_a_side_lacks_is_told_with_why() {
+    let mut cases = vec![crate::fixture::case(); 4];
+    for (case, name) in cases.iter_mut().zip(["here", "skipped", "late", "broken"]) {
+        case.name = name.into();
+    }
+    let skipped = [dunlin_record::SkippedCase {
+        title: "skipped".into(),
+        because: "needs userfaultfd,\nrefused".into(),
+    }];
+    let mut a = ended("here", &[(Status::Completed, 3)]);
+    a.extend(ended("skipped", &[(Status::Completed, 3)]));
+    a.extend(ended("broken", &[(Status::Completed, 3)]));
+    a.extend(ended("extra", &[(Status::Completed, 1)]));
+    let mut b = ended("here", &[(Status::Completed, 3)]);
+    b.extend(ended("broken", &[(Status::Failed, 2)]));
+    let run = |outcomes, skipped| ComparedRun { outcomes, cases: &cases, skipped };
+    let comparison = compare_runs(
+        &[run(a.as_slice(), &[]), run(a.as_slice(), &[])],
+        &[run(b.as_slice(), &skipped), run(a.as_slice(), &[])],
+        &CompareOptions::default(),
+    );
+    let told: Vec<_> = comparison
+        .lacking
+        .iter()
+        .map(|one| (one.case.as_str(), one.side, one.runs, one.all, one.because.as_str()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("skipped", SideName::B, 1, false, "skipped: needs userfaultfd, refused"),
+            ("late", SideName::A, 2, true, "not run"),
+            ("late", SideName::B, 2, true, "not run"),
+            ("broken", SideName::B, 1, false, "none of its 2 trials completed"),
+            ("extra", SideName::B, 1, false, "not asked for"),
+        ]
+    );
+}
+
+#[test]
+fn flags_of_each_side_are_counted_beside_its_figures() {
+    let a = run_about(100.0);
+    let mut b = a.clone();
+    b[0].flags = vec![Flag::HostSaturated, Flag::EmulatedCpu];
+    b[1].flags = vec![Flag::HostSaturated];
+    let comparison = compare(&a, &b, &CompareOptions::default());
+    let icmp = one(&comparison, Figure::DowntimeIcmp);
+    assert!(icmp.a.flags.is_empty());
+    assert_eq!(Vec::from_iter(icmp.b.flags.clone()), [(Flag::HostSaturated, 2), (Flag::EmulatedCpu, 1)]);
 }
 
 #[test]
@@ -198,7 +324,7 @@ fn a_migration_that_damaged_the_guest_s_memory_did_not_complete() {
     let mut b = a.clone();
     b.iter_mut().for_each(|outcome| outcome.flags.push(Flag::CorruptMemory));
     let comparison = compare(&a, &b, &CompareOptions::default());
-    assert_eq!(one(&comparison, Figure::Completed).verdict, Verdict::Worse);
+    assert_eq!(one(&comparison, Figure::Completed).verdict, Verdict::SeemsWorse);
 }
 
 #[test]
@@ -206,7 +332,7 @@ fn from_nothing_to_something_is_worse_without_a_relative_change() {
     let (a, b) = (icmp("c", [0.0; 8]), icmp("c", [30.0; 8]));
     let comparison = compare(&a, &b, &CompareOptions::default());
     let figure = one(&comparison, Figure::DowntimeIcmp);
-    assert_eq!((figure.verdict, figure.change, figure.interval), (Verdict::Worse, None, None));
+    assert_eq!((figure.verdict, figure.change, figure.interval), (Verdict::SeemsWorse, None, None));
 }
 
 #[test]
@@ -244,7 +370,7 @@ fn the_cases_of_a_run_are_held_against_one_of_them() {
     run.extend(icmp("cpu", [100.0; 8]));
     run.extend(icmp("dirty", [200.0; 8]));
     let options = CompareOptions::default();
-    let comparison = compare_to_baseline(&run, "idle", &options).unwrap();
+    let comparison = compare_to_baseline(&of(&run), "idle", &options).unwrap();
     let verdicts: Vec<(&str, Verdict)> = comparison
         .cases
         .iter()
@@ -253,7 +379,7 @@ fn the_cases_of_a_run_are_held_against_one_of_them() {
         .map(|(title, figure)| (title, figure.verdict))
         .collect();
     assert_eq!(verdicts, [("cpu", Verdict::NoDifference), ("dirty", Verdict::Worse)]);
-    assert_eq!(compare_to_baseline(&run, "none of it", &options), None);
+    assert_eq!(compare_to_baseline(&of(&run), "none of it", &options), None);
 }
 
 /// A case whose downtime by ICMP is at most so long in every trial.
@@ -280,8 +406,8 @@ fn a_bound_that_lies_beyond_all_values_shows_a_change() {
     let values = || icmp("c", (0..10).map(|i| f64::from(100 + i)));
     let bounds = || at_most("c", [2.0; 10]);
     for (a, b, verdict, least) in [
-        (values(), bounds(), Verdict::Better, (2.0 - 104.5) / 104.5),
-        (bounds(), values(), Verdict::Worse, (104.5 - 2.0) / 2.0),
+        (values(), bounds(), Verdict::SeemsBetter, (2.0 - 104.5) / 104.5),
+        (bounds(), values(), Verdict::SeemsWorse, (104.5 - 2.0) / 2.0),
     ] {
         let comparison = compare(&a, &b, &CompareOptions::default());
         let figure = one(&comparison, Figure::DowntimeIcmp);
@@ -297,4 +423,39 @@ fn a_bound_among_values_leaves_the_median_a_value() {
     let figure = one(&comparison, Figure::DowntimeIcmp);
     assert_eq!((figure.a.median, figure.a.is_bound(), figure.a.deviation), (Some(40.0), false, None));
     assert_eq!((figure.change, figure.interval), (Some(0.0), None));
+}
+
+#[test]
+fn of_several_runs_the_median_lies_between_the_means_of_the_bounds_of_theirs_and_drift_is_not_known() {
+    let bounds = [2.0, 4.0, 6.0].map(|ms| at_most("c", [ms; 10]));
+    let values = [100.0, 101.0, 102.0].map(run_about);
+    let comparison = compare_several(&bounds, &values);
+    let figure = one(&comparison, Figure::DowntimeIcmp);
+    assert_eq!((figure.a.median, figure.a.median_at_most, figure.a.values), (None, Some(4.0), 30));
+    assert!((figure.b.median.unwrap() - 101.0).abs() < 1.0 && figure.b.deviation.is_some(), "{figure:?}");
+    assert_eq!((figure.verdict, figure.change, figure.drift), (Verdict::SeemsWorse, None, None));
+    assert!(figure.change_at_least.unwrap() > 20.0 && figure.interval.is_none(), "{figure:?}");
+    // What is told whole has its drift beside it.
+    assert!(one(&comparison, Figure::Completed).drift.is_some());
+    let comparison = compare_several(&bounds, &bounds);
+    let figure = one(&comparison, Figure::DowntimeIcmp);
+    assert_eq!(figure.verdict, Verdict::NotEnoughData);
+    assert_eq!((figure.more_trials, figure.more_runs), (None, None));
+
+    let mut unfinished = icmp("c", [100.0; 3]);
+    for outcome in &mut unfinished {
+        outcome.downtime_at_least_ms.icmp = outcome.downtime_ms.icmp.take();
+    }
+    let comparison = compare_several(&[icmp("c", [40.0; 3]), unfinished], &values);
+    let of_a = &one(&comparison, Figure::DowntimeIcmp).a;
+    assert_eq!((of_a.median, of_a.median_at_least, of_a.median_at_most), (None, Some(70.0), None));
+}
+
+#[test]
+fn a_bound_of_a_case_that_was_run_in_turn_shows_a_change_for_certain() {
+    let mut run = at_most("idle", [2.0; 10]);
+    run.extend(icmp("dirty", (0..10).map(|i| f64::from(100 + i))));
+    let comparison = compare_to_baseline(&of(&run), "idle", &CompareOptions::default()).unwrap();
+    let figure = one(&comparison, Figure::DowntimeIcmp);
+    assert_eq!((figure.verdict, figure.change_at_least), (Verdict::Worse, Some((104.5 - 2.0) / 2.0)));
 }

@@ -1,20 +1,18 @@
-//! What to make of a difference, and how many more trials would tell.
+//! What to make of a difference, and how many more trials or runs would tell.
 
+use super::drift::Drift;
 use super::{CompareOptions, Figure, Judged, Verdict};
 use crate::statistics::Interval;
 
-/// Which change of the share that completes is no longer ruled out by `no difference`. A margin as narrow as that of the
-/// other figures would take hundreds of trials.
-const COMPLETION_MARGIN: f64 = 0.3;
 /// By how many standard errors a difference must stand out of a table of a few dozen figures, over those by which an
 /// interval is wide to each side: about 3 over 2.
 const CORRECTION_COST: f64 = 1.5;
 /// With fewer values a side nothing is ruled out: the widest interval of a median there is, from the least value to the
 /// greatest, misses it with a probability of 2 x 0.5^n, which is above 5 % up to n = 5. What a bootstrap makes of so few is
-/// narrower still.
-const LEAST_VALUES: usize = 6;
+/// narrower still, and is not told.
+pub(super) const LEAST_VALUES: usize = 6;
 /// Beyond this an estimate says nothing.
-const MOST_TRIALS: f64 = 1000.0;
+const MOST_TRIALS: usize = 1000;
 
 /// All that is known of one figure of one case.
 #[derive(Debug, Clone, Copy)]
@@ -28,20 +26,30 @@ pub(super) struct Evidence {
     pub(super) judged: Judged,
     /// The rows of the whole table.
     pub(super) rows: usize,
+    pub(super) drift: Option<Drift>,
+    /// Whether the trials of both sides were made in turn.
+    pub(super) in_turn: bool,
 }
 
 pub(super) fn verdict(evidence: &Evidence, options: &CompareOptions) -> Verdict {
+    // Drift between runs is known only from several of them; trials made in turn share it.
+    let knows_drift = evidence.in_turn || evidence.drift.is_some();
     if let Some(is_better) = shown(evidence, options) {
-        return if is_better { Verdict::Better } else { Verdict::Worse };
+        return match (is_better, knows_drift) {
+            (true, true) => Verdict::Better,
+            (false, true) => Verdict::Worse,
+            (true, false) => Verdict::SeemsBetter,
+            (false, false) => Verdict::SeemsWorse,
+        };
     }
     let (a, b) = evidence.values;
-    let margin = margin(evidence.figure, options);
+    let margin = options.least_change;
     let is_ruled_out = |interval: Interval| -margin <= interval.low && interval.high <= margin;
     let is_enough = a.min(b) >= LEAST_VALUES && can_show(a, b, evidence.rows, options);
-    if is_enough && evidence.interval.is_some_and(is_ruled_out) {
-        Verdict::NoDifference
-    } else {
-        Verdict::NotEnoughData
+    match (is_enough && evidence.interval.is_some_and(is_ruled_out), knows_drift) {
+        (true, true) => Verdict::NoDifference,
+        (true, false) => Verdict::SeemsTheSame,
+        (false, _) => Verdict::NotEnoughData,
     }
 }
 
@@ -55,13 +63,6 @@ fn shown(evidence: &Evidence, options: &CompareOptions) -> Option<bool> {
     let agrees = after != before && is_more == (evidence.judged.statistic > 0.0);
     let is_shown = evidence.judged.p_value <= options.false_tables && matters && agrees;
     is_shown.then_some(is_more == evidence.figure.more_is_better())
-}
-
-fn margin(figure: Figure, options: &CompareOptions) -> f64 {
-    match figure {
-        Figure::Completed => COMPLETION_MARGIN.max(options.least_change),
-        _ => options.least_change,
-    }
 }
 
 /// Whether so many trials could show any difference at all: of the ways to deal them, the two that part A from B wholly
@@ -78,35 +79,71 @@ pub(super) fn more_trials(evidence: &Evidence, options: &CompareOptions) -> Opti
     let wanted = match (evidence.change, evidence.interval) {
         (Some(change), Some(interval)) => {
             let half_width = (interval.high - interval.low) / 2.0;
-            let margin = margin(evidence.figure, options);
-            let needed_width = if change.abs() >= margin {
-                change.abs() / CORRECTION_COST
+            let margin = options.least_change;
+            let matters = change.abs() >= margin;
+            if evidence.figure == Figure::Completed && !matters {
+                // The interval of a share near 0 or 1 narrows faster than by the square root.
+                trials_for_shares(evidence.medians?, margin)? as f64
             } else {
-                // What lies just within the margin would never be told from it.
-                (margin - change.abs()).max(margin / 2.0)
-            };
-            let least = if change.abs() >= margin { 0.0 } else { LEAST_VALUES as f64 };
-            (now as f64 * (half_width / needed_width).powi(2)).max(least)
+                let least = if matters { 0.0 } else { LEAST_VALUES as f64 };
+                (now as f64 * (half_width / needed(change, margin)).powi(2)).max(least)
+            }
         }
         // Nothing is known of how it varies.
         _ if now == 0 => return None,
         _ => 0.0,
     };
     let more = wanted.max(least).ceil() - now as f64;
-    (more <= MOST_TRIALS).then(|| more.max(1.0) as u32)
+    (more <= MOST_TRIALS as f64).then(|| more.max(1.0) as u32)
+}
+
+/// Roughly how many more runs a side would decide, where runs lie too far apart.
+pub(super) fn more_runs(evidence: &Evidence, options: &CompareOptions) -> Option<u32> {
+    let (drift, change) = evidence.drift.zip(evidence.change)?;
+    let matters = change.abs() >= options.least_change;
+    let (reach, share) = if matters {
+        (change.abs().ln_1p(), options.false_tables / evidence.rows as f64)
+    } else {
+        (needed(change, options.least_change), options.false_tables)
+    };
+    let more = drift.runs_for(reach, share)?.saturating_sub(drift.fewest_runs());
+    u32::try_from(more).ok().filter(|more| *more > 0)
+}
+
+/// How wide to each side an interval may be that decides.
+fn needed(change: f64, margin: f64) -> f64 {
+    if change.abs() >= margin {
+        change.abs() / CORRECTION_COST
+    } else {
+        // What lies just within the margin would never be told from it.
+        (margin - change.abs()).max(margin / 2.0)
+    }
+}
+
+/// How many trials a side of these shares rule out a difference beyond the margin.
+fn trials_for_shares((a, b): (f64, f64), margin: f64) -> Option<usize> {
+    let reach = margin.max((b - a).abs() + margin / 2.0);
+    (1..=MOST_TRIALS).find(|trials| {
+        let interval = difference_interval((a, *trials), (b, *trials));
+        -reach <= interval.low && interval.high <= reach
+    })
 }
 
 /// The interval of the difference of two shares, `b` less `a`, of values that are 0 or 1: Newcombe, "Interval Estimation
 /// for the Difference Between Independent Proportions" (1998), method 10. Where every trial of both sides completed, a
 /// bootstrap would find no width at all.
 pub(super) fn completion_interval(a: &[f64], b: &[f64]) -> Option<Interval> {
-    let (share_a, share_b) = (share(a)?, share(b)?);
-    let (within_a, within_b) = (wilson(share_a, a.len()), wilson(share_b, b.len()));
+    Some(difference_interval((share(a)?, a.len()), (share(b)?, b.len())))
+}
+
+/// Of each side its share, and of how many trials.
+fn difference_interval((share_a, trials_a): (f64, usize), (share_b, trials_b): (f64, usize)) -> Interval {
+    let (within_a, within_b) = (wilson(share_a, trials_a), wilson(share_b, trials_b));
     let difference = share_b - share_a;
-    Some(Interval {
+    Interval {
         low: difference - (share_b - within_b.low).hypot(within_a.high - share_a),
         high: difference + (within_b.high - share_b).hypot(share_a - within_a.low),
-    })
+    }
 }
 
 fn share(values: &[f64]) -> Option<f64> {
@@ -143,6 +180,13 @@ mod tests {
             assert!((interval.low - low).abs() < 1e-4 && (interval.high - high).abs() < 1e-4, "{interval:?}");
         }
         assert_eq!(completion_interval(&[], &[1.0]), None);
+    }
+
+    #[test]
+    fn all_of_many_trials_must_complete_before_fewer_completions_are_ruled_out() {
+        // Wilson's interval of n of n reaches down to n / (n + 3.84): 5 % are ruled out from 73 on.
+        assert_eq!(trials_for_shares((1.0, 1.0), 0.05), Some(73));
+        assert_eq!(trials_for_shares((1.0, 1.0), 0.3), Some(9));
     }
 
     #[test]

@@ -42,6 +42,19 @@ impl Reading {
         (self.low == self.high).then_some(self.low)
     }
 
+    /// Whether it is certainly less. Of bounds that reach over each other neither is (Gehan, "A Generalized Wilcoxon Test
+    /// for Comparing Arbitrarily Singly-Censored Samples", 1965).
+    #[must_use]
+    pub fn is_below(self, other: Self) -> bool {
+        self.high < other.low
+    }
+
+    /// So many times as much.
+    #[must_use]
+    pub fn scaled(self, factor: f64) -> Self {
+        Self { low: self.low * factor, high: self.high * factor }
+    }
+
     /// The bounds of the median: whatever the values within the bounds are, their median lies between the median of the
     /// lower ones and that of the upper ones. A value where the bounds do not reach the middle; absent for none.
     #[must_use]
@@ -91,6 +104,26 @@ mod tests {
         assert_eq!(Reading::of(None, None, Some(3.0)), Some(Reading { low: 3.0, high: f64::INFINITY }));
         assert_eq!(Reading::of(Some(f64::NAN), None, None), None);
         assert_eq!((Reading::value(1.0).exact(), Reading::at_most(1.0).exact()), (Some(1.0), None));
+    }
+
+    #[test]
+    fn only_what_is_certainly_less_is_below() {
+        let (value, at_most, at_least) = (Reading::value, Reading::at_most, Reading::at_least);
+        let cases = [
+            (value(1.0), value(2.0), true),
+            (value(2.0), value(2.0), false),
+            (at_most(1.0), value(2.0), true),
+            (at_most(3.0), value(2.0), false),
+            (value(2.0), at_least(2.5), true),
+            (value(2.0), at_least(1.5), false),
+            (at_most(1.0), at_least(2.0), true),
+            (at_most(1.0), at_most(2.0), false),
+        ];
+        for (one, other, expected) in cases {
+            assert_eq!(one.is_below(other), expected, "{one:?} {other:?}");
+        }
+        assert_eq!(at_most(2.0).scaled(1.5), at_most(3.0));
+        assert_eq!(at_least(2.0).scaled(1.5), at_least(3.0));
     }
 
     proptest! {

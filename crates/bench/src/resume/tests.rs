@@ -119,6 +119,24 @@ fn other_cases_are_refused_with_what_differs() {
 }
 
 #[test]
+fn more_trials_can_be_asked_for_and_fewer_cannot() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = earlier(dir.path());
+    make(&folder, "01-idle-1");
+    let asked = |count: &str| cases(&format!("trials.{count}\n[[case]]\nname = \"idle\"\n"));
+    let more = asked("count = 5");
+    let taken = Earlier::open(dir.path(), &more).unwrap().go_on(&info(), &mut Notes::default()).unwrap();
+    assert_eq!(taken.done.len(), 1, "what was made is kept");
+    assert_eq!(folder.info().unwrap().cases, more);
+    drop(taken);
+    let refused = Earlier::open(dir.path(), &asked("count = 4")).map(drop).unwrap_err().to_string();
+    assert!(refused.contains("idle: trials.count was 5, is 4"), "{refused}");
+    drop(Earlier::open(dir.path(), &asked("until = \"5%\"")).unwrap());
+    let refused = Earlier::open(dir.path(), &asked("limit_s = 7")).map(drop).unwrap_err().to_string();
+    assert!(refused.contains("trials.limit_s"), "{refused}");
+}
+
+#[test]
 fn other_conditions_are_told_and_recorded_and_the_first_ones_stay() {
     let dir = tempfile::tempdir().unwrap();
     let folder = earlier(dir.path());

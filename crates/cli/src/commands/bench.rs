@@ -2,30 +2,33 @@
 
 use std::path::{Path, PathBuf};
 
-use dunlin_bench::{Finished, Ground, Order};
+use dunlin_bench::{Finished, Ground, Order, Scenario};
 use dunlin_hypervisor::Registry;
+use dunlin_record::RunFolder;
+use dunlin_report::count;
 
-use super::{bench_failure, cancel_on_signals, enter_lab, report};
+use super::{bench_failure, cancel_on_signals, enter_lab, load_scenario, record_failure, report};
 use crate::failure::{Exit, Failure, Result};
 use crate::progress::RunProgress;
-use crate::{shipped, terminal};
+use crate::terminal;
 
 /// Run a scenario and report what came out.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The scenario's file (TOML), or the name of one that is shipped
-    scenario: PathBuf,
+    /// The scenario's file (TOML), or the name of one that is shipped; with --resume that of the run is meant
+    #[arg(required_unless_present = "resume")]
+    scenario: Option<PathBuf>,
     /// Record the run in this folder [default: runs/NAME-TIME, with a link runs/NAME]
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     out: Option<PathBuf>,
-    /// Trials of each case, instead of the scenario's count
+    /// Trials of each case, instead of the scenario's count; with --resume, how many there are to be in the end
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     trials: Option<u32>,
     /// Capture packets of these networks, whatever the scenario says: migration (on both hosts), service (on the VMs'
     /// taps and on the bench)
     #[arg(long, value_name = "NETWORK,…", value_delimiter = ',', hide_possible_values = true)]
     capture: Vec<Captured>,
-    /// Go on with the run in this folder: make the trials that are missing or were ended
+    /// Go on with the run in this folder: make the trials that are missing or were ended; more of them with --trials
     #[arg(long, value_name = "DIR")]
     resume: Option<PathBuf>,
 }
@@ -39,7 +42,7 @@ enum Captured {
 
 pub(crate) fn run(args: Args) -> Result {
     // Bad input is told before anything is started.
-    let mut scenario = shipped::load(&args.scenario).map_err(|error| Failure::new(Exit::BadInput, &error))?;
+    let mut scenario = asked(&args)?;
     if let Some(trials) = args.trials {
         scenario.cases.iter_mut().for_each(|case| case.trials.fix(trials));
     }
@@ -79,6 +82,18 @@ pub(crate) fn run(args: Args) -> Result {
         terminal::say(&time);
     }
     verdict(&finished)
+}
+
+/// What is to be run: the scenario that is named, else that of the run which is gone on with.
+fn asked(args: &Args) -> Result<Scenario> {
+    match (&args.scenario, &args.resume) {
+        (None, Some(folder)) => {
+            let info = RunFolder::open(folder).and_then(|folder| folder.info());
+            Ok(Scenario::of_run(&info.map_err(|error| record_failure(&error))?))
+        }
+        // clap sees to it that there is one of them.
+        (scenario, _) => load_scenario(scenario.as_deref().unwrap_or(Path::new(""))),
+    }
 }
 
 /// The lab has a `/run` of its own, which goes with it.
@@ -150,7 +165,7 @@ fn verdict(finished: &Finished) -> Result {
     }
     match finished.ended {
         [.., 0] => Ok(()),
-        [.., failed] => Err(Failure::says(Exit::TrialsFailed, format!("{failed} trials failed"))
+        [.., failed] => Err(Failure::says(Exit::TrialsFailed, format!("{} failed", count(failed, "trial")))
             .hint(format!("their logs are in {}", finished.folder.join("logs").display()))),
     }
 }

@@ -57,7 +57,7 @@ pub(crate) fn run(args: Args) -> Result {
         })?;
         terminal::print_json(&(json + "\n"))?;
     } else {
-        terminal::print(&page::text(&calibration))?;
+        terminal::print(&page::text(&calibration, terminal::width()))?;
     }
     match calibration.verdict {
         Verdict::Passed => Ok(()),

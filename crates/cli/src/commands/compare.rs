@@ -1,47 +1,68 @@
-//! `dunlin compare`: what changed from one run to another, or from one case of a run to its others.
+//! `dunlin compare`: what changed from some runs to others, or from one case of a run to its others.
 
 mod condition;
 mod junit;
 mod page;
+mod power;
+mod sides;
+mod suggestion;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use dunlin_analysis::{
-    CaseComparison, ChangedSetting, CompareOptions, Comparison, changed_settings, compare,
-    compare_to_baseline,
-};
+use dunlin_analysis::{CompareOptions, Comparison};
 
-use super::report::Loaded;
 use crate::failure::{Exit, Failure, Result};
 use crate::terminal;
-use condition::{Condition, Finding};
+use condition::{Condition, Finding, Judgement, judge};
+use sides::{Compared, Sides};
+use suggestion::Suggestion;
 
-/// Say what changed from one run to another, and whether that can be told from chance.
+/// Say what changed from some runs to others, and whether that can be told from chance and drift.
 ///
-/// Cases are matched by name and dials; with --baseline, one run's cases are held against one of them. A change is called better or worse only where it is at least 5 % (or the least
-/// limit of --fail-if, if smaller) and stands out of chance, corrected for all figures of the table: of 100 pairs of runs
-/// without any change, at most 5 show one. "No difference" means that a change of that size is ruled out, for which it
-/// takes 6 values a side (of fewer, not even the widest interval holds the median with 95 %); all else is "not enough
-/// data". Settings in which equally named cases differ are named.
+/// Cases are matched by name and dials; with --baseline, one run's cases are held against one of them. A change is called
+/// better or worse only where it is at least 5 % (or the least limit of --fail-if, if smaller), stands out of chance and of
+/// the drift between runs, corrected for all figures of the table: of 100 comparisons without any change, at most 5 show
+/// one. "No difference" means that a change of that size is ruled out, for which it takes 6 values a side (of fewer, not even
+/// the widest interval holds the median with 95 %); all else is "not enough data".
+///
+/// Runs of the same thing drift apart, which a single run does not show. So of one run a side all that is said is that B
+/// "seems" better, worse or the same. Several runs of a side tell the drift: `dunlin compare A1 A2 A3 -- B1 B2 B3`. The
+/// cases of one run, held against one of them by --baseline, were made in turn and share it.
+///
+/// Settings in which equally named cases differ are named, as are cases that a side lacks and the flags of either side.
 #[derive(clap::Args)]
+#[command(
+    override_usage = "dunlin compare [OPTIONS] <A> <B>\n       dunlin compare [OPTIONS] <A>... -- <B>...\n       dunlin compare [OPTIONS] <A> --baseline <CASE>\n       dunlin compare [OPTIONS] --power <RUN>..."
+)]
 pub(crate) struct Args {
-    /// The run before: its folder
-    a: PathBuf,
-    /// The run after: its folder
-    #[arg(required_unless_present = "baseline", conflicts_with = "baseline")]
-    b: Option<PathBuf>,
+    /// The runs before: their folders; without `--`, the run before and the run after
+    #[arg(required = true, value_name = "A")]
+    runs: Vec<PathBuf>,
+    /// The runs after: their folders
+    #[arg(last = true, value_name = "B", conflicts_with_all = ["baseline", "power"])]
+    after: Vec<PathBuf>,
     /// Hold every other case of A against its case of this title, as in "idle", instead of against another run
-    #[arg(long, value_name = "CASE")]
+    #[arg(long, value_name = "CASE", conflicts_with = "power")]
     baseline: Option<String>,
+    /// Say which change would be found with how many trials, or runs, as much as these runs vary
+    ///
+    /// The comparison itself is tried on tables drawn out of the recorded trials, one side of which is made worse. Of one run
+    /// it is told by trials, drift left out; of several runs of the same scenario by runs a side, drift and all.
+    #[arg(long, conflicts_with_all = ["fail_if", "junit"])]
+    power: bool,
     /// End with exit code 8 if a figure got worse by more than a limit, as in "downtime_ms.icmp > 10%"
     ///
     /// The condition is violated by a case whose verdict on the figure is "worse" and whose median changed for the worse
     /// by more than the limit; also by a case that completes less often than before (verdict "worse" on "completed"),
-    /// whatever the figure. Not enough data is no violation, and is told. Figures: completed (its limit is in percent
+    /// whatever the figure. Where the verdict is "seems worse", the exit code is 9. Not enough data is no violation, and is
+    /// told, as are cases that a side lacks; see --require-decision. Figures: completed (its limit is in percent
     /// of all trials), total_time_ms, downtime_ms.reported, .paused, .icmp, .udp, .tcp, .http, wire_bytes.source_tx.
     #[arg(long, value_name = "FIGURE > N%")]
     fail_if: Vec<String>,
+    /// End with exit code 10 if a condition of --fail-if could be decided for no case at all
+    #[arg(long, requires = "fail_if")]
+    require_decision: bool,
     /// Print everything as JSON
     #[arg(long)]
     json: bool,
@@ -51,24 +72,26 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result {
+    if args.power {
+        return power::run(&args.runs, args.json);
+    }
     let conditions = args.fail_if.iter().map(|text| Condition::parse(text)).collect::<Result<Vec<_>, _>>();
     let conditions = conditions.map_err(|message| Failure::says(Exit::BadInput, message))?;
-    let Compared { comparison, changed_settings, lacks } = compared(args, &options(&conditions))?;
-    let judged = judge(conditions, &comparison)?;
+    let sides = Sides::of(args)?;
+    let compared = sides.compare(&options(&conditions))?;
+    let judged = judge(conditions, &compared.comparison)?;
     if let Some(file) = &args.junit {
         std::fs::write(file, junit::xml(&judged)).map_err(|error| {
             Failure::says(Exit::Failed, format!("cannot write {}: {error}", file.display()))
         })?;
     }
+    let suggestion = Suggestion::of(&sides, &compared.comparison, &judged);
     if args.json {
-        terminal::print_json(&json(args, &comparison, &changed_settings, &lacks, &judged)?)?;
+        terminal::print_json(&json(&sides, &compared, &judged, &suggestion)?)?;
     } else {
-        let mut text = page::text(args, &comparison, &changed_settings, &judged, terminal::width());
-        text += &page::lacking(&lacks);
-        terminal::print(&text)?;
+        terminal::print(&page::text(&sides, &compared, &judged, &suggestion, terminal::width()))?;
     }
-    let violated: Vec<String> = judged.iter().filter_map(Judgement::complaint).collect();
-    if violated.is_empty() { Ok(()) } else { Err(Failure::says(Exit::Violated, violated.join("\n       "))) }
+    verdict(args, &sides, &judged)
 }
 
 /// A change that a condition asks for must be one that can be told.
@@ -78,145 +101,71 @@ fn options(conditions: &[Condition]) -> CompareOptions {
     CompareOptions { least_change: limits.fold(standard.least_change, f64::min), ..standard }
 }
 
-/// What A is held against.
-enum Against<'a> {
-    Run(&'a Path),
-    OwnCase(&'a str),
-}
-
-impl Args {
-    fn against(&self) -> Against<'_> {
-        // clap sees to it that there is one of them.
-        let own_case = || Against::OwnCase(self.baseline.as_deref().unwrap_or_default());
-        self.b.as_deref().map_or_else(own_case, Against::Run)
-    }
-}
-
-/// What came of holding A against the other side.
-struct Compared {
-    comparison: Comparison,
-    /// Where equally named cases of two runs were not the same; beside a baseline they are not meant to be.
-    changed_settings: Vec<ChangedSetting>,
-    /// Why trials of each side lack figures.
-    lacks: Vec<(&'static str, Vec<String>)>,
-}
-
-fn compared(args: &Args, options: &CompareOptions) -> Result<Compared> {
-    let a = Loaded::open(&args.a)?;
-    let compared = match args.against() {
-        Against::Run(b) => {
-            let b = Loaded::open(b)?;
-            Compared {
-                comparison: compare(a.outcomes(), b.outcomes(), options),
-                changed_settings: changed_settings(a.cases(), b.cases()),
-                lacks: vec![
-                    ("A", dunlin_report::lacks(a.outcomes())),
-                    ("B", dunlin_report::lacks(b.outcomes())),
-                ],
-            }
-        }
-        Against::OwnCase(title) => Compared {
-            comparison: compare_to_baseline(a.outcomes(), title, options)
-                .ok_or_else(|| no_such_case(args, title, &a))?,
-            changed_settings: Vec::new(),
-            lacks: vec![("A and B", dunlin_report::lacks(a.outcomes()))],
-        },
+/// The exit code, by what is gravest.
+fn verdict(args: &Args, sides: &Sides, judged: &[Judgement]) -> Result {
+    let complaints = |is_one: fn(&Finding) -> Option<&str>| -> Option<String> {
+        let all: Vec<String> = judged.iter().filter_map(|judgement| judgement.complaint(is_one)).collect();
+        (!all.is_empty()).then(|| all.join("\n       "))
     };
-    if compared.comparison.cases.is_empty() {
-        return Err(nothing_in_common(args));
+    if let Some(violated) = complaints(Finding::violated) {
+        return Err(Failure::says(Exit::Violated, violated));
     }
-    Ok(compared)
-}
-
-fn nothing_in_common(args: &Args) -> Failure {
-    let a = args.a.display();
-    match args.against() {
-        Against::Run(b) => {
-            let message = format!("{a} and {} have no case in common", b.display());
-            Failure::says(Exit::BadInput, message).hint("compare two runs of one scenario")
-        }
-        Against::OwnCase(title) => {
-            Failure::says(Exit::BadInput, format!("{a} has no case other than {title:?}"))
-        }
-    }
-}
-
-fn no_such_case(args: &Args, baseline: &str, run: &Loaded) -> Failure {
-    let titles: BTreeSet<String> = run.outcomes().iter().map(|outcome| outcome.case.title()).collect();
-    let titles = Vec::from_iter(titles).join(", ");
-    let message = format!("--baseline: {} has no case {baseline:?}", args.a.display());
-    Failure::says(Exit::BadInput, message).hint(format!("its cases: {titles}"))
-}
-
-/// A condition, with what it says of each case.
-struct Judgement {
-    condition: Condition,
-    findings: Vec<(String, Finding)>,
-}
-
-impl Judgement {
-    /// What is wrong, if anything is.
-    fn complaint(&self) -> Option<String> {
-        let of_case = |(case, finding): &(String, Finding)| match finding {
-            Finding::Violated(why) => Some(format!("{case} ({why})")),
-            Finding::Holds | Finding::Undecided(_) | Finding::NotMeasured => None,
+    if let Some(suspected) = complaints(Finding::suspected) {
+        let hint = if sides.are_single_runs() {
+            "one run a side cannot tell a change from drift between runs: compare several of each"
+        } else {
+            "what only seems so rests on bounds, on one run a side or on cases of other links, which tell no drift"
         };
-        let violated: Vec<String> = self.findings.iter().filter_map(of_case).collect();
-        (!violated.is_empty()).then(|| format!("{}: {}", self.condition.text, violated.join(", ")))
+        return Err(Failure::says(Exit::Suspected, suspected).hint(hint));
     }
+    let undecided: Vec<&str> = judged
+        .iter()
+        .filter(|judgement| judgement.is_undecided())
+        .map(|judgement| judgement.condition.text.as_str())
+        .collect();
+    if undecided.is_empty() {
+        return Ok(());
+    }
+    let message = format!("decided for no case: {}", undecided.join(", "));
+    if args.require_decision {
+        return Err(Failure::says(Exit::Undecided, message));
+    }
+    terminal::say(&format!("warning: {message}; that is a failure only with --require-decision"));
+    Ok(())
 }
 
-fn judge(conditions: Vec<Condition>, comparison: &Comparison) -> Result<Vec<Judgement>> {
-    let judge = |condition: Condition| {
-        let finding = |case| condition.finding(case);
-        let findings: Vec<_> =
-            comparison.cases.iter().map(|case| (case.title.clone(), finding(case))).collect();
-        // A condition that can never be violated would let everything pass.
-        let is_measured =
-            |case: &CaseComparison| case.figures.iter().any(|figure| figure.figure == condition.figure);
-        if !comparison.cases.iter().any(is_measured) {
-            let message = format!(
-                "--fail-if {:?}: no case of both sides has {}",
-                condition.text,
-                condition.figure.name()
-            );
-            return Err(Failure::says(Exit::BadInput, message));
-        }
-        Ok(Judgement { condition, findings })
-    };
-    conditions.into_iter().map(judge).collect()
-}
-
-fn json(
-    args: &Args,
-    comparison: &Comparison,
-    changed: &[ChangedSetting],
-    lacks: &[(&'static str, Vec<String>)],
-    judged: &[Judgement],
-) -> Result<String> {
-    let conditions: Vec<serde_json::Value> = judged.iter().map(condition_json).collect();
+fn json(sides: &Sides, compared: &Compared, judged: &[Judgement], suggestion: &Suggestion) -> Result<String> {
+    let changed: Vec<serde_json::Value> = compared
+        .changed
+        .iter()
+        .flat_map(|pair| {
+            pair.settings.iter().map(|one| {
+                let mut object = serde_json::json!(one);
+                object["between"] = serde_json::json!([pair.before, pair.after]);
+                object
+            })
+        })
+        .collect();
     let mut document = serde_json::json!({
-        "a": args.a, "b": args.b, "baseline": args.baseline, "changed_settings": changed,
-        "comparison": comparison, "conditions": conditions,
+        "a": sides.paths_of_a(), "b": sides.paths_of_b(), "baseline": sides.baseline(), "changed_settings": changed,
+        "comparison": compared.comparison, "conditions": judged.iter().map(Judgement::json).collect::<Vec<_>>(),
+        "to_decide": suggestion.commands,
     });
-    let lacks: BTreeMap<_, _> = lacks.iter().filter(|(_, lines)| !lines.is_empty()).cloned().collect();
+    let lacks: BTreeMap<_, _> =
+        compared.lacks.iter().filter(|(_, lines)| !lines.is_empty()).cloned().collect();
     if !lacks.is_empty() {
         document["lacks"] = serde_json::json!(lacks);
     }
-    serde_json::to_string_pretty(&document)
+    as_text(&document)
+}
+
+fn as_text(document: &impl serde::Serialize) -> Result<String> {
+    serde_json::to_string_pretty(document)
         .map(|text| text + "\n")
         .map_err(|error| Failure::says(Exit::Failed, format!("cannot write the result as JSON: {error}")))
 }
 
-fn condition_json(judgement: &Judgement) -> serde_json::Value {
-    let cases = judgement.findings.iter().map(|(case, finding)| {
-        let (finding, because) = match finding {
-            Finding::Holds => ("holds", None),
-            Finding::Violated(why) => ("violated", Some(why)),
-            Finding::Undecided(why) => ("undecided", Some(why)),
-            Finding::NotMeasured => ("not-measured", None),
-        };
-        serde_json::json!({ "case": case, "finding": finding, "because": because })
-    });
-    serde_json::json!({ "condition": judgement.condition.text, "cases": cases.collect::<Vec<_>>() })
+/// Whether a comparison knows of drift between runs.
+fn knows_drift(comparison: &Comparison) -> bool {
+    comparison.cases.iter().flat_map(|case| &case.figures).any(|figure| figure.drift.is_some())
 }

@@ -3,10 +3,10 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use dunlin_bench::{HeldVm, Scenario, hold};
+use dunlin_bench::{HeldVm, hold};
 use dunlin_testbed::RunningLabs;
 
-use super::{bench_failure, cancel_on_signals, enter_lab, testbed_failure};
+use super::{bench_failure, cancel_on_signals, enter_lab, load_scenario, testbed_failure};
 use crate::failure::{Exit, Failure, Result};
 use crate::progress::RunProgress;
 use crate::terminal;
@@ -16,7 +16,7 @@ use crate::terminal;
 pub(crate) enum Action {
     /// Make the lab of a scenario's first case, start its VMs, and keep both until ended
     Up {
-        /// The scenario's file (TOML)
+        /// The scenario's file (TOML), or the name of one that is shipped
         scenario: PathBuf,
         /// The lab's name, by which it is joined [default: the scenario's]
         #[arg(long)]
@@ -43,7 +43,7 @@ pub(crate) fn run(action: Action) -> Result {
 }
 
 fn up(file: &std::path::Path, name: Option<String>) -> Result {
-    let scenario = Scenario::load(file).map_err(|error| Failure::new(Exit::BadInput, &error))?;
+    let scenario = load_scenario(file)?;
     let name = name.unwrap_or_else(|| scenario.name.clone());
     let inside = enter_lab(&name)?;
     let cancel = cancel_on_signals()?;

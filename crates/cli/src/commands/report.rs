@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use dunlin_analysis::timeline;
 use dunlin_bench::read_migration_capture;
-use dunlin_record::{Case, FolderLock, Outcome, RecordError, RunFolder, RunInfo, TrialId, TrialRecord};
+use dunlin_record::{
+    Case, FolderLock, Outcome, RecordError, RunFolder, RunInfo, SkippedCase, TrialId, TrialRecord,
+};
 use dunlin_report::Report;
 
 use super::record_failure;
@@ -23,7 +25,7 @@ pub(crate) struct Args {
     /// Print a line a trial as CSV
     #[arg(long, group = "format")]
     csv: bool,
-    /// Write a page that opens in a browser, without a network
+    /// Write a page that opens in a browser, without a network; - writes it to standard output
     #[arg(long, value_name = "FILE", group = "format")]
     html: Option<PathBuf>,
 }
@@ -31,6 +33,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result {
     let loaded = Loaded::open(&args.run)?;
     match &args.html {
+        Some(file) if file.as_os_str() == "-" => terminal::print_data(&loaded.html()),
         Some(file) => loaded.write_html(file),
         None if args.json => terminal::print_json(&dunlin_report::json(&loaded.report())),
         None if args.csv => terminal::print_data(&dunlin_report::csv(&loaded.report())),
@@ -58,6 +61,16 @@ impl Loaded {
     /// The cases as the scenario asked for them.
     pub(super) fn cases(&self) -> &[Case] {
         &self.info.cases
+    }
+
+    /// The cases that could not be run there.
+    pub(super) fn skipped(&self) -> &[SkippedCase] {
+        &self.info.skipped
+    }
+
+    /// The scenario's name.
+    pub(super) fn scenario(&self) -> &str {
+        &self.info.scenario
     }
 
     /// Opens a run. Outcomes that were lost are computed again and written back.
@@ -134,6 +147,12 @@ impl Loaded {
     }
 
     fn write_html(&self, file: &Path) -> Result {
+        std::fs::write(file, self.html())
+            .map_err(|error| Failure::says(Exit::Failed, format!("cannot write {}: {error}", file.display())))
+    }
+
+    /// The page.
+    fn html(&self) -> String {
         // VMs share their trial's record.
         let mut ids: Vec<&TrialId> = self.outcomes.iter().map(|outcome| &outcome.id).collect();
         ids.dedup();
@@ -142,10 +161,7 @@ impl Loaded {
             timelines.extend(timeline(&record));
             captures.extend(record.capture);
         }
-        let page =
-            dunlin_report::html(&Report { timelines: &timelines, captures: &captures, ..self.report() });
-        std::fs::write(file, page)
-            .map_err(|error| Failure::says(Exit::Failed, format!("cannot write {}: {error}", file.display())))
+        dunlin_report::html(&Report { timelines: &timelines, captures: &captures, ..self.report() })
     }
 }
 

@@ -1,12 +1,14 @@
 //! `dunlin scenarios`: those that are shipped.
 
-use comfy_table::{Table, presets};
+use std::path::Path;
+
 use dunlin_bench::expected_duration;
+use dunlin_report::{Table, wrapped};
 
 use crate::failure::{Exit, Failure, Result};
 use crate::progress::in_words;
 use crate::shipped::{SHIPPED, Shipped};
-use crate::terminal;
+use crate::{shipped, terminal};
 
 /// List the scenarios that are shipped, or print one.
 #[derive(clap::Args)]
@@ -25,19 +27,18 @@ pub(crate) fn run(args: &Args) -> Result {
 fn print(name: &str) -> Result {
     let shipped = Shipped::find(name).ok_or_else(|| {
         Failure::says(Exit::BadInput, format!("no scenario named {name:?} is shipped"))
-            .hint("`dunlin scenarios` lists them")
+            .hint(shipped::hint(Path::new(name)))
     })?;
     terminal::print(shipped.text)
 }
 
 fn list() -> Result {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header(["name", "cases", "trials", "expected", "about"]);
+    let mut table =
+        Table::new().key("name").figure("cases").figure("trials").figure("expected").words("about");
     for shipped in SHIPPED {
         let scenario = shipped.scenario().map_err(|error| Failure::new(Exit::Failed, &error))?;
         let trials: u32 = scenario.cases.iter().map(|case| case.trials.count).sum();
-        table.add_row([
+        table.row([
             scenario.name.clone(),
             scenario.cases.len().to_string(),
             trials.to_string(),
@@ -45,8 +46,7 @@ fn list() -> Result {
             scenario.title.clone(),
         ]);
     }
-    terminal::print(&format!(
-        "{}\nRun one with `dunlin bench NAME`, read it with `dunlin scenarios NAME`.\n",
-        table.trim_fmt()
-    ))
+    let width = terminal::width();
+    let hint = "Run one with `dunlin bench NAME`, read it with `dunlin scenarios NAME`.";
+    terminal::print(&format!("{}\n{}", table.text(width), wrapped(hint, width, "")))
 }

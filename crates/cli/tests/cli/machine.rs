@@ -1,5 +1,6 @@
 //! What is said where the machine lacks something.
 
+use std::fs;
 use std::path::Path;
 
 use dunlin_test_support::skip;
@@ -40,4 +41,25 @@ fn doctor_tells_the_lack_of_qemu_and_what_mends_it() {
     let text = told(&mut doctor(&[]));
     assert!(text.contains("\nMISSING  qemu "), "{text}");
     assert!(text.ends_with("error: 2 things that a lab needs are missing\n"), "{text}");
+}
+
+#[test]
+fn the_cache_is_listed_and_pruned() {
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["templates/t", "kernels/k"] {
+        let path = folder.path().join("cache").join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, vec![0; 2_000_000]).unwrap();
+    }
+    let cache = |word| told(dunlin(folder.path()).env("DUNLIN_CACHE", "cache").args(["cache", word]));
+    let listed = cache("list");
+    assert!(
+        listed.contains("templates     1 2.00 removes it") && listed.contains("4.00 MB in cache"),
+        "{listed}"
+    );
+    let pruned = cache("prune");
+    assert!(pruned.contains("removed 1 file (2.00 MB) from cache"), "{pruned}");
+    assert!(
+        folder.path().join("cache/kernels/k").exists() && !folder.path().join("cache/templates/t").exists()
+    );
 }

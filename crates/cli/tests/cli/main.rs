@@ -10,6 +10,7 @@ mod machine;
 mod report;
 mod scenario;
 mod serve;
+mod widths;
 mod wire;
 
 use std::fs;

@@ -132,6 +132,7 @@ fn a_run_of_a_newer_format_is_refused() {
     ---- standard output
     ---- standard error
     error: run/run.json has format 2, this dunlin reads up to 1
+     hint: a newer dunlin wrote it, and reads it
     ");
 }
 
@@ -177,4 +178,36 @@ fn trials(told: &str) -> Vec<Value> {
     let json = json.split("---- standard error\n").next().unwrap();
     let document: Value = serde_json::from_str(json).unwrap_or_else(|error| panic!("{error} in {told}"));
     document["trials"].as_array().unwrap().clone()
+}
+
+#[test]
+fn a_line_of_a_newer_format_is_refused() {
+    let folder = fixture();
+    let file = folder.path().join("run/trials.jsonl");
+    let text = fs::read_to_string(&file).unwrap();
+    // The last line: none may be passed over.
+    let (before, last) = text.trim_end().rsplit_once('\n').unwrap();
+    let newer = last.replacen("\"format\":1", "\"format\":9", 1);
+    assert_ne!(newer, last);
+    fs::write(&file, format!("{before}\n{newer}\n")).unwrap();
+    let line = before.lines().count() + 1;
+    for words in [&["report", "run"][..], &["compare", "run", "run"]] {
+        let told = told(dunlin(folder.path()).args(words));
+        assert!(told.starts_with("exit code 3\n"), "{told}");
+        let expected =
+            format!("error: run/trials.jsonl, line {line} has format 9, this dunlin reads up to 1\n");
+        assert!(told.contains(&expected), "{told}");
+    }
+}
+
+#[test]
+fn a_page_goes_to_standard_output_where_asked_to() {
+    let folder = fixture();
+    let output = dunlin(folder.path()).args(["report", "run", "--html", "-"]).output().unwrap();
+    let page = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        output.status.success() && page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>"),
+        "{page}"
+    );
+    assert!(!folder.path().join("-").exists());
 }

@@ -96,3 +96,41 @@ fn a_new_scenario_is_good_and_is_not_written_over() {
     let checked = dunlin(&["scenario", "check", "mine.toml"]);
     insta::assert_snapshot!([first, second, checked].join("\n\n"));
 }
+
+#[test]
+fn what_this_machine_cannot_hold_is_not_promised() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "name = \"big\"\nvm.memory_mib = 1048576\nvm.vcpus = 255\n[[case]]\nname = \"c\"\n";
+    fs::write(folder.path().join("big.toml"), text).unwrap();
+    let checked = told(dunlin(folder.path()).args(["scenario", "check", "big.toml"]));
+    assert!(checked.starts_with("exit code 4\n"), "{checked}");
+    assert!(
+        checked.contains("cannot run here: c: vm.memory_mib = 1048576, and this machine has "),
+        "{checked}"
+    );
+    assert!(checked.contains("warning: c: 255 vCPUs share "), "{checked}");
+    let output = dunlin(folder.path()).args(["scenario", "check", "--json", "big.toml"]).output().unwrap();
+    let scenario: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(scenario["beyond_machine"][0]["cannot_run"], true);
+}
+
+#[test]
+fn the_round_trip_that_delays_make_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "name = \"far\"\nlink.migration.delay_ms = 5\nlink.service.delay_ms = 2\n[[case]]\nname = \"c\"\ntrials.count = 1\n";
+    fs::write(folder.path().join("far.toml"), text).unwrap();
+    let checked = told(dunlin(folder.path()).args(["scenario", "check", "far.toml"]));
+    assert!(checked.contains("delay_ms = 5 adds 20 ms to the round trip host to host\n"), "{checked}");
+    assert!(checked.contains("delay_ms = 2 adds 4 ms to the round trip bench to guest\n"), "{checked}");
+    assert!(checked.contains("1 case, 1 trial, about "), "{checked}");
+}
+
+#[test]
+fn a_name_that_is_no_scenario_points_to_those_that_are() {
+    let folder = tempfile::tempdir().unwrap();
+    for words in [&["bench", "nonexist"][..], &["scenario", "check", "nonexist"], &["lab", "up", "nonexist"]]
+    {
+        let told = told(dunlin(folder.path()).args(words));
+        assert!(told.starts_with("exit code 3\n") && told.contains("`dunlin scenarios` lists"), "{told}");
+    }
+}

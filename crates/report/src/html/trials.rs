@@ -153,7 +153,7 @@ fn times(outcome: &Outcome) -> Vec<Pair> {
     let mut rows = vec![
         ("total time", number_or_absent(outcome.total_time_ms)),
         ("floor", number_or_absent(outcome.floor_ms)),
-        ("migration time", number_or_absent(outcome.migration_time_ms)),
+        ("migration time (total less downtime by icmp)", number_or_absent(outcome.migration_time_ms)),
     ];
     for downtime in Downtime::shown(std::slice::from_ref(outcome)) {
         let error =

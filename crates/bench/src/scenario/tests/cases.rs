@@ -25,7 +25,7 @@ fn the_demo_is_four_cases_in_the_order_of_the_file() {
 fn the_starter_parses_and_says_the_true_defaults() {
     let scenario = parse(starter());
     assert_eq!(scenario.cases.len(), 5);
-    let bare = parse(&one_case("[trials]\nlimit_s = 30", ""));
+    let bare = parse(&one_case("[trials]\ncount = 10\nlimit_s = 30", ""));
     let idle = Case { name: "c".into(), ..scenario.cases[0].clone() };
     assert_eq!(idle, bare.cases[0]);
     // What is commented out there must be valid too, where it names a value.

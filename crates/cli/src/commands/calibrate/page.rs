@@ -2,47 +2,41 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::{CellAlignment, Table, presets};
 use dunlin_bench::{Calibration, Cell, PingReading, ProbeReading, Verdict};
+use dunlin_report::{Table, wrapped};
 use dunlin_testbed::Fault;
 
 /// What both probes together may cost at an interval of 1 ms, in percent of one core.
 const CPU_BOUND_PERCENT: f64 = 10.0;
 
-/// The table, the costs and the verdict.
-pub(super) fn text(calibration: &Calibration) -> String {
-    let mut text = format!(
+/// The table, the costs and the verdict, in lines of at most `width` columns.
+pub(super) fn text(calibration: &Calibration, width: Option<u16>) -> String {
+    let head = format!(
         "Outages of known length on the service path, measured by each probe every {} ms.\n\
-         Within: measured less injected is at most {} ms; 9 of 10 must be.\n\n{}\n\n",
-        calibration.interval_ms,
-        calibration.bound_ms,
-        table(calibration)
+         Within: measured less injected is at most {} ms; 9 of 10 must be.\n",
+        calibration.interval_ms, calibration.bound_ms,
     );
+    let mut rest = String::new();
     if calibration.ping.is_none() {
-        text += "ping: not installed\n";
+        rest += "ping: not installed\n";
     }
-    text += &costs(calibration);
-    text += &excluded(calibration);
-    text += &verdict(calibration);
-    text
+    rest += &costs(calibration);
+    rest += &excluded(calibration);
+    rest += &verdict(calibration);
+    let table = table(calibration).text(width);
+    [wrapped(&head, width, "  "), table, "\n".into(), wrapped(rest.trim_end(), width, "  ")].concat()
 }
 
 fn table(calibration: &Calibration) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    let mut head = vec!["outage".to_owned(), "injected ms".to_owned()];
+    let mut table = Table::new().key("outage").figure("injected\nms");
     for probe in probes(calibration) {
-        head.extend([format!("{probe} ms"), "worst error".to_owned(), "within".to_owned()]);
-    }
-    head.push(format!("ping lost x {} ms", calibration.interval_ms));
-    table.set_header(head);
-    for cell in &calibration.cells {
-        table.add_row(row(calibration, cell));
-    }
-    for index in 1..table.column_count() {
-        if let Some(column) = table.column_mut(index) {
-            column.set_cell_alignment(CellAlignment::Right);
+        for name in ["ms", "worst error", "within"] {
+            table = table.figure(&format!("{probe}\n{name}"));
         }
+    }
+    table = table.figure(&format!("ping lost\nx {} ms", calibration.interval_ms));
+    for cell in &calibration.cells {
+        table.row(row(calibration, cell));
     }
     table
 }
@@ -213,7 +207,7 @@ mod tests {
 
     /// Without the blanks that pad the table's last column.
     fn trimmed(calibration: &Calibration) -> String {
-        text(calibration).lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+        text(calibration, Some(100)).lines().map(|line| line.trim_end().to_owned() + "\n").collect()
     }
 
     #[test]

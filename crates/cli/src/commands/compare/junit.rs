@@ -3,15 +3,16 @@
 
 use std::fmt::Write as _;
 
-use super::Judgement;
-use super::condition::Finding;
+use super::condition::{Finding, Judgement};
 
-/// A test suite with a test case for each case and condition. One that could not be decided is skipped.
+/// A test suite with a test case for each case and condition. One that could not be decided, or of which a side tells
+/// nothing, is skipped; one that only seems to be violated fails like others, and says so by its type.
 pub(super) fn xml(judged: &[Judgement]) -> String {
     let findings = || judged.iter().flat_map(|judgement| &judgement.findings).map(|(_, finding)| finding);
-    let failures = findings().filter(|finding| matches!(finding, Finding::Violated(_))).count();
+    let failures =
+        findings().filter(|finding| matches!(finding, Finding::Violated(_) | Finding::Suspected(_))).count();
     let skipped =
-        findings().filter(|finding| matches!(finding, Finding::Undecided(_) | Finding::NotMeasured)).count();
+        findings().count() - failures - findings().filter(|finding| **finding == Finding::Holds).count();
     let mut xml = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
          <testsuite name=\"dunlin compare\" tests=\"{}\" failures=\"{failures}\" errors=\"0\" skipped=\"{skipped}\">\n",
@@ -21,19 +22,22 @@ pub(super) fn xml(judged: &[Judgement]) -> String {
         for (case, finding) in &judgement.findings {
             let name = format!("fail-if {}", judgement.condition.text);
             let _ = write!(xml, "  <testcase classname=\"{}\" name=\"{}\"", escaped(case), escaped(&name));
+            let (kind, why) = finding.parts();
             xml += &match finding {
                 Finding::Holds => "/>\n".to_owned(),
-                Finding::Violated(why) => element("failure", why),
-                Finding::Undecided(why) => element("skipped", why),
-                Finding::NotMeasured => element("skipped", "not measured"),
+                Finding::Violated(_) | Finding::Suspected(_) => element("failure", kind, why),
+                Finding::Undecided(_) | Finding::NotMeasured | Finding::Lacking(_) => {
+                    element("skipped", kind, why)
+                }
             };
         }
     }
     xml + "</testsuite>\n"
 }
 
-fn element(name: &str, message: &str) -> String {
-    format!(">\n    <{name} message=\"{}\"/>\n  </testcase>\n", escaped(message))
+fn element(name: &str, kind: &str, why: Option<&str>) -> String {
+    let message = why.map_or_else(|| "not measured".to_owned(), |why| format!("{kind}: {why}"));
+    format!(">\n    <{name} type=\"{kind}\" message=\"{}\"/>\n  </testcase>\n", escaped(&message))
 }
 
 /// A text as an attribute's value. Characters that XML 1.0 cannot hold (section 2.2) are replaced.

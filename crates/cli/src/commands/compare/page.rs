@@ -1,97 +1,81 @@
 //! A comparison as people read it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
-use dunlin_analysis::{
-    CaseComparison, ChangedSetting, Comparison, Figure, FigureComparison, Sample, Verdict,
-};
-use dunlin_report::{number, reading};
+use dunlin_analysis::{Comparison, Figure, FigureComparison, Sample, Verdict};
+use dunlin_record::Flag;
+use dunlin_report::{Table, flag_words, number, reading, wrapped};
 
-use super::condition::Finding;
-use super::{Against, Args, Judgement};
+use super::condition::{Judgement, lack_words};
+use super::knows_drift;
+use super::sides::{ChangedBetween, Compared, Sides, listed};
+use super::suggestion::Suggestion;
 
 const ABSENT: &str = "–";
 
-/// The table, what it rests on, and what the conditions say.
+/// The table, what it rests on, what the conditions say and what to do next, in lines of at most `width` columns.
 pub(super) fn text(
-    args: &Args,
-    comparison: &Comparison,
-    changed: &[ChangedSetting],
+    sides: &Sides,
+    compared: &Compared,
     judged: &[Judgement],
+    suggestion: &Suggestion,
     width: Option<u16>,
 ) -> String {
-    let a = args.a.display();
-    let mut text = match args.against() {
-        Against::Run(b) => format!("A: {a}\nB: {}\n\n", b.display()),
-        Against::OwnCase(title) => format!("A: {title:?} of {a}\nB: each other case of it\n\n"),
+    let comparison = &compared.comparison;
+    let a = listed(&sides.paths_of_a());
+    let head = match sides.baseline() {
+        None => format!("A: {a}\nB: {}", listed(&sides.paths_of_b())),
+        Some(title) => format!("A: {title:?} of {a}\nB: each other case of it"),
     };
-    text += &grid(comparison, width);
-    text += "\n\nFigures are medians over completed trials; below a figure, how many of the trials tell it, if not all. \
-             The interval is the 95 % one of the change, each figure by itself.\n";
-    text += &summary(comparison);
-    for (cases, run) in [(&comparison.only_in_a, "A"), (&comparison.only_in_b, "B")] {
-        if !cases.is_empty() {
-            let _ = writeln!(text, "only in {run}: {}", cases.join(", "));
-        }
-    }
-    if comparison.cancelled_trials > 0 {
-        let _ = writeln!(text, "left out: trials that were cancelled ({})", comparison.cancelled_trials);
-    }
-    text += &differences(changed);
+    let mut notes = legend(sides, comparison);
+    notes += &summary(comparison);
+    notes += &flag_legend(comparison);
+    notes += &lacking(comparison);
+    notes += &why_lacking(&compared.lacks);
+    notes += &differences(&compared.changed);
     for judgement in judged {
-        text += &condition(judgement);
+        notes += &condition(judgement);
+    }
+    let mut text = [wrapped(&head, width, "  "), "\n".into(), grid(comparison, width), "\n".into()].concat();
+    text += &wrapped(notes.trim_end(), width, "  ");
+    if let Some(words) = &suggestion.words {
+        text += &wrapped(&format!("\n{words}"), width, "  ");
+        // A command that is wrapped can no longer be copied.
+        suggestion.commands.iter().for_each(|command| text += &format!("  {command}\n"));
     }
     text
 }
 
 fn grid(comparison: &Comparison, width: Option<u16>) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
-    if let Some(width) = width {
-        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    let knows_drift = knows_drift(comparison);
+    let mut table = Table::new().key("figure").figure("A").figure("B").figure("change");
+    if knows_drift {
+        table = table.figure("drift");
     }
-    table.set_header(["case", "figure", "A", "B", "change", "interval", "verdict"]);
+    table = table.words("interval").words("verdict").words("flags");
     for case in &comparison.cases {
-        table.add_row(row(case));
-    }
-    for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 0));
-        if (2..6).contains(&index) {
-            column.set_cell_alignment(CellAlignment::Right);
+        table.section(&case.title);
+        for figure in &case.figures {
+            let mut cells = vec![
+                name(figure.figure).to_owned(),
+                sample(figure, &figure.a),
+                sample(figure, &figure.b),
+                change_words(figure),
+            ];
+            if knows_drift {
+                cells.push(drift_words(figure));
+            }
+            cells.extend([interval_words(figure), verdict_words(figure), flags(figure)]);
+            table.row(cells);
         }
     }
-    table.trim_fmt()
-}
-
-/// A case is one row whose cells have a line a figure, so that cases stand apart.
-fn row(case: &CaseComparison) -> Vec<String> {
-    let column = |words: &dyn Fn(&FigureComparison) -> String| {
-        // A side that lacks values has a second line, which every column must leave room for.
-        let cells = case.figures.iter().map(|figure| {
-            let second_line = if is_incomplete(figure) && !words(figure).contains('\n') { "\n" } else { "" };
-            words(figure) + second_line
-        });
-        cells.collect::<Vec<_>>().join("\n")
-    };
-    vec![
-        case.title.clone(),
-        column(&|figure| name(figure.figure).to_owned()),
-        column(&|figure| sample(figure, &figure.a)),
-        column(&|figure| sample(figure, &figure.b)),
-        column(&change_words),
-        column(&interval_words),
-        column(&verdict_words),
-    ]
+    table.text(width)
 }
 
 /// The name in the record; bytes are shown as megabytes.
 fn name(figure: Figure) -> &'static str {
     if figure == Figure::WireBytes { "wire_bytes.source_tx (MB)" } else { figure.name() }
-}
-
-fn is_incomplete(figure: &FigureComparison) -> bool {
-    [&figure.a, &figure.b].into_iter().any(|sample| sample.values < sample.trials)
 }
 
 fn sample(figure: &FigureComparison, sample: &Sample) -> String {
@@ -100,6 +84,7 @@ fn sample(figure: &FigureComparison, sample: &Sample) -> String {
         return told_by(reading(bounds), sample);
     };
     let median = match figure.figure {
+        // Of several runs the mean of their shares is the share of all, or nearly.
         Figure::Completed => {
             return format!("{:.0}/{}", median * sample.trials as f64, sample.trials);
         }
@@ -131,6 +116,12 @@ pub(super) fn change_words(figure: &FigureComparison) -> String {
     }
 }
 
+fn drift_words(figure: &FigureComparison) -> String {
+    // Without a change in percent the drift is none either.
+    let drift = figure.drift.filter(|_| figure.change.is_some());
+    drift.map_or_else(|| ABSENT.into(), |drift| format!("±{:.1}{}", drift * 100.0, unit(figure.figure)))
+}
+
 fn interval_words(figure: &FigureComparison) -> String {
     figure.interval.map_or_else(
         || ABSENT.into(),
@@ -151,13 +142,25 @@ fn percent(share: f64) -> String {
     format!("{:+.1}", (share * 1000.0).round() / 10.0 + 0.0)
 }
 
-/// As in `not enough data: 4 more trials a side?`.
-pub(super) fn verdict_words(figure: &FigureComparison) -> String {
-    match (figure.verdict, figure.more_trials) {
-        (Verdict::NotEnoughData, _) if is_bound(figure) => "cannot tell".into(),
-        (Verdict::NotEnoughData, Some(more)) => format!("{}, ~{more} more", word(figure.verdict)),
-        (verdict, _) => word(verdict).into(),
+/// As in `not enough data, ~4 more`.
+fn verdict_words(figure: &FigureComparison) -> String {
+    let word = word(figure.verdict);
+    match (figure.more_runs, figure.more_trials) {
+        _ if figure.verdict == Verdict::NotEnoughData && is_bound(figure) => "cannot tell".into(),
+        (Some(more), _) => format!("{word}, ~{more} more runs"),
+        (None, Some(more)) => format!("{word}, ~{more} more"),
+        (None, None) => word.into(),
     }
+}
+
+/// The same where it stands alone: as in `cannot tell: A ≤ 40.0, B ≤ 2.00`.
+pub(super) fn undecided_words(figure: &FigureComparison) -> String {
+    let words = verdict_words(figure);
+    if !is_bound(figure) {
+        return words;
+    }
+    let side = |sample: &Sample| sample.bounds().map_or_else(|| ABSENT.into(), reading);
+    format!("{words}: A {}, B {}", side(&figure.a), side(&figure.b))
 }
 
 fn word(verdict: Verdict) -> &'static str {
@@ -165,20 +168,59 @@ fn word(verdict: Verdict) -> &'static str {
         Verdict::Better => "better",
         Verdict::Worse => "worse",
         Verdict::NoDifference => "no difference",
+        Verdict::SeemsBetter => "seems better",
+        Verdict::SeemsWorse => "seems worse",
+        Verdict::SeemsTheSame => "seems the same",
         Verdict::NotEnoughData => "not enough data",
     }
 }
 
+/// The letters of either side's flags, as in `E`, or `A E, B SE` where they differ.
+fn flags(figure: &FigureComparison) -> String {
+    let letters =
+        |flags: &BTreeMap<Flag, usize>| flags.keys().map(|flag| flag_words(*flag).letter).collect::<String>();
+    let (a, b) = (letters(&figure.a.flags), letters(&figure.b.flags));
+    if a == b {
+        return a;
+    }
+    let side = |name: &str, letters: String| (!letters.is_empty()).then(|| format!("{name} {letters}"));
+    [side("A", a), side("B", b)].into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+fn legend(sides: &Sides, comparison: &Comparison) -> String {
+    let several = knows_drift(comparison);
+    let mut text = String::from("Figures are medians over completed trials");
+    text += if several { ", of several runs the mean of theirs; " } else { "; " };
+    text += "below a figure, how many of the trials tell it, if not all. The interval is the 95 % one of the change, each \
+             figure by itself; fewer than 6 values a side have none.\n";
+    if several {
+        text += "Drift is the standard deviation between runs of one side: a change must stand out of it.\n";
+    }
+    let figures = || comparison.cases.iter().flat_map(|case| &case.figures);
+    if sides.are_single_runs() {
+        text += "\"Seems\": with one run a side, drift between runs cannot be told from change.\n";
+    } else if figures().any(|figure| figure.verdict.only_seems()) {
+        text += "\"Seems\": where figures are bounds, a case is in one run a side or on another link, drift cannot be told from \
+                 change.\n";
+    }
+    text
+}
+
 fn summary(comparison: &Comparison) -> String {
     let figures = || comparison.cases.iter().flat_map(|case| &case.figures);
-    let all = [Verdict::Worse, Verdict::Better, Verdict::NoDifference, Verdict::NotEnoughData];
-    let counts = all.map(|verdict| {
-        let amount = figures().filter(|figure| figure.verdict == verdict).count();
-        format!("{amount} {}", word(verdict))
-    });
+    let always = [Verdict::Worse, Verdict::Better, Verdict::NoDifference, Verdict::NotEnoughData];
+    let seems = [Verdict::SeemsWorse, Verdict::SeemsBetter, Verdict::SeemsTheSame];
+    let count = |verdict: Verdict| figures().filter(|figure| figure.verdict == verdict).count();
+    let is_shown = |verdict: &Verdict| always.contains(verdict) || count(*verdict) > 0;
+    let all = always[..3].iter().chain(&seems).chain(&always[3..]).copied();
+    let counts: Vec<String> =
+        all.filter(is_shown).map(|verdict| format!("{} {}", count(verdict), word(verdict))).collect();
     let mut text = format!("\n{}\n", counts.join(", "));
     if figures().any(|figure| figure.more_trials.is_some()) {
         text += "~N more: roughly how many more trials each run would need.\n";
+    }
+    if figures().any(|figure| figure.more_runs.is_some()) {
+        text += "~N more runs: roughly how many more runs of each side it would take.\n";
     }
     if figures().any(is_bound) {
         text += "≤ and ≥ are bounds: no more is known of a median. Where they touch the other side no number of trials tells a \
@@ -194,31 +236,69 @@ fn summary(comparison: &Comparison) -> String {
     text
 }
 
-/// As in `warning: not the same in A and B: vm.memory_mib 512 / 1024 (idle, dirty 16)`.
-fn differences(changed: &[ChangedSetting]) -> String {
-    let mut by_setting: Vec<(String, Vec<&str>)> = Vec::new();
-    for one in changed {
-        let word =
-            |value: &Option<serde_json::Value>| value.as_ref().map_or(ABSENT.into(), ToString::to_string);
-        let words = format!("{} {} / {}", one.setting, word(&one.a), word(&one.b));
-        match by_setting.iter_mut().find(|(known, _)| *known == words) {
-            Some((_, cases)) => cases.push(&one.case),
-            None => by_setting.push((words, vec![&one.case])),
+fn flag_legend(comparison: &Comparison) -> String {
+    let figures = comparison.cases.iter().flat_map(|case| &case.figures);
+    let met: BTreeSet<Flag> =
+        figures.flat_map(|figure| figure.a.flags.keys().chain(figure.b.flags.keys()).copied()).collect();
+    let line = |flag: Flag| {
+        let words = flag_words(flag);
+        format!("{} {}: {}\n", words.letter, words.name, words.meaning)
+    };
+    met.into_iter().map(line).collect()
+}
+
+/// What a side does not have, and so cannot be compared.
+fn lacking(comparison: &Comparison) -> String {
+    let mut text = String::new();
+    let known = |title: &String| comparison.lacking.iter().any(|lack| lack.case == *title);
+    for (cases, side) in [(&comparison.only_in_a, "A"), (&comparison.only_in_b, "B")] {
+        let unknown: Vec<&str> = cases.iter().filter(|title| !known(title)).map(String::as_str).collect();
+        if !unknown.is_empty() {
+            let _ = writeln!(text, "only in {side}: {}", unknown.join(", "));
         }
     }
+    for lack in &comparison.lacking {
+        let _ = writeln!(text, "lacking: {}: {}", lack.case, lack_words(lack));
+    }
+    if comparison.cancelled_trials > 0 {
+        let _ = writeln!(text, "left out: trials that were cancelled ({})", comparison.cancelled_trials);
+    }
+    text
+}
+
+/// As in `warning: not the same in before and after: vm.memory_mib 512 / 1024 (idle, dirty 16)`.
+fn differences(changed: &[ChangedBetween]) -> String {
     let mut text = String::new();
-    for (words, cases) in by_setting {
-        let _ = writeln!(text, "warning: not the same in A and B: {words} ({})", cases.join(", "));
+    for ChangedBetween { before, after, settings } in changed {
+        let mut by_setting: Vec<(String, Vec<&str>)> = Vec::new();
+        for one in settings {
+            let word =
+                |value: &Option<serde_json::Value>| value.as_ref().map_or(ABSENT.into(), ToString::to_string);
+            let words = format!("{} {} / {}", one.setting, word(&one.a), word(&one.b));
+            match by_setting.iter_mut().find(|(known, _)| *known == words) {
+                Some((_, cases)) => cases.push(&one.case),
+                None => by_setting.push((words, vec![&one.case])),
+            }
+        }
+        for (words, cases) in by_setting {
+            let _ = writeln!(
+                text,
+                "warning: not the same in {} and {}: {words} ({})",
+                before.display(),
+                after.display(),
+                cases.join(", ")
+            );
+        }
     }
     text
 }
 
 /// Why trials lack figures, by side.
-pub(super) fn lacking(lacks: &[(&'static str, Vec<String>)]) -> String {
+fn why_lacking(lacks: &[(&'static str, Vec<String>)]) -> String {
     let mut text = String::new();
     for (side, lines) in lacks {
         for line in lines {
-            let _ = writeln!(text, "lacking in {side}: {line}");
+            let _ = writeln!(text, "figures lacking in {side}: {line}");
         }
     }
     text
@@ -228,11 +308,12 @@ fn condition(judgement: &Judgement) -> String {
     let mut text = String::new();
     let condition = &judgement.condition.text;
     for (case, finding) in &judgement.findings {
-        let words = match finding {
-            Finding::Holds => "holds".to_owned(),
-            Finding::Violated(why) => format!("VIOLATED ({why})"),
-            Finding::Undecided(why) => format!("undecided ({why})"),
-            Finding::NotMeasured => "not measured".to_owned(),
+        let words = match finding.parts() {
+            ("violated", Some(why)) => format!("VIOLATED ({why})"),
+            ("suspected", Some(why)) => format!("SEEMS VIOLATED ({why})"),
+            ("not-measured", _) => "not measured".to_owned(),
+            (kind, Some(why)) => format!("{kind} ({why})"),
+            (kind, None) => kind.to_owned(),
         };
         let _ = writeln!(text, "{condition}: {case}: {words}");
     }

@@ -2,9 +2,8 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, presets};
 use dunlin_record::{Amount, Conversation, Flow, Overhead, RttMs, WireAccount};
-use dunlin_report::{number, utc};
+use dunlin_report::{Table, number, utc, wrapped};
 
 use super::{Read, graph};
 
@@ -15,25 +14,27 @@ const MOST_CONVERSATIONS: usize = 12;
 /// A file's page: all of it, or only the conversations that were asked for.
 pub(super) fn text(read: &Read<'_>, only_conversations: bool, width: Option<u16>) -> String {
     let account = &read.account;
-    let mut text = head(read);
+    let mut text = wrapped(head(read).trim_end(), width, "  ");
     if only_conversations {
         for conversation in &account.conversations {
             text += &one_conversation(account, conversation, width);
         }
         return text;
     }
-    text += &cautions(account);
+    for line in cautions(account).lines() {
+        text += &wrapped(line, width, "  ");
+    }
     if account.total.packets == 0 {
         return text;
     }
-    let _ = write!(text, "\n{}\n", protocols(account));
+    let _ = write!(text, "\n{}", protocols(account).text(width));
     if !account.conversations.is_empty() {
-        let _ = write!(text, "\n{}\n", conversations(account, width));
+        let _ = write!(text, "\n{}", conversations(account).text(width));
         if account.conversations.len() > MOST_CONVERSATIONS {
             let more = account.conversations.len() - MOST_CONVERSATIONS;
-            let _ = writeln!(text, "and {more} smaller ones: --json has them all");
+            let _ = writeln!(text, "\nand {more} smaller ones: --json has them all");
         }
-        let _ = write!(text, "\n{}\n", overhead(&account.overhead));
+        let _ = write!(text, "\n{}", overhead(&account.overhead).text(width));
     }
     text + "\n" + &graph::of_file(account, width)
 }
@@ -127,14 +128,10 @@ fn amount_row(name: &str, amount: Amount, all_bytes: u64) -> [String; 4] {
 }
 
 fn amounts(title: &str, rows: impl IntoIterator<Item = [String; 4]>) -> Table {
-    table(
-        [title, "packets", "bytes", "of the bytes"].map(str::to_owned),
-        rows.into_iter().map(Vec::from),
-        None,
-    )
+    table(&[title, "packets", "bytes", "of the bytes"], rows.into_iter().map(Vec::from))
 }
 
-fn conversations(account: &WireAccount, width: Option<u16>) -> Table {
+fn conversations(account: &WireAccount) -> Table {
     let header = [
         "conversation",
         "packets",
@@ -144,10 +141,9 @@ fn conversations(account: &WireAccount, width: Option<u16>) -> Table {
         "dup.\nACKs",
         "zero\nwindow",
         "RTT ms\np50",
-        "p99",
+        "RTT ms\np99",
     ];
-    let shown = account.conversations.iter().take(MOST_CONVERSATIONS);
-    table(header.map(str::to_owned), shown.map(conversation_row), width)
+    table(&header, account.conversations.iter().take(MOST_CONVERSATIONS).map(conversation_row))
 }
 
 /// A line a direction.
@@ -203,7 +199,7 @@ fn one_conversation(account: &WireAccount, conversation: &Conversation, width: O
         rtt("RTT ms, p99", |rtt| rtt.p99),
         rtt("RTT ms, greatest", |rtt| rtt.max),
     ];
-    let header = [
+    let [number_of, from_a, from_b] = [
         format!("#{}", conversation.number),
         format!("{} →", conversation.a),
         format!("{} →", conversation.b),
@@ -212,12 +208,13 @@ fn one_conversation(account: &WireAccount, conversation: &Conversation, width: O
         || "its opening was not seen".to_owned(),
         |ms| format!("opened within {} ms", number(ms)),
     );
+    let times =
+        format!("from {} to {} ms, {handshake}", number(conversation.start_ms), number(conversation.end_ms),);
     format!(
-        "\n{}\n\nfrom {} to {} ms, {handshake}\n\n{}\n\n{}",
-        table(header, rows, width),
-        number(conversation.start_ms),
-        number(conversation.end_ms),
-        overhead(&conversation.overhead),
+        "\n{}\n{}\n{}\n{}",
+        table(&[&number_of, &from_a, &from_b], rows).text(width),
+        wrapped(&times, width, "  "),
+        overhead(&conversation.overhead).text(width),
         graph::of_conversation(account, conversation, width)
     )
 }
@@ -227,27 +224,12 @@ fn row(name: &str, cells: [String; 2]) -> Vec<String> {
     vec![name.to_owned(), a, b]
 }
 
-/// The first column holds words, the others figures.
-fn table<const N: usize>(
-    header: [String; N],
-    rows: impl IntoIterator<Item = Vec<String>>,
-    width: Option<u16>,
-) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()));
-    if let Some(width) = width {
-        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
-    }
-    table.set_header(header);
-    for row in rows {
-        table.add_row(row);
-    }
-    for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 0));
-        if index > 0 {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
+/// The first column says whose figures the others are.
+fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Table {
+    let (key, figures) = header.split_at(1);
+    let table = key.iter().fold(Table::new(), |table, name| table.key(name));
+    let mut table = figures.iter().fold(table, |table, name| table.figure(name));
+    rows.into_iter().for_each(|row| table.row(row));
     table
 }
 

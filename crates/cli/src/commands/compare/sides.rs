@@ -1,0 +1,175 @@
+//! The runs of both sides, read and held against each other.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use dunlin_analysis::{
+    ChangedSetting, CompareOptions, ComparedRun, Comparison, changed_settings, compare, compare_to_baseline,
+};
+
+use super::Args;
+use crate::commands::report::Loaded;
+use crate::failure::{Exit, Failure, Result};
+
+/// A run by its folder.
+pub(super) struct Run {
+    pub(super) path: PathBuf,
+    pub(super) loaded: Loaded,
+}
+
+/// What is held against what.
+pub(super) enum Sides {
+    Runs { a: Vec<Run>, b: Vec<Run> },
+    OwnCase { run: Box<Run>, title: String },
+}
+
+/// What came of it.
+pub(super) struct Compared {
+    pub(super) comparison: Comparison,
+    /// Where equally named cases were not the same; beside a baseline they are not meant to be.
+    pub(super) changed: Vec<ChangedBetween>,
+    /// Why trials of each side lack figures.
+    pub(super) lacks: Vec<(&'static str, Vec<String>)>,
+}
+
+/// What differs in the cases of two runs.
+pub(super) struct ChangedBetween {
+    pub(super) before: PathBuf,
+    pub(super) after: PathBuf,
+    pub(super) settings: Vec<ChangedSetting>,
+}
+
+impl Sides {
+    pub(super) fn of(args: &Args) -> Result<Self> {
+        let open = |paths: &[PathBuf]| paths.iter().map(|path| Run::open(path)).collect::<Result<Vec<_>>>();
+        match (args.runs.as_slice(), args.after.as_slice(), &args.baseline) {
+            ([run], [], Some(title)) => {
+                Ok(Self::OwnCase { run: Box::new(Run::open(run)?), title: title.clone() })
+            }
+            (_, _, Some(_)) => Err(usage("--baseline takes one run")),
+            ([a, b], [], None) => {
+                Ok(Self::Runs { a: open(std::slice::from_ref(a))?, b: open(std::slice::from_ref(b))? })
+            }
+            (a, b, None) if !b.is_empty() => Ok(Self::Runs { a: open(a)?, b: open(b)? }),
+            ([_], ..) => Err(usage("a run is compared with another, or by --baseline with one of its cases")),
+            _ => Err(usage("several runs a side are parted by --, as in dunlin compare A1 A2 -- B1 B2")),
+        }
+    }
+
+    pub(super) fn compare(&self, options: &CompareOptions) -> Result<Compared> {
+        let compared = match self {
+            Self::Runs { a, b } => Compared {
+                comparison: compare(&told(a), &told(b), options),
+                changed: a[1..].iter().chain(b).filter_map(|other| a[0].changed_to(other)).collect(),
+                lacks: vec![("A", lacks(a)), ("B", lacks(b))],
+            },
+            Self::OwnCase { run, title } => Compared {
+                comparison: compare_to_baseline(&run.told(), title, options)
+                    .ok_or_else(|| no_such_case(run, title))?,
+                changed: Vec::new(),
+                lacks: vec![("A and B", lacks(std::slice::from_ref(run)))],
+            },
+        };
+        if compared.comparison.cases.is_empty() {
+            return Err(self.nothing_in_common());
+        }
+        Ok(compared)
+    }
+
+    pub(super) fn paths_of_a(&self) -> Vec<&Path> {
+        match self {
+            Self::Runs { a, .. } => a.iter().map(|run| run.path.as_path()).collect(),
+            Self::OwnCase { run, .. } => vec![&run.path],
+        }
+    }
+
+    pub(super) fn paths_of_b(&self) -> Vec<&Path> {
+        match self {
+            Self::Runs { b, .. } => b.iter().map(|run| run.path.as_path()).collect(),
+            Self::OwnCase { .. } => Vec::new(),
+        }
+    }
+
+    pub(super) fn baseline(&self) -> Option<&str> {
+        match self {
+            Self::Runs { .. } => None,
+            Self::OwnCase { title, .. } => Some(title),
+        }
+    }
+
+    /// Whether one run is held against another.
+    pub(super) fn are_single_runs(&self) -> bool {
+        matches!(self, Self::Runs { a, b } if a.len() == 1 && b.len() == 1)
+    }
+
+    /// The scenario's name, by the first run.
+    pub(super) fn scenario(&self) -> &str {
+        match self {
+            Self::Runs { a, .. } => a[0].loaded.scenario(),
+            Self::OwnCase { run, .. } => run.loaded.scenario(),
+        }
+    }
+
+    fn nothing_in_common(&self) -> Failure {
+        match self {
+            Self::Runs { .. } => {
+                let message = format!(
+                    "{} and {} have no case in common",
+                    listed(&self.paths_of_a()),
+                    listed(&self.paths_of_b())
+                );
+                Failure::says(Exit::BadInput, message).hint("compare runs of one scenario")
+            }
+            Self::OwnCase { run, title } => Failure::says(
+                Exit::BadInput,
+                format!("{} has no case other than {title:?}", run.path.display()),
+            ),
+        }
+    }
+}
+
+impl Run {
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        Ok(Self { path: path.to_owned(), loaded: Loaded::open(path)? })
+    }
+
+    pub(super) fn told(&self) -> ComparedRun<'_> {
+        ComparedRun {
+            outcomes: self.loaded.outcomes(),
+            cases: self.loaded.cases(),
+            skipped: self.loaded.skipped(),
+        }
+    }
+
+    fn changed_to(&self, other: &Self) -> Option<ChangedBetween> {
+        let settings = changed_settings(self.loaded.cases(), other.loaded.cases());
+        let (before, after) = (self.path.clone(), other.path.clone());
+        (!settings.is_empty()).then_some(ChangedBetween { before, after, settings })
+    }
+}
+
+/// What the runs hold.
+pub(super) fn told(runs: &[Run]) -> Vec<ComparedRun<'_>> {
+    runs.iter().map(Run::told).collect()
+}
+
+/// Why trials of these runs lack figures.
+fn lacks(runs: &[Run]) -> Vec<String> {
+    dunlin_report::lacks(runs.iter().flat_map(|run| run.loaded.outcomes()))
+}
+
+/// As in `before, after`.
+pub(super) fn listed(paths: &[&Path]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+fn usage(message: &str) -> Failure {
+    Failure::says(Exit::Usage, message).hint("dunlin compare --help")
+}
+
+fn no_such_case(run: &Run, baseline: &str) -> Failure {
+    let titles: BTreeSet<String> = run.loaded.outcomes().iter().map(|outcome| outcome.case.title()).collect();
+    let titles = Vec::from_iter(titles).join(", ");
+    let message = format!("--baseline: {} has no case {baseline:?}", run.path.display());
+    Failure::says(Exit::BadInput, message).hint(format!("its cases: {titles}"))
+}
