@@ -14,6 +14,9 @@ const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '
 const AXIS: usize = 10;
 /// More letters than that nobody tells apart.
 const MOST_MARKS: usize = 26;
+/// A comment whose time is further from the packets is of no moment of theirs. dumpcap stamps its counters in microseconds
+/// whatever the interface's resolution, so they lie decades off.
+const MOST_OUTSIDE_MS: f64 = 86_400_000.0;
 
 /// All packets of a file.
 pub(super) fn of_file(account: &WireAccount, width: Option<u16>) -> String {
@@ -96,7 +99,9 @@ fn axis(start_ms: f64, end_ms: f64, columns: usize) -> String {
 fn marks(marks: &[WireMark], start_ms: f64, column_ms: f64, columns: usize) -> String {
     let mut line = vec![' '; columns];
     let mut legend = String::new();
-    for (letter, mark) in ('a'..='z').zip(marks) {
+    let (first, last) = (start_ms - MOST_OUTSIDE_MS, start_ms + column_ms * columns as f64 + MOST_OUTSIDE_MS);
+    let told = marks.iter().filter(|mark| (first..=last).contains(&mark.at_ms));
+    for (letter, mark) in ('a'..='z').zip(told.clone()) {
         let column = ((mark.at_ms - start_ms) / column_ms).floor().max(0.0) as usize;
         if let Some(place) = line.get_mut(column.min(columns.saturating_sub(1))) {
             *place = letter;
@@ -106,7 +111,7 @@ fn marks(marks: &[WireMark], start_ms: f64, column_ms: f64, columns: usize) -> S
     if legend.is_empty() {
         return legend;
     }
-    let more = marks.len().saturating_sub(MOST_MARKS);
+    let more = told.count().saturating_sub(MOST_MARKS);
     if more > 0 {
         let _ = writeln!(legend, "and {more} more comments: --json has them all");
     }
