@@ -102,6 +102,41 @@ fn vm_a_link_that_is_cut_fails_its_trial_only() {
     assert!(source_runs(&finished.events("01-endless-1")), "{:#?}", finished.events("01-endless-1"));
 }
 
+/// The source's main loop stands still then, while it sends what is left: only what is out of band is heard.
+#[test]
+fn vm_a_link_that_is_cut_in_the_switch_over_leaves_the_vm_running_at_its_source() {
+    need_vms!();
+    let scenario = r#"
+[vm]
+memory_mib = 128
+[link.migration]
+rate_mbit = 100
+[qemu.parameters]
+downtime-limit = 20000
+[trials]
+count = 1
+limit_s = 8
+baseline_s = 0.4
+settle_s = 0.4
+[[case]]
+name = "long"
+workload = { kind = "memory-write", working_set_mib = 32, rate_mib_s = "full" }
+"#;
+    let mut run = Run::start("test-cut-switch-over", scenario);
+    let log = run.folder.join("logs/01-long-1/vm0-host-a-qmp.log");
+    let has_stopped = |log: &str| log.contains(r#""event": "STOP""#);
+    run.await_migration("01-long-1");
+    run.until("the stop", || fs::read_to_string(&log).is_ok_and(|log| has_stopped(&log)));
+    let cut = run.on_host("host-b", &["ip", "link", "set", "migration", "down"]);
+    assert!(cut.status.success(), "{}", String::from_utf8_lossy(&cut.stderr));
+    let finished = run.finish();
+    let outcomes = finished.outcomes();
+    assert_eq!((finished.code, outcomes.len()), (Some(5), 1), "{}", finished.story());
+    let events = finished.events("01-long-1");
+    let placed = events.iter().find(|event| event["event"] == "vm-placed").unwrap();
+    assert_eq!((&placed["place"], &placed["source"]), (&"source".into(), &"runs".into()), "{placed}");
+}
+
 #[test]
 fn vm_a_run_ended_by_the_user_keeps_what_it_measured_and_goes_on_later() {
     need_vms!();
@@ -351,21 +386,33 @@ fn vm_a_destination_that_stands_still_after_the_switch_is_waited_for_and_complet
 #[test]
 fn vm_a_paused_vm_arrives_paused() {
     need_vms!();
-    let scenario = format!("{IDLE}count = 1\n[[case]]\nname = \"paused\"\nvm = {{ paused = true }}\n");
+    let scenario = format!(
+        r#"{IDLE}count = 1
+[[case]]
+name = "pre"
+vm.paused = true
+[[case]]
+name = "post"
+vm.paused = true
+strategy.kind = "post-copy"
+"#
+    );
     let finished = Run::start("test-paused", &scenario).finish();
     assert_eq!(finished.code, Some(0), "{}", finished.story());
-    assert_eq!(finished.outcomes()[0]["status"], "completed");
-    let events = finished.events("01-paused-1");
-    let placed = events.iter().find(|event| event["event"] == "vm-placed").unwrap();
-    assert_eq!(
-        (&placed["place"], &placed["destination"]),
-        (&"destination".into(), &"holds".into()),
-        "{placed}"
-    );
-    let resumed =
-        events.iter().position(|event| event["event"] == "vcpus-running" && event["host"] == "host-b");
-    let arrived = events.iter().position(|event| event["event"] == "migration-completed");
-    assert!(resumed > arrived, "it runs there only when its owner lets it: {events:#?}");
+    for (outcome, trial) in finished.outcomes().iter().zip(["01-pre-1", "02-post-1"]) {
+        assert_eq!(outcome["status"], "completed", "{trial}");
+        let events = finished.events(trial);
+        let placed = events.iter().find(|event| event["event"] == "vm-placed").unwrap();
+        assert_eq!(
+            (&placed["place"], &placed["destination"]),
+            (&"destination".into(), &"holds".into()),
+            "{placed}"
+        );
+        let resumed =
+            events.iter().position(|event| event["event"] == "vcpus-running" && event["host"] == "host-b");
+        let arrived = events.iter().position(|event| event["event"] == "migration-completed");
+        assert!(resumed > arrived, "it runs there only when its owner lets it: {events:#?}");
+    }
 }
 
 /// Both probes every 0.1 ms are more than an emulated guest can answer.

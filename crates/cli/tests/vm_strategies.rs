@@ -204,7 +204,9 @@ qemu.destination_binary = "qemu-system-x86_64"
     // Under 7.2's emulation a guest's kernel now and then trips; that guest says nothing about dunlin.
     let tripped = |outcome: &&Value| {
         let error = outcome["error"].as_str().unwrap_or_default();
-        error.contains("was the guest restarted?") || error.contains("did not come up")
+        ["was the guest restarted?", "did not come up", "vm0 reset itself"]
+            .iter()
+            .any(|word| error.contains(word))
     };
     let (unlucky, judged): (Vec<_>, Vec<_>) = outcomes.iter().partition(tripped);
     unlucky.iter().for_each(|outcome| println!("not judged, its guest tripped: {outcome}"));
