@@ -91,10 +91,11 @@ pub struct FigureComparison {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub change_at_least: Option<f64>,
     /// Where the change lies with 95 % confidence, this figure looked at alone: with the drift between runs where several
-    /// are given. Absent for so few values that no interval reaches that confidence, and where some of them are bounds.
+    /// are given. Absent for so few values that no interval reaches that confidence, and without drift where some of them are
+    /// bounds.
     pub interval: Option<Interval>,
     /// The standard deviation between runs of the same side, as a share of the figure (of completion, and of figures that
-    /// may be 0, absolute). Absent where no side has several runs, and where some of the values are bounds.
+    /// may be 0, absolute). Absent where no side has several runs, and where the median of one is a bound.
     pub drift: Option<f64>,
     /// How often a table in which nothing changed shows a difference as clear as this one somewhere.
     pub p_value: f64,
@@ -213,9 +214,9 @@ fn compare_matched(matched: &MatchedCases, options: &CompareOptions) -> Comparis
 fn judge_all(cases: &[Matched], options: &CompareOptions) -> Vec<Vec<(Judged, Option<Drift>)>> {
     let blocks: Vec<Block> = cases.iter().map(block).collect();
     let judged = judge(&blocks, options.permutations, options.bootstrap.seed);
-    // How far apart runs lie, of which only bounds are known, is not known.
-    let drift_of =
-        |case: &Matched, row: usize| Drift::of(case.figures[row], &case.a.values(row)?, &case.b.values(row)?);
+    let drift_of = |case: &Matched, row: usize| {
+        Drift::of(case.figures[row], &case.a.readings(row), &case.b.readings(row))
+    };
     let drifts: Vec<Option<Drift>> =
         cases.iter().flat_map(|case| (0..case.figures.len()).map(move |row| drift_of(case, row))).collect();
     // What is the same in every trial shows nothing, and is none of those that are corrected for.

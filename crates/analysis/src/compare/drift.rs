@@ -6,7 +6,7 @@
 
 use super::Figure;
 use super::side::{mean, middle};
-use crate::statistics::{Interval, deviation, student};
+use crate::statistics::{Interval, Reading, deviation, student};
 
 /// The standard error of a median of normally distributed values, over that of their mean: the root of half pi.
 const MEDIAN_ERROR: f64 = 1.2533;
@@ -24,12 +24,13 @@ pub(super) struct Drift {
 }
 
 impl Drift {
-    /// Nothing where no side has several runs: what is drift cannot be told from what is change then.
-    pub(super) fn of(figure: Figure, a: &[Vec<f64>], b: &[Vec<f64>]) -> Option<Self> {
-        let middles = |side: &[Vec<f64>]| -> Vec<f64> {
-            side.iter().filter_map(|values| middle(figure, values)).collect()
+    /// Of either side what is told in each run. Nothing where no side has several runs, for what is drift cannot be told from
+    /// what is change then; nor where the middle of a run is known by bounds only.
+    pub(super) fn of(figure: Figure, a: &[Vec<Reading>], b: &[Vec<Reading>]) -> Option<Self> {
+        let middles = |side: &[Vec<Reading>]| -> Option<Vec<f64>> {
+            side.iter().map(|readings| middle(figure, readings)?.exact()).collect()
         };
-        let (in_a, in_b) = (middles(a), middles(b));
+        let (in_a, in_b) = (middles(a)?, middles(b)?);
         let (before, after) = (mean(&in_a)?, mean(&in_b)?);
         let degrees = in_a.len() + in_b.len() - 2;
         if degrees == 0 {
@@ -42,12 +43,13 @@ impl Drift {
         };
         let between = (squares(&in_a, before) + squares(&in_b, after)) / degrees as f64;
         // Runs that lie closer together than their own trials allow do so by luck, or because the figure is told in steps.
-        let errors = |side: &[Vec<f64>], mean: f64| {
-            side.iter().map(|values| (error(figure, values) / unit(mean)).powi(2)).sum::<f64>()
+        let errors = |side: &[Vec<Reading>], mean: f64| {
+            side.iter().map(|readings| (error(figure, readings) / unit(mean)).powi(2)).sum::<f64>()
         };
         let within = (errors(a, before) + errors(b, after)) / (a.len() + b.len()) as f64;
-        Some(Self {
-            deviation: between.max(within).sqrt(),
+        let deviation = between.max(within).sqrt();
+        deviation.is_finite().then(|| Self {
+            deviation,
             difference: if is_relative { (after / before).ln() } else { after - before },
             runs: (in_a.len(), in_b.len()),
             is_relative,
@@ -97,8 +99,16 @@ impl Drift {
     }
 }
 
-/// The standard error of the middle of one run, by its own trials.
-fn error(figure: Figure, values: &[f64]) -> f64 {
+/// The standard error of the middle of one run, by its own trials; the greater one that bounds among them allow.
+fn error(figure: Figure, readings: &[Reading]) -> f64 {
+    let by_ends = [|reading: &Reading| reading.low, |reading: &Reading| reading.high];
+    by_ends
+        .map(|end| error_of(figure, &readings.iter().map(end).collect::<Vec<_>>()))
+        .into_iter()
+        .fold(0.0, f64::max)
+}
+
+fn error_of(figure: Figure, values: &[f64]) -> f64 {
     let amount = values.len() as f64;
     if figure == Figure::Completed {
         // Agresti and Coull, "Approximate is Better than Exact", 1998: a share of all or none varies too.
@@ -127,8 +137,11 @@ pub(super) fn corrected(p_values: &[Option<f64>]) -> Vec<Option<f64>> {
 mod tests {
     use super::*;
 
-    fn runs(medians: &[f64]) -> Vec<Vec<f64>> {
-        medians.iter().map(|median| vec![median * 0.999, *median, median * 1.001]).collect()
+    fn runs(medians: &[f64]) -> Vec<Vec<Reading>> {
+        medians
+            .iter()
+            .map(|median| [0.999, 1.0, 1.001].map(|by| Reading::value(median * by)).to_vec())
+            .collect()
     }
 
     #[test]
@@ -154,12 +167,24 @@ mod tests {
 
     #[test]
     fn runs_that_agree_by_luck_are_no_closer_than_their_trials_allow() {
-        let wide = vec![vec![90.0, 95.0, 100.0, 105.0, 110.0]; 2];
+        let wide = vec![[90.0, 95.0, 100.0, 105.0, 110.0].map(Reading::value).to_vec(); 2];
         let drift = Drift::of(Figure::TotalTime, &wide, &wide).unwrap();
         assert!(drift.deviation > 0.03, "{drift:?}");
-        let all = vec![vec![1.0; 10]; 2];
+        let all = vec![vec![Reading::value(1.0); 10]; 2];
         let drift = Drift::of(Figure::Completed, &all, &all).unwrap();
         assert!(drift.deviation > 0.05 && drift.p_value() == 1.0, "{drift:?}");
+    }
+
+    #[test]
+    fn bounds_that_do_not_reach_the_middles_of_runs_leave_the_drift_known() {
+        let (mut a, b) = (runs(&[98.0, 102.0]), runs(&[147.0, 153.0]));
+        let whole = Drift::of(Figure::DowntimeIcmp, &a, &b).unwrap();
+        a[0][0] = Reading::at_most(40.0);
+        a[1][2] = Reading::at_least(200.0);
+        let drift = Drift::of(Figure::DowntimeIcmp, &a, &b).unwrap();
+        assert!((drift.deviation - whole.deviation).abs() < 1e-3, "{drift:?} after {whole:?}");
+        a[0][1] = Reading::at_most(40.0);
+        assert_eq!(Drift::of(Figure::DowntimeIcmp, &a, &b), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use dunlin_record::{Flag, Outcome};
 
 use super::{Figure, Sample};
-use crate::statistics::{Reading, deviation, median, outliers};
+use crate::statistics::{Reading, deviation, outliers};
 
 /// The trials of one run of one case: of each, what it tells of every figure of the row.
 pub(super) type RunTrials = Vec<Vec<Option<Reading>>>;
@@ -34,7 +34,7 @@ impl Side {
     }
 
     /// What is told of a figure, by run; of those runs that tell anything.
-    fn readings(&self, row: usize) -> Vec<Vec<Reading>> {
+    pub(super) fn readings(&self, row: usize) -> Vec<Vec<Reading>> {
         let of_run = |run: &RunTrials| run.iter().filter_map(|trial| trial[row]).collect::<Vec<_>>();
         self.runs.iter().map(of_run).filter(|readings| !readings.is_empty()).collect()
     }
@@ -67,20 +67,18 @@ impl Side {
 
 /// The mean of the runs' middles, or its bounds: it lies between the mean of the lower ones and that of the upper ones.
 fn middle_of_runs(figure: Figure, by_run: &[Vec<Reading>]) -> Option<Reading> {
-    let of_run = |readings: &Vec<Reading>| match figure {
-        Figure::Completed => {
-            mean(&readings.iter().map(|one| one.low).collect::<Vec<_>>()).map(Reading::value)
-        }
-        _ => Reading::median(readings),
-    };
-    let middles: Vec<Reading> = by_run.iter().filter_map(of_run).collect();
-    let mean_of = |end: fn(&Reading) -> f64| mean(&middles.iter().map(end).collect::<Vec<_>>());
-    Some(Reading { low: mean_of(|middle| middle.low)?, high: mean_of(|middle| middle.high)? })
+    let middles: Vec<Reading> = by_run.iter().filter_map(|readings| middle(figure, readings)).collect();
+    mean_of(&middles)
 }
 
-/// The middle of one run's values: their median, or of completion the share.
-pub(super) fn middle(figure: Figure, values: &[f64]) -> Option<f64> {
-    if figure == Figure::Completed { mean(values) } else { median(values) }
+/// The middle of what is told in one run: its median, or of completion the share.
+pub(super) fn middle(figure: Figure, readings: &[Reading]) -> Option<Reading> {
+    if figure == Figure::Completed { mean_of(readings) } else { Reading::median(readings) }
+}
+
+fn mean_of(readings: &[Reading]) -> Option<Reading> {
+    let of_ends = |end: fn(&Reading) -> f64| mean(&readings.iter().map(end).collect::<Vec<_>>());
+    Some(Reading { low: of_ends(|one| one.low)?, high: of_ends(|one| one.high)? })
 }
 
 pub(super) fn mean(values: &[f64]) -> Option<f64> {

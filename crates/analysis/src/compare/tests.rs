@@ -459,3 +459,16 @@ fn a_bound_of_a_case_that_was_run_in_turn_shows_a_change_for_certain() {
     let figure = one(&comparison, Figure::DowntimeIcmp);
     assert_eq!((figure.verdict, figure.change_at_least), (Verdict::Worse, Some((104.5 - 2.0) / 2.0)));
 }
+
+#[test]
+fn one_bound_among_many_values_does_not_make_drift_unknown() {
+    let drifting = || [100.0, 130.0, 115.0].map(run_about);
+    let (a, mut b) = (drifting(), [120.0, 140.0, 110.0].map(run_about));
+    let outcome = &mut b[0][0];
+    outcome.downtime_at_most_ms.icmp = outcome.downtime_ms.icmp.take();
+    let comparison = compare_several(&a, &b);
+    let figure = one(&comparison, Figure::DowntimeIcmp);
+    assert_eq!(figure.verdict, Verdict::NotEnoughData, "{figure:?}");
+    assert!(figure.drift.unwrap() > 0.1 && figure.interval.is_some() && figure.b.deviation.is_none());
+    assert_eq!((figure.b.values, figure.b.median.is_some()), (30, true));
+}
