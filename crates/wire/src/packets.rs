@@ -18,8 +18,13 @@ const BUFFER_BYTES: usize = 256 << 10;
 /// A packet, or as much of it as was captured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packet<'a> {
-    /// When, in nanoseconds since the Unix epoch; absent where the file does not say.
-    pub at_ns: Option<i64>,
+    /// When, in nanoseconds since the Unix epoch, which 64 bits hold until the year 2262 only; absent where the file does not
+    /// say.
+    pub at_ns: Option<i128>,
+    /// On which of the file's interfaces, from 0 in the order of their descriptions.
+    pub interface: u32,
+    /// Of how many, as far as the file was read.
+    pub interfaces: u32,
     /// How it begins: a number of <https://www.tcpdump.org/linktypes.html>.
     pub link: u32,
     /// Its length on the wire.
@@ -117,7 +122,7 @@ impl PacketReader {
 
     /// Comments on no packet, as far as the file was read, with their times in nanoseconds since the Unix epoch.
     #[must_use]
-    pub fn remarks(&self) -> &[(i64, String)] {
+    pub fn remarks(&self) -> &[(i128, String)] {
         match &self.format {
             Format::Pcap(_) => &[],
             Format::Pcapng(reader) => reader.remarks(),

@@ -43,6 +43,12 @@ impl<const N: usize> Ticks<N> {
         }
     }
 
+    /// What it takes of the memory, in bytes.
+    pub(crate) fn room(&self) -> usize {
+        // A tree's nodes are half to all full.
+        self.cells.len() * size_of::<(i64, [u64; N])>() * 3 / 2
+    }
+
     /// The sums.
     pub(crate) fn finish(mut self) -> Columns<N> {
         self.put_away();
