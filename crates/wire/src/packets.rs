@@ -6,14 +6,13 @@ use std::path::Path;
 
 use dunlin_record::WireInterface;
 
-use crate::input::Input;
+use crate::input::{BUFFER_BYTES, Input};
 use crate::pcap::{self, PcapReader};
 use crate::pcapng::{Comments, PcapngReader, block};
 use crate::{ReadError, ReadResult};
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-const BUFFER_BYTES: usize = 256 << 10;
 
 /// A packet, or as much of it as was captured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +61,7 @@ impl PacketReader {
     /// # Errors
     /// Where its begin cannot be read, or is not that of a capture.
     pub fn new(from: impl Read + 'static) -> ReadResult<Self> {
-        let mut input = Input::new(decompressed(Box::new(BufReader::with_capacity(BUFFER_BYTES, from)))?);
+        let mut input = Input::new(decompressed(BufReader::with_capacity(BUFFER_BYTES, from))?);
         if input.is_at_end()? {
             return Err(ReadError::NotACapture { why: "it is empty" });
         }
@@ -139,15 +138,15 @@ impl PacketReader {
     }
 }
 
-fn decompressed(mut from: Box<dyn BufRead>) -> ReadResult<Box<dyn BufRead>> {
+fn decompressed(mut from: impl BufRead + 'static) -> ReadResult<Box<dyn Read>> {
     let io = |source| ReadError::Io { offset: 0, source };
     let begin = from.fill_buf().map_err(io)?;
     Ok(if begin.starts_with(&GZIP) {
-        Box::new(BufReader::with_capacity(BUFFER_BYTES, flate2::bufread::MultiGzDecoder::new(from)))
+        Box::new(flate2::bufread::MultiGzDecoder::new(from))
     } else if begin.starts_with(&ZSTD) {
-        let decoder = zstd::stream::read::Decoder::with_buffer(from).map_err(io)?;
-        Box::new(BufReader::with_capacity(BUFFER_BYTES, decoder))
+        Box::new(zstd::stream::read::Decoder::with_buffer(from).map_err(io)?)
     } else {
-        from
+        // With nothing in its buffer it hands reads of this length on as they are.
+        Box::new(from)
     })
 }

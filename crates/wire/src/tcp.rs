@@ -25,7 +25,7 @@ use talk::Talk;
 /// So many conversations are followed at once.
 const MOST_FOLLOWED: usize = 16_384;
 /// So many that have ended are followed, for what comes late.
-const MOST_ENDED: usize = 4096;
+const MOST_ENDED: usize = 1024;
 /// After both ends closed, acknowledgements follow; more than these, and it goes on.
 const CLOSING_PACKETS: u64 = 4;
 /// What is remembered of all that are followed, in bytes.
@@ -41,7 +41,7 @@ pub(crate) struct Conversations {
     places: HashMap<Ends, usize>,
     /// Most packets are of the same conversation as the one before.
     last: Option<(Ends, usize)>,
-    followed: Vec<Option<Followed>>,
+    followed: Vec<Option<Box<Followed>>>,
     free: Vec<usize>,
     /// Places of those that have ended, in the order of their end, with the number and the packets they had then.
     ended: VecDeque<(usize, u64, u64)>,
@@ -163,14 +163,14 @@ impl Conversations {
             talk.may_lack_bytes = self.let_go_bytes;
         }
         let number = talk.number;
-        let followed = Followed {
+        let followed = Box::new(Followed {
             ends,
             talk,
             earlier_bytes: self.let_go_bytes,
             packets: 0,
             room_bytes: 0,
             has_ended: false,
-        };
+        });
         let size = followed.size();
         let place = match self.free.pop() {
             Some(place) => {
@@ -244,7 +244,7 @@ impl Conversations {
         }
     }
 
-    fn take(&mut self, place: usize) -> Option<Followed> {
+    fn take(&mut self, place: usize) -> Option<Box<Followed>> {
         let followed = self.followed[place].take()?;
         self.places.remove(&followed.ends);
         self.free.push(place);
