@@ -10,6 +10,7 @@ mod streams;
 use dunlin_record::{MigrationEvidence, WireAccount, WireMigration};
 use outages::Usual;
 
+use moved::Announced;
 use streams::Carried;
 
 const MS: f64 = 1e6;
@@ -38,7 +39,11 @@ pub fn find_migrations(files: &[(&str, &WireAccount)]) -> Vec<Vec<WireMigration>
     }
     for moved in announced {
         let of_it = std::slice::from_ref(&moved);
-        let outages = outages::of(files, moved.span(), of_it, &hosts, Usual::Others);
+        let mut span = moved.span();
+        // What was told of an earlier one is not of this one too.
+        let earlier = told_until_ns(files, &told, &moved).filter(|until_ns| *until_ns > span.begin_ns);
+        span.begin_ns = earlier.unwrap_or(span.begin_ns);
+        let outages = outages::of(files, span, of_it, &hosts, Usual::Others);
         // Who comes up says where it is too, and a hypervisor says so of every VM that it resumes.
         let may_be = moved.is_by_hypervisor() && !outages::is_any_known(files, of_it);
         if may_be || !outages.is_empty() {
@@ -55,6 +60,20 @@ pub fn find_migrations(files: &[(&str, &WireAccount)]) -> Vec<Vec<WireMigration>
         }
     }
     told
+}
+
+/// Until when all is told of those migrations that somebody said to have moved in before; in the time of its file.
+fn told_until_ns(files: Files<'_>, told: &[Vec<WireMigration>], moved: &Announced) -> Option<i64> {
+    let until_ns = |(file, one): (usize, &WireMigration)| {
+        let shift_ns = files.shift_ns(file, moved.file)?;
+        let ends_ms = one.outages.iter().map(|outage| outage.end_ms).chain(one.end_ms);
+        let last_ms = ends_ms.max_by(f64::total_cmp)?;
+        // Times in ms are rounded.
+        Some(((last_ms * MS).round() as i64).saturating_add(shift_ns).saturating_add(1))
+    };
+    let all = told.iter().enumerate().flat_map(|(file, of_file)| of_file.iter().map(move |one| (file, one)));
+    let of_it = all.filter(|(_, one)| one.moved.iter().any(|known| known.mac == moved.mac));
+    of_it.filter_map(until_ns).filter(|until_ns| *until_ns <= moved.first_ns()).max()
 }
 
 fn tell_carried(files: Files<'_>, one: Carried) -> WireMigration {

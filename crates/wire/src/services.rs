@@ -62,7 +62,9 @@ struct Answers {
     /// Requests since the last answer, and when the last of them came.
     asked: u64,
     asked_ns: i64,
+    /// From answer to answer, and from request to request.
     intervals: Intervals,
+    request_intervals: Intervals,
     /// The longest, in no order.
     silences: Vec<Silence>,
     /// As many as are kept are at least as long as this.
@@ -82,9 +84,7 @@ impl Services {
             answers.mac = mac.or(answers.mac);
             answers.answer(at_ns);
         } else {
-            answers.requests += 1;
-            answers.asked += 1;
-            answers.asked_ns = at_ns;
+            answers.request(at_ns);
         }
     }
 
@@ -157,10 +157,20 @@ impl Answers {
             last_ns: None,
             asked: 0,
             asked_ns: 0,
-            intervals: Intervals(Box::new([(0, 0); BUCKETS])),
+            intervals: Intervals::new(),
+            request_intervals: Intervals::new(),
             silences: Vec::new(),
             least_ns: i64::MIN,
         }
+    }
+
+    fn request(&mut self, at_ns: i64) {
+        if self.requests > 0 {
+            self.request_intervals.add(at_ns.saturating_sub(self.asked_ns));
+        }
+        self.requests += 1;
+        self.asked += 1;
+        self.asked_ns = at_ns;
     }
 
     fn answer(&mut self, at_ns: i64) {
@@ -192,6 +202,11 @@ impl Answers {
         }
     }
 
+    /// As it is asked: what waited in a queue while the machine was busy comes out at once, and would make answers' own shorter.
+    fn interval_ns(&self) -> f64 {
+        if self.requests >= LEAST_ANSWERS { &self.request_intervals } else { &self.intervals }.median_ns()
+    }
+
     fn finish(mut self, key: Key) -> Service {
         if let Some(last_ns) = self.last_ns.filter(|last_ns| self.asked > 0 && self.asked_ns > *last_ns) {
             let silence = Silence {
@@ -215,7 +230,7 @@ impl Answers {
             client: key.client.to_string(),
             requests: self.requests,
             answers: self.answers,
-            interval_ms: self.intervals.median_ns() / 1e6,
+            interval_ms: self.interval_ns() / 1e6,
             silences: self.silences,
         }
     }
@@ -226,6 +241,10 @@ fn length_ns(silence: &Silence) -> i64 {
 }
 
 impl Intervals {
+    fn new() -> Self {
+        Self(Box::new([(0, 0); BUCKETS]))
+    }
+
     fn add(&mut self, ns: i64) {
         let ns = ns.max(0).cast_unsigned();
         let doubling = ns.checked_ilog2().unwrap_or(0);
@@ -277,6 +296,20 @@ mod tests {
         let longest = service.silences.iter().max_by_key(|silence| length_ns(silence)).unwrap();
         assert_eq!((longest.begin_ns, longest.end_ns), (499 * MS + 200_000, 543 * MS + 200_000));
         assert_eq!((longest.requests, longest.is_unfinished), (44, false));
+    }
+
+    #[test]
+    fn answers_that_come_in_bursts_do_not_make_the_interval_shorter() {
+        let mut services = Services::default();
+        for at in 0..1000 {
+            services.see(&echo(true), None, at * MS);
+            // Ten at once.
+            if at % 10 == 9 {
+                (0..10).for_each(|one| services.see(&echo(false), None, at * MS + 1000 + one));
+            }
+        }
+        let [service] = services.finish().try_into().unwrap();
+        assert_eq!((service.answers, service.interval_ms), (1000, 1.0));
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub struct Service {
     pub requests: u64,
     /// Packets from it.
     pub answers: u64,
-    /// From one answer to the next, usually, in ms.
+    /// From one request to the next, usually, in ms; where there are none, from one answer to the next.
     pub interval_ms: f64,
     /// Its longest silences, in the order of time.
     pub silences: Vec<Silence>,
@@ -162,9 +162,9 @@ pub struct WireOutage {
     pub begin_ms: f64,
     /// The first after it; where none came, the last request.
     pub end_ms: f64,
-    /// From one answer to the next, usually, in ms.
+    /// As [`Service::interval_ms`].
     pub interval_ms: f64,
-    /// The longest silence before the migration, less one interval, in ms; where its begin is not known, the longest other one.
+    /// The longest silence in the second before the migration, less one interval, in ms; where its begin is not known, the longest other one.
     /// Absent where there is none among the longest.
     pub usual_ms: Option<f64>,
     /// Requests meanwhile.

@@ -28,6 +28,10 @@ impl Announced {
         self.kinds.contains(&AnnouncementKind::Rarp)
     }
 
+    pub(super) fn first_ns(&self) -> i64 {
+        self.first_ns
+    }
+
     /// When it may have been gone.
     pub(super) fn span(&self) -> Span {
         Span {

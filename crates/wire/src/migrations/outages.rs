@@ -7,13 +7,15 @@ use super::{Files, MS, SETTLE_NS, Span};
 
 /// More than so many are of no use to anybody.
 const MOST_OUTAGES: usize = 32;
+/// As long before a migration what is usual is looked for, as a run's record has it.
+const BASELINE_NS: i64 = 1_000_000_000;
 /// A service that was not asked is not gone; one request precedes every answer.
 const LEAST_REQUESTS: u64 = 2;
 
 /// What an outage has to stand out of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Usual {
-    /// The silences before the migration's begin.
+    /// The silences shortly before the migration's begin: what came long before may be a start.
     Before,
     /// All others, where its begin is not known: twice their longest.
     Others,
@@ -76,7 +78,10 @@ fn outage(service: &Service, span: Span, shift_ns: i64, usual: Usual) -> Option<
         .filter(overlaps)
         .max_by(|one, other| missing_ns(one).total_cmp(&missing_ns(other)))?;
     let others = service.silences.iter().filter(|silence| match usual {
-        Usual::Before => ends_ns(silence) <= span.begin_ns,
+        Usual::Before => {
+            ends_ns(silence) <= span.begin_ns
+                && begins_ns(silence) >= span.begin_ns.saturating_sub(BASELINE_NS)
+        }
         Usual::Others => *silence != longest,
     });
     let usual_ns = others.map(missing_ns).max_by(f64::total_cmp);

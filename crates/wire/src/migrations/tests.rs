@@ -110,9 +110,8 @@ fn a_stream_its_vm_s_announcement_and_its_service_s_outage_are_put_together_over
         (outage.usual_ms, outage.requests, outage.file.as_deref()),
         (Some(3.0), 44, Some("two.pcapng"))
     );
-    // Much later, it moved again, unseen but for its announcement.
-    assert_eq!(told[1].len(), 1, "{told:#?}");
-    assert_eq!(told[1][0].evidence, MigrationEvidence::Announcement);
+    // Much later, it says so again, and was not gone.
+    assert_eq!(told[1], []);
 }
 
 #[test]
@@ -200,5 +199,22 @@ fn a_silence_that_nobody_asked_into_or_that_does_not_stand_out_is_no_outage() {
     assert_eq!(outages(&[(800, 850)], None), 1);
     assert_eq!(outages(&[(800, 850)], Some(1)), 0, "only the request of the answer after it");
     assert_eq!(outages(&[(100, 160), (800, 850)], None), 0, "longer before");
+    assert_eq!(outages(&[(-700, -540), (800, 850)], None), 1, "longer, long before");
     assert_eq!(outages(&[(2000, 2050)], None), 0, "long after");
+}
+
+#[test]
+fn what_is_announced_again_is_another_migration_only_if_it_was_gone_again() {
+    let moves =
+        vec![conversation(1, "10.78.0.12:4444", (500.0, 900.0), 5 << 20, Some(StreamKind::QemuMigration))];
+    let of = |silences: &[(i64, i64)]| {
+        let announcements = vec![rarp(890), rarp(4500)];
+        find(&[WireAccount { announcements, services: vec![echo(silences)], ..account(0, moves.clone()) }])
+    };
+    // Longer than the migration's end, and told with it.
+    assert_eq!(of(&[(850, 2500)])[0].len(), 1);
+    let told = of(&[(850, 900), (4300, 4490)]);
+    let evidence: Vec<MigrationEvidence> = told[0].iter().map(|one| one.evidence).collect();
+    assert_eq!(evidence, [MigrationEvidence::QemuStream, MigrationEvidence::Announcement]);
+    assert_eq!(told[0][1].outages[0].outage_ms, 189.0);
 }
