@@ -429,7 +429,9 @@ impl Ports {
         Self(Conversations { most_followed, ..Conversations::new(MS) })
     }
 
-    fn send(&mut self, client: u32, is_to: bool, seq: u32, ack: u32, flags: u8, bytes: u32, at_ns: i64) {
+    /// `numbers` are those of the segment and of what it acknowledges.
+    fn send(&mut self, client: u32, is_to: bool, numbers: [u32; 2], flags: u8, bytes: u32, at_ns: i64) {
+        let [seq, ack] = numbers;
         let [high, a, b, c] = client.to_be_bytes();
         let client = SocketAddr::from(([10 | high, a, b, c], 40_000));
         let server = SocketAddr::from(([192, 168, 0, 1], 80));
@@ -454,18 +456,18 @@ impl Ports {
 
     /// Opened, so many bytes, closed.
     fn whole(&mut self, client: u32, bytes: u32, at_ns: i64) {
-        self.send(client, true, 0, 0, SYN, 0, at_ns);
-        self.send(client, false, 0, 1, SYN | ACK, 0, at_ns + 1000);
-        self.send(client, true, 1, 1, ACK, 0, at_ns + 2000);
+        self.send(client, true, [0, 0], SYN, 0, at_ns);
+        self.send(client, false, [0, 1], SYN | ACK, 0, at_ns + 1000);
+        self.send(client, true, [1, 1], ACK, 0, at_ns + 2000);
         let mut sent = 0;
         while sent < bytes {
             let part = (bytes - sent).min(1000);
-            self.send(client, true, 1 + sent, 1, ACK, part, at_ns + 3000);
+            self.send(client, true, [1 + sent, 1], ACK, part, at_ns + 3000);
             sent += part;
         }
-        self.send(client, true, 1 + bytes, 1, FIN | ACK, 0, at_ns + 4000);
-        self.send(client, false, 1, 2 + bytes, FIN | ACK, 0, at_ns + 5000);
-        self.send(client, true, 2 + bytes, 2, ACK, 0, at_ns + 6000);
+        self.send(client, true, [1 + bytes, 1], FIN | ACK, 0, at_ns + 4000);
+        self.send(client, false, [1, 2 + bytes], FIN | ACK, 0, at_ns + 5000);
+        self.send(client, true, [2 + bytes, 2], ACK, 0, at_ns + 6000);
     }
 }
 
@@ -499,10 +501,10 @@ fn of_more_than_can_be_followed_at_once_the_biggest_is_kept_and_what_it_may_lack
     let mut ports = Ports::new(most);
     let flood = 20_000;
     for client in 0..flood {
-        ports.send(1 + client, true, 7, 1, ACK, 10, i64::from(client));
+        ports.send(1 + client, true, [7, 1], ACK, 10, i64::from(client));
         // It begins in the middle, when much was let go already.
         if client > 5000 {
-            ports.send(0, true, client * 10, 1, ACK, 10, i64::from(client));
+            ports.send(0, true, [client * 10, 1], ACK, 10, i64::from(client));
         }
     }
     let account = ports.0.finish();
@@ -526,7 +528,7 @@ fn what_one_conversation_takes_of_the_memory_is_bounded() {
     // Nothing is ever acknowledged, each segment has a tick of its own.
     for client in 0..40 {
         for part in 0..60_000 {
-            ports.send(client, true, part * 20, 1, ACK, 10, i64::from(part) * 1_000_000);
+            ports.send(client, true, [part * 20, 1], ACK, 10, i64::from(part) * 1_000_000);
         }
         assert!(ports.0.room_bytes <= MOST_ROOM_BYTES);
     }

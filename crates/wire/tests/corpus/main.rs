@@ -179,9 +179,9 @@ fn the_begin_of_one_file_and_the_end_of_another_are_read_as_far_as_they_fit() {
 #[test]
 fn frames_filters_and_streams_hold_what_holds_of_all() {
     let mut noise = Noise(11);
-    let targets: [(&str, fn(&[u8])); 3] =
-        [("frames", frames::frames), ("filter", frames::filter), ("streams", frames::streams)];
-    for (folder, hold) in targets {
+    type Hold = fn(&[u8]);
+    let holds: [Hold; 3] = [frames::frames, frames::filter, frames::streams];
+    for (folder, hold) in ["frames", "filter", "streams"].into_iter().zip(holds) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(folder);
         let seeds: Vec<Vec<u8>> =
             fs::read_dir(&folder).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect();

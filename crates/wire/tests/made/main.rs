@@ -165,3 +165,48 @@ proptest! {
         prop_assert_eq!(account.not_selected, (packets.len() - wanted.len()) as u64);
     }
 }
+
+/// A capture of all interfaces: what came in at one and went out at another is one packet, what only came or went too. The
+/// first version of the cooked header tells no interface, but whether a packet came or went.
+#[test]
+fn what_a_cooked_capture_saw_come_and_go_is_told_once() {
+    const CAME: u16 = 0;
+    const WENT: u16 = 4;
+    let plan = Plan {
+        conversations: vec![(0, [7, 9], 500, vec![Fault::LostBehind, Fault::None])],
+        around: vec![Around::Vlan],
+        sights: Vec::new(),
+        around_second: Vec::new(),
+    };
+    let packets = packets(&plan);
+    for link in [113_u32, 276] {
+        let mut bytes = [0xa1b2_3c4d, 0x0004_0002, 0, 0, 65_535, link].map(u32::to_le_bytes).concat();
+        let mut again = 0;
+        for (number, (_, sent)) in packets.iter().enumerate() {
+            let both = number % 3 != 0;
+            again += u64::from(both);
+            for (kind, interface) in [(CAME, 2_u32), (WENT, 3)].into_iter().take(1 + usize::from(both)) {
+                // The way in has the tag of its VLAN.
+                let around: &[Around] = if kind == CAME { &plan.around } else { &[] };
+                let frame = frame(&sent.segment, around);
+                let (ethertype, payload) = (&frame[12..14], &frame[14..]);
+                let [kind_high, kind_low] = kind.to_be_bytes();
+                let header = if link == 113 {
+                    [&[kind_high, kind_low, 0, 1, 0, 6, 2, 2, 2, 2, 2, 2, 0, 0][..], ethertype].concat()
+                } else {
+                    let interface = interface.to_be_bytes();
+                    let address = [0, 1, kind_low, 6, 2, 2, 2, 2, 2, 2, 0, 0];
+                    [ethertype, &[0, 0], &interface, &address].concat()
+                };
+                let length = (header.len() + payload.len()) as u32;
+                let (seconds, ns) = (sent.at_ns / 1_000_000_000, sent.at_ns % 1_000_000_000);
+                bytes.extend([seconds as u32, ns as u32, length, length].map(u32::to_le_bytes).concat());
+                bytes.extend([&header, payload].concat());
+            }
+        }
+        let account = read(&bytes, &Selection::default());
+        assert_eq!(told_by_port(&account), truth(&packets), "link type {link}");
+        assert_eq!((account.total.packets, account.seen_again.packets), (packets.len() as u64, again));
+        assert!(again > 0);
+    }
+}
