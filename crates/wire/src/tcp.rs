@@ -105,10 +105,12 @@ impl Conversations {
     /// Takes the next segment of the file, at a time after its begin.
     pub(crate) fn see(&mut self, segment: &Segment<'_>, at_ns: i64, wire_bytes: u64) {
         let (one, other) = (segment.source, segment.destination);
-        let ends = if one <= other { (one, other) } else { (other, one) };
-        let known = match self.last {
-            Some((last, place)) if last == ends => Some(place),
-            _ => self.places.get(&ends).copied(),
+        let (ends, known) = match self.last {
+            Some((last, place)) if last == (one, other) || last == (other, one) => (last, Some(place)),
+            _ => {
+                let ends = if one <= other { (one, other) } else { (other, one) };
+                (ends, self.places.get(&ends).copied())
+            }
         };
         let place = match known.and_then(|place| self.followed[place].as_ref().map(|one| (place, one))) {
             Some((place, followed)) if !followed.talk.is_opened_anew(segment) => place,

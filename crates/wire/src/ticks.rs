@@ -31,6 +31,7 @@ impl<const N: usize> Ticks<N> {
     }
 
     /// Adds values at a time after the begin.
+    #[inline]
     pub(crate) fn add(&mut self, at_ns: i64, values: [u64; N]) {
         match &mut self.current {
             // A division for each packet would take as long as all the rest here.
@@ -39,12 +40,16 @@ impl<const N: usize> Ticks<N> {
             {
                 sum(cell, &values);
             }
-            _ => {
-                self.put_away();
-                let tick = at_ns.div_euclid(self.tick_ns);
-                self.current = Some((tick, tick.saturating_mul(self.tick_ns), values));
-            }
+            _ => self.begin(at_ns, values),
         }
+    }
+
+    #[cold]
+    fn begin(&mut self, at_ns: i64, values: [u64; N]) {
+        self.put_away();
+        // Ticks may have become longer.
+        let tick = at_ns.div_euclid(self.tick_ns);
+        self.current = Some((tick, tick.saturating_mul(self.tick_ns), values));
     }
 
     /// What it takes of the memory, in bytes.

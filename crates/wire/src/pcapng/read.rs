@@ -10,6 +10,7 @@ use crate::packets::Packet;
 use crate::{ReadError, ReadResult, link_type};
 
 const NS_PER_SECOND: u128 = 1_000_000_000;
+const US_PER_SECOND: u128 = 1_000_000;
 /// A section header's body after the byte order magic: version and section length.
 const SECTION_FIXED_BYTES: usize = 12;
 /// More than any file has; a file that describes ever more of them shall not fill the memory.
@@ -247,10 +248,12 @@ impl PcapngReader {
 
 impl Clock {
     fn at_ns(&self, stamp: u64) -> i128 {
-        let ns = if self.units_per_second == NS_PER_SECOND {
-            u128::from(stamp)
-        } else {
-            u128::from(stamp) * NS_PER_SECOND / self.units_per_second
+        let stamp = u128::from(stamp);
+        let ns = match self.units_per_second {
+            // The usual ones need no division of 128 bits.
+            NS_PER_SECOND => stamp,
+            US_PER_SECOND => stamp * (NS_PER_SECOND / US_PER_SECOND),
+            units_per_second => stamp * NS_PER_SECOND / units_per_second,
         };
         // 64 bits of seconds in nanoseconds are less than 2^94.
         ns.cast_signed() + i128::from(self.offset_s) * NS_PER_SECOND.cast_signed()
