@@ -1,6 +1,7 @@
 //! Frames of any link: tunnels in tunnels, announcements, echoes.
 #![no_main]
 
+#[expect(dead_code, reason = "each target has its own of them")]
 #[path = "../../crates/wire/tests/corpus/frames.rs"]
 mod frames;
 #[path = "../../crates/wire/tests/corpus/invariants.rs"]
