@@ -31,9 +31,12 @@ pub(crate) fn captured(trial: &Trial, moments: &Moments) -> Option<CaptureOutcom
     let migration = MigrationOnWire::find_among(capture, may_be)?;
     let overhead = migration.overhead;
     let is_whole = ending.is_some_and(|ending| ending.is_whole);
+    let lacks =
+        |one: &&Conversation| one.may_lack_bytes + one.from_a.unseen_bytes + one.from_b.unseen_bytes > 0;
+    let has_all = !migration.conversations.iter().any(lacks);
     Some(CaptureOutcome {
         file: file.clone(),
-        complete: is_whole && account.broken_off.is_none() && account.dropped.unwrap_or(0) == 0,
+        complete: is_whole && has_all && account.broken_off.is_none() && account.dropped.unwrap_or(0) == 0,
         dropped: account.dropped,
         conversations: migration.conversations.len() as u64,
         first_to_last_packet_ms: figure(migration.length_ms()),
@@ -119,6 +122,7 @@ mod tests {
             start_ms: start_ms + 1000.0,
             end_ms: end_ms + 1000.0,
             handshake_rtt_ms: None,
+            may_lack_bytes: 0,
             from_a: Flow {
                 total: overhead.total,
                 out_of_order: 1,
@@ -219,6 +223,12 @@ mod tests {
         assert!(is_complete(with(Fixture::pre_copy(), WireAccount { dropped: None, ..whole() })));
         let dropped = WireAccount { dropped: Some(1), ..whole() };
         assert!(!is_complete(with(Fixture::pre_copy(), dropped)));
+        let mut missed = whole();
+        missed.conversations[0].from_a.unseen_bytes = 1;
+        assert!(!is_complete(with(Fixture::pre_copy(), missed)));
+        let mut let_go = whole();
+        let_go.conversations[0].may_lack_bytes = 1;
+        assert!(!is_complete(with(Fixture::pre_copy(), let_go)));
         let broken_off = Some(BrokenOff { offset: 7, why: "breaks off".into() });
         assert!(!is_complete(with(Fixture::pre_copy(), WireAccount { broken_off, ..whole() })));
         let cut_short = with(Fixture::pre_copy(), whole()).with(1591.0, "", capture_ended(100, 99));

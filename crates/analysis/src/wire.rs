@@ -113,6 +113,7 @@ mod tests {
             start_ms,
             end_ms,
             handshake_rtt_ms: None,
+            may_lack_bytes: 0,
             from_a: Flow { total, out_of_order: 2, overhead, ..Flow::default() },
             from_b: Flow { duplicate_acks: 3, ..Flow::default() },
             overhead,

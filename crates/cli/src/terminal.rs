@@ -3,11 +3,15 @@
 //! Much of it holds words of others: guests' consoles, hypervisors, foreign captures and run folders, peers. None of them
 //! steers the terminal: see [`harmless`].
 
+mod lines;
+
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 
 use dunlin_record::{harmless, harmless_json};
 
 use crate::failure::{Exit, Failure, Result};
+use lines::Lines;
 
 /// Prints a result for people.
 pub(crate) fn print(text: &str) -> Result {
@@ -27,6 +31,30 @@ pub(crate) fn print_data(text: &str) -> Result {
 /// A reader that has gone away (as `head` does) is not an error.
 fn write(text: &str) -> Result {
     match io::stdout().lock().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::says(Exit::Failed, format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Prints as JSON a result that is better not held in memory as a whole.
+pub(crate) fn print_json_with(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result {
+    write_with(Lines::new(harmless_json), write)
+}
+
+/// Prints for programs a result that is better not held in memory as a whole; on a terminal as for people.
+pub(crate) fn print_data_with(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result {
+    write_with(Lines::new(if io::stdout().is_terminal() { harmless } else { as_it_is }), write)
+}
+
+fn as_it_is(text: &str) -> Cow<'_, str> {
+    Cow::Borrowed(text)
+}
+
+/// A reader that has gone away is not an error.
+fn write_with(mut lines: Lines, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result {
+    match write(&mut lines).and_then(|()| lines.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::says(Exit::Failed, format!("cannot write to standard output: {error}")))
         }

@@ -84,6 +84,37 @@ fn vm_captures_hold_all_that_passed_with_the_phases_as_comments() {
     let page = std::fs::read_to_string(finished.folder.join("report.html")).unwrap();
     assert!(page.contains("<h2>On the wire</h2>"));
     the_outcome_tells_the_same(&finished, &account);
+    captures_alone_tell_the_same(&finished, trial.as_str(), &run.captures_path(&trial));
+}
+
+/// Of the captures alone, `dunlin wire` finds the migration, and for how long the VM was gone. The bounds are wide for a noisy
+/// machine; `script/check-wire` holds it to narrow ones.
+fn captures_alone_tell_the_same(finished: &harness::Finished, trial: &str, folder: &Path) {
+    let files = ["host-a-migration.pcapng", "bench-service.pcapng"].map(|file| folder.join(file));
+    let output = harness::dunlin().args(["wire", "--json"]).args(files).output().unwrap();
+    let files: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(files[1]["migrations"], serde_json::json!([]));
+    let [migration] = &files[0]["migrations"].as_array().unwrap()[..] else { panic!("{files:#?}") };
+    assert_eq!(migration["evidence"], "qemu-stream");
+    assert_eq!(migration["moved"][0]["kinds"][1], "rarp", "{migration:#}");
+    let events = finished.events(trial);
+    let event = |name: &str| events.iter().find(|event| event["event"] == name).unwrap();
+    let ns = |value: &serde_json::Value| value.as_i64().unwrap();
+    let start_ns = ns(&files[0]["start_epoch_ns"]) + ns(&event("capture-ended")["clock_offset_ns"]);
+    for (told, name) in [("begin_ms", "migrate-command"), ("end_ms", "migration-completed")] {
+        let told_ns = start_ns + (migration[told].as_f64().unwrap() * 1e6) as i64;
+        let apart_ms = (told_ns - ns(&event(name)["t_ns"])) / 1_000_000;
+        assert!(apart_ms.abs() < 200, "{told} is {apart_ms} ms off");
+    }
+    let outcome = &finished.outcomes()[0];
+    for (probe, what) in [("icmp", "ICMP echo"), ("udp", "UDP port 7007")] {
+        let Some(outage_ms) = outcome["downtime_ms"][probe].as_f64() else { continue };
+        let outages = migration["outages"].as_array().unwrap();
+        let told =
+            outages.iter().find(|outage| outage["what"] == what).unwrap_or_else(|| panic!("{migration:#}"));
+        let apart_ms = told["outage_ms"].as_f64().unwrap() - outage_ms;
+        assert!(apart_ms.abs() < 20.0, "{probe} is {apart_ms} ms off {outage_ms}");
+    }
 }
 
 /// Each mark is as long after the first as the record says, wherever packets were.

@@ -27,8 +27,8 @@ pub struct TrialCapture {
 pub struct CaptureOutcome {
     /// The file in the trial's folder of captures.
     pub file: String,
-    /// Whether it holds all that passed: nothing was dropped or left out, and it was read to its end. If not, the
-    /// amounts are too small.
+    /// Whether it holds all that passed: nothing was dropped or left out, none of what was acknowledged or followed is
+    /// missing, and it was read to its end. If not, the amounts are too small.
     pub complete: bool,
     /// Packets that the capture missed, as the file says.
     pub dropped: Option<u64>,

@@ -70,8 +70,9 @@ pub use tcp_probe::{
 };
 pub use transport::{ChannelCompression, Transport, TransportKind};
 pub use wire::{
-    Amount, BrokenOff, Conversation, ConversationGraph, Flow, Malformed, Overhead, ProtocolShare,
-    Retransmissions, RttMs, WireAccount, WireGraph, WireInterface, WireMark,
+    Amount, Announcement, AnnouncementKind, BrokenOff, Conversation, ConversationGraph, Flow, Malformed,
+    MigrationEvidence, Moved, Overhead, ProtocolShare, Retransmissions, RttMs, Service, Silence, StreamKind,
+    Unlisted, WireAccount, WireGraph, WireInterface, WireMark, WireMigration, WireOutage,
 };
 pub use workload::{
     Cpu, DiskFile, HttpServer, MemoryRead, MemoryWrite, Pattern, Rate, TcpStream, UdpStream, Workload,

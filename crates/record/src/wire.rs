@@ -4,43 +4,69 @@
 //! Bytes on the wire are those of the packets as captured: link header and padding included, without Ethernet's
 //! preamble, checksum and gap. A snapped packet counts with its original length.
 
+mod migration;
+
 use std::ops::AddAssign;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use migration::{
+    Announcement, AnnouncementKind, MigrationEvidence, Moved, Service, Silence, StreamKind, WireMigration,
+    WireOutage,
+};
 
 /// What a capture file held.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct WireAccount {
     /// `pcap` or `pcapng`.
     pub format: &'static str,
-    /// The stamp of the file's first packet, in nanoseconds since the Unix epoch. Times below count from it; those of
-    /// packets that stand behind it and are earlier are negative.
+    /// The stamp of the file's first packet, in nanoseconds since the Unix epoch; absent also where these are more than 64 bits,
+    /// after the year 2262. Times below count from it; those of packets that stand behind it and are earlier are negative.
     pub start_epoch_ns: Option<i64>,
+    /// The earliest packet's time; of a selection, of those in it.
+    pub start_ms: Option<f64>,
     /// From the earliest to the latest packet, in ms.
     pub duration_ms: Option<f64>,
-    /// Packets and their bytes on the wire.
+    /// Packets and their bytes on the wire. One that was seen on several interfaces counts once.
     pub total: Amount,
+    /// Packets of the file that were left out, as asked.
+    pub not_selected: u64,
+    /// Sights of packets that another interface of the file had seen already. Nothing else counts them.
+    pub seen_again: Amount,
     /// Bytes that the file holds of them.
     pub captured_bytes: u64,
     /// Packets that the capture missed, as the file says.
     pub dropped: Option<u64>,
     /// What was captured on.
     pub interfaces: Vec<WireInterface>,
-    /// Packets by protocol, most bytes first.
+    /// Packets by protocol, most bytes first: the innermost that was found.
     pub protocols: Vec<ProtocolShare>,
+    /// Packets by the tunnels that they were in, which were looked into; one in several counts for each.
+    pub tunnels: Vec<ProtocolShare>,
+    /// Packets by tunnels that were not looked into.
+    pub unopened: Vec<ProtocolShare>,
+    /// Packets with more tunnels in each other than are looked into.
+    pub too_deep: u64,
     /// Packets that are parts of a fragmented one. They count as their protocol's, and are not analysed further.
     pub fragments: u64,
     /// Packets of which the capture kept too little to read their headers.
     pub snapped_headers: u64,
     /// Packets that contradict themselves, by what is wrong with them.
     pub malformed: Vec<Malformed>,
-    /// TCP conversations, most bytes first.
+    /// TCP conversations, most bytes first: the biggest, where there are more than are kept.
     pub conversations: Vec<Conversation>,
-    /// Packets of TCP conversations beyond those that are followed at once.
-    pub not_followed: Amount,
-    /// What all of TCP cost.
+    /// TCP conversations beyond those.
+    pub unlisted: Unlisted,
+    /// What all of TCP cost, unlisted conversations included.
     pub overhead: Overhead,
+    /// TCP payload that was sent, as what followed it or its acknowledgement says, and is not in the file, in bytes: all
+    /// amounts are too small by at least that.
+    pub unseen_bytes: u64,
+    /// Who said where it is: VMs that have moved do, and hosts that come up. The first ones, where there are very many.
+    pub announcements: Vec<Announcement>,
+    /// What answered others, and for how long it did not: the most asked, where there are very many.
+    pub services: Vec<Service>,
     /// All packets over time.
     pub graph: WireGraph,
     /// Comments, in the order of the file.
@@ -89,8 +115,21 @@ pub struct Malformed {
     pub first_packet: u64,
 }
 
+/// TCP conversations that are not listed one by one, so that memory stays bounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Unlisted {
+    /// How many. One that was let go and went on counts anew.
+    pub conversations: u64,
+    /// Their packets.
+    pub total: Amount,
+    /// Of these, how many were let go before they were over: the smallest, where too many were open at once.
+    pub let_go: u64,
+    /// None of these had more bytes on the wire than this by then; so each that has more is listed.
+    pub let_go_bytes: u64,
+}
+
 /// A TCP conversation.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Conversation {
     /// Its number in the order of its first packet, from 1.
     pub number: u64,
@@ -104,6 +143,8 @@ pub struct Conversation {
     pub end_ms: f64,
     /// From the opening to its last acknowledgement, in ms; absent where the handshake was not seen.
     pub handshake_rtt_ms: Option<f64>,
+    /// So many bytes on the wire of its begin, at most, may have been let go ([`Unlisted::let_go_bytes`]); 0 where it is whole.
+    pub may_lack_bytes: u64,
     /// What `a` sent.
     pub from_a: Flow,
     /// What `b` sent.
@@ -146,6 +187,11 @@ pub struct Flow {
     pub gaps: u64,
     /// Acknowledgements of what was not seen: missed by the capture.
     pub acks_of_unseen: u64,
+    /// Payload that was sent, as what followed it or its acknowledgement says, and is not in the file, in bytes. At least: what
+    /// came before the first or after the last segment in it is not known.
+    pub unseen_bytes: u64,
+    /// What its payload begins like; absent where that is not known or was not kept.
+    pub begins_as: Option<StreamKind>,
     /// From a segment to its acknowledgement. Only exact ones count, and none of what was sent twice (Karn).
     pub rtt_ms: Option<RttMs>,
     /// What it cost.
@@ -188,17 +234,21 @@ pub struct RttMs {
     pub max: f64,
 }
 
-/// Where TCP's bytes on the wire went (Prakash et al., section V, "Overhead"): each packet is in one class, so that
-/// goodput, headers and the classes add up to the total.
+/// Where TCP's bytes on the wire went (Prakash et al., section V, "Overhead"). Each packet is in one class, and so is each
+/// byte, so that goodput, headers and the classes add up to the total.
+///
+/// Payload is goodput where it is seen for the first time, byte by byte, whatever its packet is taken for by
+/// [`Flow::retransmissions`]: what was lost before the capture and sent again counts here once, and of a segment that repeats
+/// some bytes and brings others, each is where it belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Overhead {
     /// All packets.
     pub total: Amount,
-    /// Payload sent for the first time, in bytes.
+    /// Payload seen for the first time, in bytes.
     pub goodput_bytes: u64,
-    /// Packets that carried it.
+    /// Packets that carried some of it.
     pub goodput_packets: u64,
-    /// Their link headers and padding, in bytes.
+    /// Their link headers, tunnels' headers and padding, in bytes.
     pub link_header_bytes: u64,
     /// Their IP headers, in bytes.
     pub ip_header_bytes: u64,
@@ -208,7 +258,7 @@ pub struct Overhead {
     pub pure_acks: Amount,
     /// Packets without payload that open, close or abort.
     pub handshakes: Amount,
-    /// Packets that send something again.
+    /// Packets that only repeat; the bytes also of what the others repeat.
     pub retransmissions: Amount,
 }
 
@@ -288,6 +338,14 @@ impl Overhead {
     #[must_use]
     pub fn header_bytes(&self) -> u64 {
         self.link_header_bytes + self.ip_header_bytes + self.tcp_header_bytes
+    }
+}
+
+impl Unlisted {
+    /// Counts one.
+    pub fn add(&mut self, total: Amount) {
+        self.conversations += 1;
+        self.total += total;
     }
 }
 

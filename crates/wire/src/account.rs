@@ -3,21 +3,25 @@
 use std::collections::BTreeMap;
 
 use dunlin_record::{
-    Amount, BrokenOff, Conversation, Malformed, Overhead, ProtocolShare, WireAccount, WireGraph, WireMark,
-    in_one_line,
+    Amount, Announcement, BrokenOff, Malformed, ProtocolShare, WireAccount, WireGraph, WireMark, in_one_line,
 };
 
 use crate::ReadResult;
 use crate::capture::read_comment;
-use crate::decode::{Protocol, Stopped, decode};
+use crate::decode::{self, Frame, Layer, Protocol, Stopped, Tunnel, decode};
+use crate::duplicates::{self, Duplicates};
 use crate::packets::{Packet, PacketReader};
-use crate::tcp::Conversations;
+use crate::selection::{Selection, clamped};
+use crate::services::Services;
+use crate::tcp::{self, Conversations};
 use crate::ticks::{Columns, Ticks};
 
 /// At most so many ticks of a file are kept.
 const MOST_TICKS: usize = 1 << 16;
 /// At most so many comments are kept.
 const MOST_MARKS: usize = 1000;
+/// As many announcements.
+const MOST_ANNOUNCEMENTS: usize = 4096;
 
 /// What is wanted of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,10 +35,16 @@ pub struct AccountOptions {
 /// Its memory is bounded whatever the file holds.
 #[must_use]
 pub fn account(reader: &mut PacketReader, options: AccountOptions) -> WireAccount {
-    let mut pass = Pass::new(options);
+    account_of(reader, options, &Selection::default())
+}
+
+/// The same of some of its packets only, as if the others were not there. Times count from the file's first packet all the same.
+#[must_use]
+pub fn account_of(reader: &mut PacketReader, options: AccountOptions, selection: &Selection) -> WireAccount {
+    let mut pass = Pass::new(options, selection);
     let read = pass.read(reader);
     for (epoch_ns, text) in reader.remarks() {
-        pass.mark(epoch_ns.saturating_sub(pass.start_ns.unwrap_or(*epoch_ns)), text);
+        pass.mark(clamped(epoch_ns - pass.start_ns.unwrap_or(*epoch_ns)), text);
     }
     let broken_off = read.err().map(|error| BrokenOff {
         offset: error.offset().unwrap_or(reader.offset()),
@@ -50,78 +60,156 @@ pub fn account(reader: &mut PacketReader, options: AccountOptions) -> WireAccoun
 }
 
 /// What was counted so far.
-struct Pass {
+struct Pass<'a> {
+    selection: &'a Selection,
     /// The first packet's stamp.
-    start_ns: Option<i64>,
+    start_ns: Option<i128>,
     /// The last packet's time after the first's; those of packets without a stamp are taken to be the same.
     now_ns: i64,
-    earliest_ns: i64,
-    latest_ns: i64,
+    /// The earliest and the latest of those that are selected.
+    range_ns: Option<(i64, i64)>,
+    /// Packets of the file, selected or not.
+    number: u64,
+    not_selected: u64,
     total: Amount,
     captured_bytes: u64,
+    duplicates: Duplicates,
+    seen_again: Amount,
     protocols: BTreeMap<Protocol, Amount>,
+    /// What is not yet in there: most packets are of the same protocol as the one before.
+    last_protocol: Option<(Protocol, Amount)>,
+    tunnels: [Amount; Tunnel::ALL.len()],
+    unopened: BTreeMap<&'static str, Amount>,
+    too_deep: u64,
     fragments: u64,
     snapped_headers: u64,
     malformed: BTreeMap<&'static str, Malformed>,
     conversations: Conversations,
+    services: Services,
+    announcements: Vec<Announcement>,
     ticks: Ticks<2>,
     marks: Vec<WireMark>,
+    /// The current packet's.
+    layers: Vec<Layer>,
 }
 
-impl Pass {
-    fn new(options: AccountOptions) -> Self {
+impl<'a> Pass<'a> {
+    fn new(options: AccountOptions, selection: &'a Selection) -> Self {
         Self {
+            selection,
             start_ns: None,
             now_ns: 0,
-            earliest_ns: 0,
-            latest_ns: 0,
+            range_ns: None,
+            number: 0,
+            not_selected: 0,
             total: Amount::default(),
             captured_bytes: 0,
+            duplicates: Duplicates::default(),
+            seen_again: Amount::default(),
             protocols: BTreeMap::new(),
+            last_protocol: None,
+            tunnels: Default::default(),
+            unopened: BTreeMap::new(),
+            too_deep: 0,
             fragments: 0,
             snapped_headers: 0,
             malformed: BTreeMap::new(),
             conversations: Conversations::new(options.tick_ns),
+            services: Services::default(),
+            announcements: Vec::new(),
             ticks: Ticks::new(options.tick_ns, MOST_TICKS),
             marks: Vec::new(),
+            layers: Vec::new(),
         }
     }
 
     fn read(&mut self, reader: &mut PacketReader) -> ReadResult<()> {
         while let Some(packet) = reader.next()? {
-            self.see(&packet);
+            self.take(&packet);
         }
         Ok(())
     }
 
-    fn see(&mut self, packet: &Packet<'_>) {
+    fn take(&mut self, packet: &Packet<'_>) {
+        self.number += 1;
         if let Some(at_ns) = packet.at_ns {
-            self.now_ns = at_ns.saturating_sub(*self.start_ns.get_or_insert(at_ns));
-            self.earliest_ns = self.earliest_ns.min(self.now_ns);
-            self.latest_ns = self.latest_ns.max(self.now_ns);
+            self.now_ns = clamped(at_ns - *self.start_ns.get_or_insert(at_ns));
         }
+        self.layers.clear();
+        let layers = self.selection.needs_layers().then_some(&mut self.layers);
+        let frame = decode(packet, layers);
+        if !self.selection.has(self.now_ns, self.start_ns, &self.layers) {
+            self.not_selected += 1;
+            return;
+        }
+        for text in packet.comments {
+            self.mark(self.now_ns, &text);
+        }
+        let again = duplicates::interface(packet)
+            .is_some_and(|interface| self.duplicates.is_seen_again(interface, &frame, self.now_ns));
+        if again {
+            self.seen_again.add(packet.original_bytes.into());
+        } else {
+            self.count(packet, &frame);
+        }
+    }
+
+    fn count(&mut self, packet: &Packet<'_>, frame: &Frame<'_>) {
+        let (earliest_ns, latest_ns) = self.range_ns.unwrap_or((self.now_ns, self.now_ns));
+        self.range_ns = Some((earliest_ns.min(self.now_ns), latest_ns.max(self.now_ns)));
         let wire_bytes = u64::from(packet.original_bytes);
         self.total.add(wire_bytes);
         self.captured_bytes += packet.data.len() as u64;
         self.ticks.add(self.now_ns, [1, wire_bytes]);
-        for text in packet.comments {
-            self.mark(self.now_ns, &text);
+        match &mut self.last_protocol {
+            Some((last, amount)) if *last == frame.protocol => amount.add(wire_bytes),
+            _ => {
+                self.put_protocol_away();
+                self.last_protocol = Some((frame.protocol, Amount { packets: 1, wire_bytes }));
+            }
         }
-        let frame = decode(packet);
-        self.protocols.entry(frame.protocol).or_default().add(wire_bytes);
         self.fragments += u64::from(frame.is_fragment);
+        if frame.depth > 0 {
+            let amounts = self.tunnels.iter_mut().enumerate();
+            amounts.filter(|(bit, _)| frame.tunnels & 1 << bit != 0).for_each(|(_, sum)| sum.add(wire_bytes));
+        }
+        if let Some(name) = frame.unopened {
+            self.unopened.entry(name).or_default().add(wire_bytes);
+        }
         match frame.stopped {
             Some(Stopped::Snapped) => self.snapped_headers += 1,
+            Some(Stopped::TooDeep) => self.too_deep += 1,
             Some(Stopped::Malformed(what)) => {
-                let first_packet = self.total.packets;
-                let entry =
-                    self.malformed.entry(what).or_insert(Malformed { what, packets: 0, first_packet });
-                entry.packets += 1;
+                let first = Malformed { what, packets: 0, first_packet: self.number };
+                self.malformed.entry(what).or_insert(first).packets += 1;
             }
             None => {}
         }
-        if let Some(segment) = frame.segment {
-            self.conversations.see(&segment, self.now_ns, wire_bytes);
+        if let Some(segment) = &frame.segment {
+            self.conversations.see(segment, self.now_ns, wire_bytes);
+        }
+        if let Some(flow) = &frame.flow {
+            self.services.see(flow, frame.mac, self.now_ns);
+        }
+        if let Some(announcement) = &frame.announcement {
+            self.announced(announcement);
+        }
+    }
+
+    fn put_protocol_away(&mut self) {
+        if let Some((protocol, amount)) = self.last_protocol.take() {
+            *self.protocols.entry(protocol).or_default() += amount;
+        }
+    }
+
+    fn announced(&mut self, one: &decode::Announcement) {
+        if self.announcements.len() < MOST_ANNOUNCEMENTS {
+            self.announcements.push(Announcement {
+                at_ns: self.now_ns,
+                kind: one.kind,
+                mac: one.mac.to_string(),
+                address: one.address.map(|address| address.to_string()),
+            });
         }
     }
 
@@ -133,30 +221,37 @@ impl Pass {
         }
     }
 
-    fn finish(self) -> WireAccount {
-        let mut protocols: Vec<ProtocolShare> = self
-            .protocols
-            .into_iter()
-            .map(|(protocol, amount)| ProtocolShare { protocol: protocol.to_string(), amount })
-            .collect();
-        protocols.sort_by_key(|share| std::cmp::Reverse(share.amount.wire_bytes));
+    fn finish(mut self) -> WireAccount {
+        self.put_protocol_away();
         let mut malformed: Vec<Malformed> = self.malformed.into_values().collect();
         malformed.sort_by_key(|one| one.first_packet);
-        let not_followed = self.conversations.not_followed();
-        let conversations = self.conversations.finish();
+        let tunnels = Tunnel::ALL.into_iter().zip(self.tunnels);
+        let tcp::Account { conversations, unlisted, overhead, unseen_bytes } = self.conversations.finish();
         let Columns { tick_ms, tick, values: [packets, wire_bytes] } = self.ticks.finish();
         WireAccount {
-            start_epoch_ns: self.start_ns,
-            duration_ms: self.start_ns.map(|_| self.latest_ns.saturating_sub(self.earliest_ns) as f64 / 1e6),
+            start_epoch_ns: self.start_ns.and_then(|start_ns| start_ns.try_into().ok()),
+            start_ms: self.range_ns.map(|(earliest_ns, _)| earliest_ns as f64 / 1e6),
+            duration_ms: self
+                .start_ns
+                .and(self.range_ns)
+                .map(|(earliest_ns, latest_ns)| latest_ns.saturating_sub(earliest_ns) as f64 / 1e6),
             total: self.total,
+            not_selected: self.not_selected,
             captured_bytes: self.captured_bytes,
-            protocols,
+            seen_again: self.seen_again,
+            protocols: shares(self.protocols.into_iter().map(|(one, amount)| (one.to_string(), amount))),
+            tunnels: shares(tunnels.map(|(tunnel, amount)| (tunnel.name().into(), amount))),
+            unopened: shares(self.unopened.into_iter().map(|(name, amount)| (name.into(), amount))),
+            too_deep: self.too_deep,
             fragments: self.fragments,
             snapped_headers: self.snapped_headers,
             malformed,
-            overhead: overhead(&conversations),
+            overhead,
             conversations,
-            not_followed,
+            unlisted,
+            unseen_bytes,
+            announcements: self.announcements,
+            services: self.services.finish(),
             graph: WireGraph { tick_ms, tick, packets, wire_bytes },
             marks: self.marks,
             ..WireAccount::default()
@@ -164,8 +259,10 @@ impl Pass {
     }
 }
 
-fn overhead(conversations: &[Conversation]) -> Overhead {
-    let mut overhead = Overhead::default();
-    conversations.iter().for_each(|one| overhead += one.overhead);
-    overhead
+/// Most bytes first; what there is nothing of is left out.
+fn shares(all: impl Iterator<Item = (String, Amount)>) -> Vec<ProtocolShare> {
+    let shares = all.map(|(protocol, amount)| ProtocolShare { protocol, amount });
+    let mut shares: Vec<ProtocolShare> = shares.filter(|share| share.amount.packets > 0).collect();
+    shares.sort_by_key(|share| std::cmp::Reverse(share.amount.wire_bytes));
+    shares
 }

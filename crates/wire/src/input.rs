@@ -1,20 +1,27 @@
 //! A file's bytes from its begin to its end, with the offset at which something is wrong.
 
-use std::io::{BufRead, ErrorKind};
+use std::io::{self, ErrorKind, Read};
+use std::ops::Range;
 
 use crate::{ReadError, ReadResult};
 
 /// The greatest record or block that is believed. Libpcap believes as much (`pcapng.c`, block lengths).
 pub(crate) const MOST_BLOCK_BYTES: usize = 16 << 20;
+/// So many bytes are read at once.
+pub(crate) const BUFFER_BYTES: usize = 256 << 10;
 
+/// Buffered here, for a call to whatever reads costs more than most fields of most packets.
 pub(crate) struct Input {
-    from: Box<dyn BufRead>,
+    from: Box<dyn Read>,
+    buffer: Box<[u8]>,
+    /// Of the buffer, what was read and not yet handed out.
+    ready: Range<usize>,
     offset: u64,
 }
 
 impl Input {
-    pub(crate) fn new(from: Box<dyn BufRead>) -> Self {
-        Self { from, offset: 0 }
+    pub(crate) fn new(from: Box<dyn Read>) -> Self {
+        Self { from, buffer: vec![0; BUFFER_BYTES].into(), ready: 0..0, offset: 0 }
     }
 
     /// How many bytes were read.
@@ -23,23 +30,58 @@ impl Input {
     }
 
     pub(crate) fn is_at_end(&mut self) -> ReadResult<bool> {
-        loop {
-            match self.from.fill_buf() {
-                Ok(bytes) => return Ok(bytes.is_empty()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(source) => return Err(ReadError::Io { offset: self.offset, source }),
-            }
+        if self.ready.is_empty() {
+            self.refill().map_err(|source| ReadError::Io { offset: self.offset, source })?;
         }
+        Ok(self.ready.is_empty())
     }
 
     /// Reads all of `bytes`; `what` they are is said where the file ends before.
     pub(crate) fn fill(&mut self, bytes: &mut [u8], what: &'static str) -> ReadResult<()> {
-        self.from.read_exact(bytes).map_err(|source| match source.kind() {
-            ErrorKind::UnexpectedEof => ReadError::BreaksOff { what, offset: self.offset },
-            _ => ReadError::Io { offset: self.offset, source },
-        })?;
+        if let Some(ready) = self.buffer[self.ready.clone()].get(..bytes.len()) {
+            bytes.copy_from_slice(ready);
+            self.ready.start += bytes.len();
+        } else {
+            self.fill_in_parts(bytes).map_err(|source| match source.kind() {
+                ErrorKind::UnexpectedEof => ReadError::BreaksOff { what, offset: self.offset },
+                _ => ReadError::Io { offset: self.offset, source },
+            })?;
+        }
         self.offset += bytes.len() as u64;
         Ok(())
+    }
+
+    #[cold]
+    fn fill_in_parts(&mut self, mut bytes: &mut [u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            if self.ready.is_empty() {
+                self.refill()?;
+            }
+            if self.ready.is_empty() {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+            let amount = bytes.len().min(self.ready.len());
+            let (now, later) = bytes.split_at_mut(amount);
+            now.copy_from_slice(&self.buffer[self.ready.start..self.ready.start + amount]);
+            self.ready.start += amount;
+            bytes = later;
+        }
+        Ok(())
+    }
+
+    /// Reads on; at the end nothing is ready.
+    #[cold]
+    fn refill(&mut self) -> io::Result<()> {
+        loop {
+            match self.from.read(&mut self.buffer) {
+                Ok(amount) => {
+                    self.ready = 0..amount;
+                    return Ok(());
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     pub(crate) fn array<const N: usize>(&mut self, what: &'static str) -> ReadResult<[u8; N]> {

@@ -6,20 +6,24 @@ use std::path::Path;
 
 use dunlin_record::WireInterface;
 
-use crate::input::Input;
+use crate::input::{BUFFER_BYTES, Input};
 use crate::pcap::{self, PcapReader};
 use crate::pcapng::{Comments, PcapngReader, block};
 use crate::{ReadError, ReadResult};
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-const BUFFER_BYTES: usize = 256 << 10;
 
 /// A packet, or as much of it as was captured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packet<'a> {
-    /// When, in nanoseconds since the Unix epoch; absent where the file does not say.
-    pub at_ns: Option<i64>,
+    /// When, in nanoseconds since the Unix epoch, which 64 bits hold until the year 2262 only; absent where the file does not
+    /// say.
+    pub at_ns: Option<i128>,
+    /// On which of the file's interfaces, from 0 in the order of their descriptions.
+    pub interface: u32,
+    /// Of how many, as far as the file was read.
+    pub interfaces: u32,
     /// How it begins: a number of <https://www.tcpdump.org/linktypes.html>.
     pub link: u32,
     /// Its length on the wire.
@@ -57,7 +61,7 @@ impl PacketReader {
     /// # Errors
     /// Where its begin cannot be read, or is not that of a capture.
     pub fn new(from: impl Read + 'static) -> ReadResult<Self> {
-        let mut input = Input::new(decompressed(Box::new(BufReader::with_capacity(BUFFER_BYTES, from)))?);
+        let mut input = Input::new(decompressed(BufReader::with_capacity(BUFFER_BYTES, from))?);
         if input.is_at_end()? {
             return Err(ReadError::NotACapture { why: "it is empty" });
         }
@@ -117,7 +121,7 @@ impl PacketReader {
 
     /// Comments on no packet, as far as the file was read, with their times in nanoseconds since the Unix epoch.
     #[must_use]
-    pub fn remarks(&self) -> &[(i64, String)] {
+    pub fn remarks(&self) -> &[(i128, String)] {
         match &self.format {
             Format::Pcap(_) => &[],
             Format::Pcapng(reader) => reader.remarks(),
@@ -134,15 +138,15 @@ impl PacketReader {
     }
 }
 
-fn decompressed(mut from: Box<dyn BufRead>) -> ReadResult<Box<dyn BufRead>> {
+fn decompressed(mut from: impl BufRead + 'static) -> ReadResult<Box<dyn Read>> {
     let io = |source| ReadError::Io { offset: 0, source };
     let begin = from.fill_buf().map_err(io)?;
     Ok(if begin.starts_with(&GZIP) {
-        Box::new(BufReader::with_capacity(BUFFER_BYTES, flate2::bufread::MultiGzDecoder::new(from)))
+        Box::new(flate2::bufread::MultiGzDecoder::new(from))
     } else if begin.starts_with(&ZSTD) {
-        let decoder = zstd::stream::read::Decoder::with_buffer(from).map_err(io)?;
-        Box::new(BufReader::with_capacity(BUFFER_BYTES, decoder))
+        Box::new(zstd::stream::read::Decoder::with_buffer(from).map_err(io)?)
     } else {
-        from
+        // With nothing in its buffer it hands reads of this length on as they are.
+        Box::new(from)
     })
 }

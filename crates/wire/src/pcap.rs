@@ -26,10 +26,30 @@ pub(crate) fn recognize(magic: [u8; 4]) -> Option<(Endian, i64)> {
     })
 }
 
+/// In which order a packet's two lengths stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lengths {
+    CapturedFirst,
+    OriginalFirst,
+    /// Either: what was captured is not longer than the packet was.
+    LesserIsCaptured,
+}
+
+/// By the file's version, as libpcap has it (`sf-pcap.c`); 543 is DG/UX's.
+fn lengths(major: u16, minor: u16) -> Option<Lengths> {
+    match (major, minor) {
+        (2, 0..=2) | (543, _) => Some(Lengths::OriginalFirst),
+        (2, 3) => Some(Lengths::LesserIsCaptured),
+        (2, 4) => Some(Lengths::CapturedFirst),
+        _ => None,
+    }
+}
+
 pub(crate) struct PcapReader {
     input: Input,
     endian: Endian,
     unit_ns: i64,
+    lengths: Lengths,
     link: u32,
     snap_bytes: u32,
     buffer: Vec<u8>,
@@ -39,10 +59,16 @@ impl PcapReader {
     /// Goes on behind the magic number.
     pub(crate) fn new(mut input: Input, (endian, unit_ns): (Endian, i64)) -> ReadResult<Self> {
         let header: [u8; HEADER_BYTES] = input.array("the file's header")?;
+        let version = |at| endian.u16_at(&header, at).unwrap_or_default();
+        let (major, minor) = (version(0), version(2));
+        let lengths = lengths(major, minor).ok_or_else(|| ReadError::Damaged {
+            offset: 4,
+            why: format!("version {major}.{minor} of pcap is not known"),
+        })?;
         let snap_bytes = endian.u32_at(&header, 12).unwrap_or_default();
         // The upper bits say how long a frame check sequence is.
         let link = endian.u32_at(&header, 16).unwrap_or_default() & 0xffff;
-        Ok(Self { input, endian, unit_ns, link, snap_bytes, buffer: Vec::new() })
+        Ok(Self { input, endian, unit_ns, lengths, link, snap_bytes, buffer: Vec::new() })
     }
 
     pub(crate) fn interface(&self) -> WireInterface {
@@ -64,14 +90,21 @@ impl PcapReader {
         let offset = self.input.offset();
         let record: [u8; RECORD_BYTES] = self.input.array("a packet's header")?;
         let field = |at| self.endian.u32_at(&record, at).unwrap_or_default();
-        let (seconds, fraction, captured, original) = (field(0), field(4), field(8), field(12));
+        let (seconds, fraction, first, second) = (field(0), field(4), field(8), field(12));
+        let (captured, original) = match self.lengths {
+            Lengths::CapturedFirst => (first, second),
+            Lengths::OriginalFirst => (second, first),
+            Lengths::LesserIsCaptured => (first.min(second), first.max(second)),
+        };
         if captured > self.snap_bytes.max(MOST_SNAP_BYTES) || captured as usize > MOST_BLOCK_BYTES {
             let why = format!("a packet of {captured} captured bytes is more than any writer keeps");
             return Err(ReadError::Damaged { offset, why });
         }
         self.input.fill_front(&mut self.buffer, captured as usize, "a packet")?;
         Ok(Some(Packet {
-            at_ns: Some(i64::from(seconds) * 1_000_000_000 + i64::from(fraction) * self.unit_ns),
+            at_ns: Some((i64::from(seconds) * 1_000_000_000 + i64::from(fraction) * self.unit_ns).into()),
+            interface: 0,
+            interfaces: 1,
             link: self.link,
             original_bytes: original.max(captured),
             data: &self.buffer[..captured as usize],

@@ -1,193 +1,259 @@
 //! TCP conversations in one pass: who talked with whom, and each direction's state and counts.
+//!
+//! Memory is bounded whatever a file holds. Conversations that are over are put away, the biggest in full. Of those that are
+//! not, the smallest are let go where there is no more room, and what comes for one that is not known takes the size of the
+//! greatest that was let go as its own until then (Metwally et al., "Space-Saving"): so whatever is greater than that at the
+//! file's end is there, and lacks at most as much.
 
 mod in_flight;
+mod kept;
 mod round_trips;
+mod seen;
 mod side;
+mod talk;
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::net::SocketAddr;
 
-use dunlin_record::{Amount, Conversation, ConversationGraph, Overhead};
+use dunlin_record::{Conversation, Overhead, Unlisted};
 
 use crate::decode::Segment;
-use crate::ticks::{Columns, Ticks};
-use side::{Side, Sight};
+use kept::Kept;
+use talk::Talk;
 
-/// So many conversations are followed, which bounds the memory; packets of others are counted only.
-const MOST_CONVERSATIONS: usize = 16_384;
-/// At most so many ticks of a conversation are kept.
-const MOST_TICKS: usize = 4096;
-/// Without a handshake in sight, later segments overtake earlier ones by less than this (Wireshark's figure).
-const REORDERING_NS: i64 = 3_000_000;
+/// So many conversations are followed at once.
+const MOST_FOLLOWED: usize = 16_384;
+/// So many that have ended are followed, for what comes late.
+const MOST_ENDED: usize = 1024;
+/// After both ends closed, acknowledgements follow; more than these, and it goes on.
+const CLOSING_PACKETS: u64 = 4;
+/// What is remembered of all that are followed, in bytes.
+const MOST_ROOM_BYTES: usize = 96 << 20;
+
+/// After so many packets of one it is looked at what it takes of that.
+const PACKETS_A_LOOK: u64 = 16;
 
 /// The conversations of a file.
 pub(crate) struct Conversations {
     tick_ns: i64,
+    most_followed: usize,
     places: HashMap<Ends, usize>,
     /// Most packets are of the same conversation as the one before.
     last: Option<(Ends, usize)>,
-    all: Vec<Talk>,
-    not_followed: Amount,
+    followed: Vec<Option<Box<Followed>>>,
+    free: Vec<usize>,
+    /// Places of those that have ended, in the order of their end, with the number and the packets they had then.
+    ended: VecDeque<(usize, u64, u64)>,
+    /// Places by size, as it was at some time since: the smallest first.
+    smallest: BinaryHeap<Reverse<(u64, u64, usize)>>,
+    /// The size of the greatest that was let go before it was over.
+    let_go_bytes: u64,
+    room_bytes: usize,
+    next_number: u64,
+    kept: Kept,
 }
 
 /// Both ends in an order that does not depend on the direction.
 type Ends = (SocketAddr, SocketAddr);
 
-/// A conversation as it goes on.
-struct Talk {
-    a: SocketAddr,
-    b: SocketAddr,
-    start_ns: i64,
-    end_ns: i64,
-    from_a: Side,
-    from_b: Side,
-    handshake: Handshake,
-    /// Packets and bytes of `a`, packets and bytes of `b`.
-    ticks: Ticks<4>,
+struct Followed {
+    ends: Ends,
+    talk: Talk,
+    /// What may have come before it was followed, at most.
+    earlier_bytes: u64,
+    packets: u64,
+    room_bytes: usize,
+    has_ended: bool,
 }
 
-#[derive(Default)]
-struct Handshake {
-    /// The opening's sequence number.
-    opening: Option<u32>,
-    opened_ns: Option<i64>,
-    answered: bool,
-    rtt_ns: Option<i64>,
+impl Followed {
+    fn size(&self) -> u64 {
+        self.earlier_bytes + self.talk.wire_bytes()
+    }
+}
+
+/// What conversations come to.
+pub(crate) struct Account {
+    /// The biggest, most bytes first.
+    pub(crate) conversations: Vec<Conversation>,
+    pub(crate) unlisted: Unlisted,
+    /// Of all.
+    pub(crate) overhead: Overhead,
+    /// Payload that was sent and not seen, at least.
+    pub(crate) unseen_bytes: u64,
 }
 
 impl Conversations {
     pub(crate) fn new(tick_ns: i64) -> Self {
-        Self { tick_ns, places: HashMap::new(), last: None, all: Vec::new(), not_followed: Amount::default() }
+        Self {
+            tick_ns,
+            most_followed: MOST_FOLLOWED,
+            places: HashMap::new(),
+            last: None,
+            followed: Vec::new(),
+            free: Vec::new(),
+            ended: VecDeque::new(),
+            smallest: BinaryHeap::new(),
+            let_go_bytes: 0,
+            room_bytes: 0,
+            next_number: 1,
+            kept: Kept::default(),
+        }
     }
 
     /// Takes the next segment of the file, at a time after its begin.
-    pub(crate) fn see(&mut self, segment: &Segment, at_ns: i64, wire_bytes: u64) {
-        let Some(index) = self.place(segment, at_ns) else {
-            self.not_followed.add(wire_bytes);
-            return;
-        };
-        self.all[index].see(segment, at_ns, wire_bytes);
-    }
-
-    /// Packets of conversations beyond the bound.
-    pub(crate) fn not_followed(&self) -> Amount {
-        self.not_followed
-    }
-
-    /// All of them, most bytes first.
-    pub(crate) fn finish(self) -> Vec<Conversation> {
-        let mut all: Vec<Conversation> =
-            self.all.into_iter().zip(1..).map(|(talk, number)| talk.finish(number)).collect();
-        all.sort_by_key(|one| (std::cmp::Reverse(one.overhead.total.wire_bytes), one.number));
-        all
-    }
-
-    /// The conversation's place; `None` where there is no room for another one.
-    fn place(&mut self, segment: &Segment, at_ns: i64) -> Option<usize> {
+    pub(crate) fn see(&mut self, segment: &Segment<'_>, at_ns: i64, wire_bytes: u64) {
         let (one, other) = (segment.source, segment.destination);
-        let ends = if one <= other { (one, other) } else { (other, one) };
-        let known = match self.last {
-            Some((last, index)) if last == ends => Some(index),
-            _ => self.places.get(&ends).copied(),
-        };
-        let index = match known {
-            Some(index) if !self.all[index].is_opened_anew(segment) => index,
-            _ if self.all.len() == MOST_CONVERSATIONS => return None,
+        let (ends, known) = match self.last {
+            Some((last, place)) if last == (one, other) || last == (other, one) => (last, Some(place)),
             _ => {
-                self.all.push(Talk::new(segment, at_ns, self.tick_ns));
-                self.places.insert(ends, self.all.len() - 1);
-                self.all.len() - 1
+                let ends = if one <= other { (one, other) } else { (other, one) };
+                (ends, self.places.get(&ends).copied())
             }
         };
-        self.last = Some((ends, index));
-        Some(index)
-    }
-}
-
-impl Talk {
-    fn new(segment: &Segment, at_ns: i64, tick_ns: i64) -> Self {
-        // Of an opening that was missed, the answer tells who opened.
-        let (a, b) = if segment.flags.syn() && segment.flags.ack() {
-            (segment.destination, segment.source)
-        } else {
-            (segment.source, segment.destination)
+        let place = match known.and_then(|place| self.followed[place].as_ref().map(|one| (place, one))) {
+            Some((place, followed)) if !followed.talk.is_opened_anew(segment) => place,
+            Some((place, _)) => {
+                self.end(place);
+                self.follow(ends, segment, at_ns)
+            }
+            None => self.follow(ends, segment, at_ns),
         };
-        Self {
-            a,
-            b,
-            start_ns: at_ns,
-            end_ns: at_ns,
-            from_a: Side::default(),
-            from_b: Side::default(),
-            handshake: Handshake::default(),
-            ticks: Ticks::new(tick_ns, MOST_TICKS),
-        }
-    }
-
-    /// Whether a segment opens another conversation between the same ends: ports are used again.
-    fn is_opened_anew(&self, segment: &Segment) -> bool {
-        segment.flags.syn()
-            && !segment.flags.ack()
-            && (self.handshake.opening != Some(segment.seq) || self.a != segment.source)
-    }
-
-    fn see(&mut self, segment: &Segment, at_ns: i64, wire_bytes: u64) {
-        self.start_ns = self.start_ns.min(at_ns);
-        self.end_ns = self.end_ns.max(at_ns);
-        let is_from_a = segment.source == self.a;
-        self.handshake.see(segment, is_from_a, at_ns);
-        let reordering_ns = self.handshake.rtt_ns.unwrap_or(REORDERING_NS);
-        let sight = Sight { segment, at_ns, wire_bytes, reordering_ns };
-        if is_from_a {
-            self.from_a.sends(&mut self.from_b, &sight);
-            self.ticks.add(at_ns, [1, wire_bytes, 0, 0]);
-        } else {
-            self.from_b.sends(&mut self.from_a, &sight);
-            self.ticks.add(at_ns, [0, 0, 1, wire_bytes]);
-        }
-    }
-
-    fn finish(self, number: u64) -> Conversation {
-        let (from_a, from_b) = (self.from_a.finish(), self.from_b.finish());
-        let Columns { tick_ms, tick, values } = self.ticks.finish();
-        let [a_packets, a_wire_bytes, b_packets, b_wire_bytes] = values;
-        let mut overhead = Overhead::default();
-        overhead += from_a.overhead;
-        overhead += from_b.overhead;
-        Conversation {
-            number,
-            a: self.a.to_string(),
-            b: self.b.to_string(),
-            start_ms: ms(self.start_ns),
-            end_ms: ms(self.end_ns),
-            handshake_rtt_ms: self.handshake.rtt_ns.map(ms),
-            from_a,
-            from_b,
-            overhead,
-            graph: ConversationGraph { tick_ms, tick, a_packets, a_wire_bytes, b_packets, b_wire_bytes },
-        }
-    }
-}
-
-impl Handshake {
-    fn see(&mut self, segment: &Segment, is_from_a: bool, at_ns: i64) {
-        let flags = segment.flags;
-        match (is_from_a, flags.syn(), flags.ack()) {
-            (true, true, false) => {
-                self.opening = Some(segment.seq);
-                self.opened_ns = Some(at_ns);
+        self.last = Some((ends, place));
+        if let Some(followed) = &mut self.followed[place] {
+            followed.talk.see(segment, at_ns, wire_bytes);
+            followed.packets += 1;
+            // A segment adds little, so that it is enough to look now and then.
+            if followed.packets % PACKETS_A_LOOK == 1 {
+                let room_bytes = followed.talk.room();
+                self.room_bytes = self.room_bytes - followed.room_bytes + room_bytes;
+                followed.room_bytes = room_bytes;
             }
-            (false, true, true) => self.answered = true,
-            (true, false, true) if self.answered && self.rtt_ns.is_none() => {
-                self.rtt_ns = self.opened_ns.map(|opened_ns| at_ns.saturating_sub(opened_ns).max(0));
+            if !followed.has_ended && followed.talk.has_ended() {
+                followed.has_ended = true;
+                self.ended.push_back((place, followed.talk.number, followed.packets));
             }
-            _ => {}
+        }
+        if self.ended.len() > MOST_ENDED {
+            self.end_oldest();
+        }
+        while self.room_bytes > MOST_ROOM_BYTES && self.followed.len() - self.free.len() > 1 {
+            self.make_room();
         }
     }
-}
 
-fn ms(ns: i64) -> f64 {
-    ns as f64 / 1e6
+    /// What they come to.
+    pub(crate) fn finish(mut self) -> Account {
+        for followed in self.followed.drain(..).flatten() {
+            self.kept.take(followed.talk);
+        }
+        let (conversations, mut unlisted, overhead, unseen_bytes) = self.kept.finish();
+        unlisted.let_go_bytes = self.let_go_bytes;
+        Account { conversations, unlisted, overhead, unseen_bytes }
+    }
+
+    /// Begins to follow another one.
+    fn follow(&mut self, ends: Ends, segment: &Segment<'_>, at_ns: i64) -> usize {
+        if self.followed.len() - self.free.len() >= self.most_followed {
+            self.make_room();
+        }
+        let mut talk = Talk::new(self.next_number, segment, at_ns, self.tick_ns);
+        self.next_number += 1;
+        // Of one that opens here nothing came before, but openings without an answer.
+        if !segment.flags.syn() || segment.flags.ack() {
+            talk.may_lack_bytes = self.let_go_bytes;
+        }
+        let number = talk.number;
+        let followed = Box::new(Followed {
+            ends,
+            talk,
+            earlier_bytes: self.let_go_bytes,
+            packets: 0,
+            room_bytes: 0,
+            has_ended: false,
+        });
+        let size = followed.size();
+        let place = match self.free.pop() {
+            Some(place) => {
+                self.followed[place] = Some(followed);
+                place
+            }
+            None => {
+                self.followed.push(Some(followed));
+                self.followed.len() - 1
+            }
+        };
+        self.places.insert(ends, place);
+        self.smallest.push(Reverse((size, number, place)));
+        // It also holds those that were put away since.
+        if self.smallest.len() > 2 * self.most_followed {
+            let live = |one: &Reverse<(u64, u64, usize)>| {
+                let Reverse((_, number, place)) = *one;
+                self.followed[place].as_ref().is_some_and(|followed| followed.talk.number == number)
+            };
+            self.smallest = self.smallest.drain().filter(live).collect();
+        }
+        place
+    }
+
+    /// Puts one away that is over.
+    fn end(&mut self, place: usize) {
+        if let Some(followed) = self.take(place) {
+            self.kept.take(followed.talk);
+        }
+    }
+
+    /// Puts the one away that ended first, of those for which nothing came since.
+    fn end_oldest(&mut self) {
+        while let Some((place, number, packets)) = self.ended.pop_front() {
+            let Some(followed) = self.followed[place].as_mut().filter(|one| one.talk.number == number) else {
+                continue;
+            };
+            if !followed.talk.has_ended() {
+                // Refused, it was opened again.
+                followed.has_ended = false;
+            } else if followed.packets > packets + CLOSING_PACKETS {
+                self.ended.push_back((place, number, followed.packets));
+            } else {
+                self.end(place);
+                return;
+            }
+        }
+    }
+
+    /// Puts one away that has ended; if there is none, lets the smallest go.
+    fn make_room(&mut self) {
+        let followed = self.followed.len() - self.free.len();
+        self.end_oldest();
+        if self.followed.len() - self.free.len() < followed {
+            return;
+        }
+        while let Some(Reverse((size, number, place))) = self.smallest.pop() {
+            let Some(one) = self.followed[place].as_ref().filter(|one| one.talk.number == number) else {
+                continue;
+            };
+            // It has grown since.
+            if one.size() > size {
+                self.smallest.push(Reverse((one.size(), number, place)));
+                continue;
+            }
+            if let Some(followed) = self.take(place) {
+                self.let_go_bytes = self.let_go_bytes.max(size);
+                self.kept.let_go(&followed.talk);
+            }
+            return;
+        }
+    }
+
+    fn take(&mut self, place: usize) -> Option<Box<Followed>> {
+        let followed = self.followed[place].take()?;
+        self.places.remove(&followed.ends);
+        self.free.push(place);
+        self.last = None;
+        self.room_bytes -= followed.room_bytes;
+        Some(followed)
+    }
 }
 
 #[cfg(test)]

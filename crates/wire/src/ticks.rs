@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 pub(crate) struct Ticks<const N: usize> {
     tick_ns: i64,
     most: usize,
-    /// The tick of the last values: nearly all that follow are of it too.
-    current: Option<(i64, [u64; N])>,
+    /// The tick of the last values, and when it begins: nearly all that follow are of it too.
+    current: Option<(i64, i64, [u64; N])>,
     /// By number. A tree, so that a file whose packets run backwards takes no longer than another.
     cells: BTreeMap<i64, [u64; N]>,
 }
@@ -31,16 +31,31 @@ impl<const N: usize> Ticks<N> {
     }
 
     /// Adds values at a time after the begin.
+    #[inline]
     pub(crate) fn add(&mut self, at_ns: i64, values: [u64; N]) {
-        let tick = at_ns.div_euclid(self.tick_ns);
         match &mut self.current {
-            Some((current, cell)) if *current == tick => sum(cell, &values),
-            _ => {
-                self.put_away();
-                // Ticks may have become longer.
-                self.current = Some((at_ns.div_euclid(self.tick_ns), values));
+            // A division for each packet would take as long as all the rest here.
+            Some((_, begin_ns, cell))
+                if at_ns >= *begin_ns && at_ns.saturating_sub(*begin_ns) < self.tick_ns =>
+            {
+                sum(cell, &values);
             }
+            _ => self.begin(at_ns, values),
         }
+    }
+
+    #[cold]
+    fn begin(&mut self, at_ns: i64, values: [u64; N]) {
+        self.put_away();
+        // Ticks may have become longer.
+        let tick = at_ns.div_euclid(self.tick_ns);
+        self.current = Some((tick, tick.saturating_mul(self.tick_ns), values));
+    }
+
+    /// What it takes of the memory, in bytes.
+    pub(crate) fn room(&self) -> usize {
+        // A tree's nodes are half to all full.
+        self.cells.len() * size_of::<(i64, [u64; N])>() * 3 / 2
     }
 
     /// The sums.
@@ -54,7 +69,7 @@ impl<const N: usize> Ticks<N> {
     }
 
     fn put_away(&mut self) {
-        let Some((tick, values)) = self.current.take() else { return };
+        let Some((tick, _, values)) = self.current.take() else { return };
         sum(self.cells.entry(tick).or_insert([0; N]), &values);
         while self.cells.len() > self.most && self.tick_ns < i64::MAX / 2 {
             self.coarsen();

@@ -58,7 +58,7 @@ impl Order {
 }
 
 /// Time, link type, original length, captured bytes and comments of each packet.
-type Told = (Option<i64>, u32, u32, Vec<u8>, Vec<String>);
+type Told = (Option<i128>, u32, u32, Vec<u8>, Vec<String>);
 
 fn told(bytes: Vec<u8>) -> (Vec<Told>, PacketReader, Option<ReadError>) {
     let mut reader = PacketReader::new(Cursor::new(bytes)).unwrap();
@@ -95,6 +95,36 @@ fn all_four_kinds_of_pcap_are_read() {
             assert!(error.is_none() && reader.format() == "pcap");
             assert_eq!(reader.interfaces()[0].snap_bytes, Some(96));
         }
+    }
+}
+
+/// Until version 2.3 the two lengths of a packet stood the other way around; of 2.3 there are both kinds.
+#[test]
+fn old_versions_have_their_lengths_swapped_and_unknown_ones_are_refused() {
+    let file = |major: u16, minor: u16, lengths: [u32; 2]| {
+        let order = ORDERS[0];
+        let head = [order.u32(0xa1b2_c3d4), order.u16(major), order.u16(minor), order.u64(0)].concat();
+        let head = [head, order.u32(96), order.u32(1)].concat();
+        let packet =
+            [order.u32(1), order.u32(2), order.u32(lengths[0]), order.u32(lengths[1]), vec![1, 2, 3]];
+        [head, packet.concat()].concat()
+    };
+    for (major, minor, lengths) in [
+        (2, 4, [3, 60]),
+        (2, 2, [60, 3]),
+        (2, 0, [60, 3]),
+        (2, 3, [60, 3]),
+        (2, 3, [3, 60]),
+        (543, 0, [60, 3]),
+    ] {
+        let (packets, _, error) = told(file(major, minor, lengths));
+        assert!(error.is_none(), "{major}.{minor}: {error:?}");
+        assert_eq!(packets, [(Some(1_000_002_000), 1, 60, vec![1, 2, 3], vec![])], "{major}.{minor}");
+    }
+    for (major, minor) in [(2, 5), (1, 4), (3, 0), (0, 0)] {
+        let error = PacketReader::new(Cursor::new(file(major, minor, [3, 60]))).err();
+        let why = format!("is damaged at offset 4: version {major}.{minor} of pcap is not known");
+        assert_eq!(error.map(|error| error.to_string()), Some(why));
     }
 }
 
@@ -172,7 +202,8 @@ fn stamps_are_read_in_every_unit() {
     assert_eq!(at(&[0x80 | 10], 0, 512), 500_000_000);
     assert_eq!(at(&[6], -2, 3_000_000), 1_000_000_000);
     assert_eq!(at(&[0xff], 0, u64::MAX), 0);
-    assert_eq!(at(&[0], 0, u64::MAX), i64::MAX, "more than can be told is the most that can");
+    // Long after 2262, when nanoseconds since 1970 need more than 64 bits.
+    assert_eq!(at(&[0], 0, u64::MAX), i128::from(u64::MAX) * 1_000_000_000);
 }
 
 #[test]

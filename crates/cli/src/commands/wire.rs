@@ -1,12 +1,18 @@
 //! `dunlin wire`: what capture files hold.
 
+mod csv;
 mod graph;
+mod migrations;
 mod page;
+mod times;
 
+use std::io;
 use std::path::{Path, PathBuf};
 
-use dunlin_record::{Conversation, WireAccount};
-use dunlin_wire::{AccountOptions, PacketReader, ReadError, account};
+use dunlin_record::{Conversation, WireAccount, WireMigration};
+use dunlin_wire::{
+    AccountOptions, PacketFilter, PacketReader, ReadError, Selection, TimePoint, account_of, find_migrations,
+};
 
 use crate::failure::{Exit, Failure, Result};
 use crate::terminal;
@@ -14,14 +20,28 @@ use crate::terminal;
 /// Say what captures hold.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The capture files
+    /// The capture files; `-` is standard input. What several show of one migration is put together
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Print everything as JSON: an array with an object for each file
     #[arg(long)]
     json: bool,
+    /// Print a table as CSV
+    #[arg(long, value_name = "TABLE", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "conversations", conflicts_with = "json")]
+    csv: Option<csv::Table>,
+    /// Of packets that fit this only, as in "host 10.0.0.1 and not tcp port 22": host, net, port, ether host, vlan,
+    /// protocols and tunnels, with and, or, not. What is in tunnels counts too
+    #[arg(long, value_name = "FILTER")]
+    filter: Option<PacketFilter>,
+    /// Of packets from then on: a time after the file's first packet, as in 1.5s, or a date, as in 2026-11-21T04:45:34Z
+    #[arg(long, value_name = "TIME", value_parser = times::point, allow_hyphen_values = true)]
+    from: Option<TimePoint>,
+    /// Of packets before then
+    #[arg(long, value_name = "TIME", value_parser = times::point, allow_hyphen_values = true)]
+    to: Option<TimePoint>,
     /// The length of a tick of the graphs over time, in ms or with a unit: us, ms, s
-    #[arg(long, value_name = "LENGTH", default_value = "10ms", value_parser = tick_ns)]
+    #[arg(long, value_name = "LENGTH", default_value = "10ms", value_parser = times::tick_ns)]
     tick: i64,
     /// Show only this TCP conversation, and all of it: its number, or the address and port of one of its ends
     #[arg(long, value_name = "WHICH")]
@@ -32,6 +52,8 @@ pub(crate) struct Args {
 #[derive(serde::Serialize)]
 struct Read<'a> {
     file: &'a Path,
+    /// What looks like migrations.
+    migrations: Vec<WireMigration>,
     #[serde(flatten)]
     account: WireAccount,
 }
@@ -43,22 +65,19 @@ pub(crate) fn run(args: &Args) -> Result {
         match read(args, file) {
             Ok(read) => {
                 let broken_off = read.account.broken_off.as_ref();
-                complaints
-                    .extend(broken_off.map(|broken_off| format!("{} {}", file.display(), broken_off.why)));
+                complaints.extend(broken_off.map(|broken_off| format!("{} {}", name(file), broken_off.why)));
                 all.push(read);
             }
-            Err(error) => {
-                complaints.push(format!("{} {}", file.display(), dunlin_record::in_one_line(&error)));
-            }
+            Err(error) => complaints.push(format!("{} {}", name(file), dunlin_record::in_one_line(&error))),
         }
     }
+    let names: Vec<String> = all.iter().map(|read| name(read.file)).collect();
+    let files: Vec<(&str, &WireAccount)> =
+        names.iter().zip(&all).map(|(name, read)| (name.as_str(), &read.account)).collect();
+    let told = find_migrations(&files);
+    all.iter_mut().zip(told).for_each(|(read, migrations)| read.migrations = migrations);
     let known = keep_wanted(args, &mut all);
-    if args.json {
-        terminal::print_json(&json(&all)?)?;
-    } else {
-        let pages = all.iter().map(|read| page::text(read, args.conversation.is_some(), terminal::width()));
-        terminal::print(&pages.collect::<Vec<_>>().join("\n"))?;
-    }
+    print(args, &all)?;
     if complaints.is_empty() {
         known
     } else {
@@ -66,9 +85,35 @@ pub(crate) fn run(args: &Args) -> Result {
     }
 }
 
+fn print(args: &Args, all: &[Read<'_>]) -> Result {
+    if args.json {
+        return terminal::print_json_with(|out| {
+            serde_json::to_writer_pretty(&mut *out, all)?;
+            out.write_all(b"\n")
+        });
+    }
+    if let Some(table) = args.csv {
+        return terminal::print_data_with(|out| csv::write(out, table, all));
+    }
+    let pages = all.iter().map(|read| page::text(read, args.conversation.is_some(), terminal::width()));
+    terminal::print(&pages.collect::<Vec<_>>().join("\n"))
+}
+
 fn read<'a>(args: &Args, file: &'a Path) -> Result<Read<'a>, ReadError> {
-    let mut reader = PacketReader::open(file)?;
-    Ok(Read { file, account: account(&mut reader, AccountOptions { tick_ns: args.tick }) })
+    let mut reader =
+        if is_standard_input(file) { PacketReader::new(io::stdin())? } else { PacketReader::open(file)? };
+    let selection = Selection { filter: args.filter.clone(), from: args.from, to: args.to };
+    let account = account_of(&mut reader, AccountOptions { tick_ns: args.tick }, &selection);
+    Ok(Read { file, migrations: Vec::new(), account })
+}
+
+fn is_standard_input(file: &Path) -> bool {
+    file.as_os_str() == "-"
+}
+
+/// As people are told it.
+fn name(file: &Path) -> String {
+    if is_standard_input(file) { "standard input".into() } else { file.display().to_string() }
 }
 
 /// Leaves the conversation that was asked for.
@@ -88,42 +133,4 @@ fn keep_wanted(args: &Args, all: &mut [Read<'_>]) -> Result {
 fn is_wanted(conversation: &Conversation, wanted: &str) -> bool {
     wanted == conversation.number.to_string()
         || [&conversation.a, &conversation.b].iter().any(|end| *end == wanted)
-}
-
-fn json(all: &[Read<'_>]) -> Result<String> {
-    serde_json::to_string_pretty(all)
-        .map(|text| text + "\n")
-        .map_err(|error| Failure::says(Exit::Failed, format!("cannot write the result as JSON: {error}")))
-}
-
-/// A length of time in nanoseconds, as in `10`, `10ms`, `0.5s`.
-fn tick_ns(text: &str) -> Result<i64, String> {
-    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
-    let unit_ns = match &text[digits.len()..] {
-        "us" => 1e3,
-        "" | "ms" => 1e6,
-        "s" => 1e9,
-        other => return Err(format!("{other:?} is no unit: us, ms or s")),
-    };
-    let length: f64 = digits.parse().map_err(|_| "not a number, as in 10ms".to_owned())?;
-    let ns = length * unit_ns;
-    if !(1e3..=3.6e12).contains(&ns) {
-        return Err("it must be from 1us to 3600s".into());
-    }
-    Ok(ns as i64)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_tick_is_a_number_with_or_without_a_unit() {
-        for (text, ns) in [("10", 10_000_000), ("0.5ms", 500_000), ("20us", 20_000), ("2s", 2_000_000_000)] {
-            assert_eq!(tick_ns(text), Ok(ns), "{text}");
-        }
-        for wrong in ["", "ms", "-1", "0", "10m", "nan", "1e9s", "1µs"] {
-            assert!(tick_ns(wrong).is_err(), "{wrong}");
-        }
-    }
 }

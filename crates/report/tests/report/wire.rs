@@ -35,6 +35,7 @@ pub(super) fn account() -> WireAccount {
         start_ms: 3.0,
         end_ms: 823.0,
         handshake_rtt_ms: Some(0.1),
+        may_lack_bytes: 0,
         from_a: Flow { total: amount(1014, 1_551_000), retransmissions, rtt_ms, overhead, ..Flow::default() },
         from_b: Flow { duplicate_acks: 31, zero_windows: 2, ..Flow::default() },
         overhead,

@@ -1,8 +1,12 @@
 //! Headers by tables: what is found, what is malformed, what was merely not captured.
 
+mod tunnels;
+
+use dunlin_record::AnnouncementKind;
 use proptest::prelude::*;
 
 use super::*;
+use crate::link_type;
 use crate::pcapng::Comments;
 
 fn packet(link: u32, data: &[u8]) -> Packet<'_> {
@@ -10,7 +14,15 @@ fn packet(link: u32, data: &[u8]) -> Packet<'_> {
 }
 
 fn snapped(link: u32, data: &[u8], original: usize) -> Packet<'_> {
-    Packet { at_ns: Some(0), link, original_bytes: original as u32, data, comments: Comments::NONE }
+    Packet {
+        at_ns: Some(0),
+        interface: 0,
+        interfaces: 1,
+        link,
+        original_bytes: original as u32,
+        data,
+        comments: Comments::NONE,
+    }
 }
 
 /// A segment with these options and `payload` bytes.
@@ -49,8 +61,13 @@ fn ethernet(ethertype: u16, payload: &[u8]) -> Vec<u8> {
     [&[2; 12], &ethertype.to_be_bytes()[..], payload].concat()
 }
 
+/// What a packet's headers say.
+fn of<'a>(packet: &Packet<'a>) -> Frame<'a> {
+    decode(packet, None)
+}
+
 fn stopped(link: u32, data: &[u8]) -> Option<Stopped> {
-    decode(&packet(link, data)).stopped
+    of(&packet(link, data)).stopped
 }
 
 #[test]
@@ -76,10 +93,11 @@ fn a_segment_is_found_behind_every_link_header() {
         ("raw IPv4", link_type::IPV4, packet_of.clone()),
         ("raw of OpenBSD", link_type::RAW_OLD[1], packet_of.clone()),
         ("null", link_type::NULL, [&[2, 0, 0, 0], &packet_of[..]].concat()),
+        ("null of the other byte order", link_type::NULL, [&[0, 0, 0, 2], &packet_of[..]].concat()),
         ("loopback", link_type::LOOP, [&[0, 0, 0, 2], &packet_of[..]].concat()),
     ];
     for (what, link, data) in cases {
-        let frame = decode(&packet(link, &data));
+        let frame = of(&packet(link, &data));
         assert_eq!((frame.protocol, frame.stopped), (Protocol::OverIp(6), None), "{what}");
         let segment = frame.segment.unwrap();
         assert_eq!(
@@ -107,10 +125,24 @@ fn extension_headers_count_as_headers() {
         let data = ipv6(next, &[extensions, &segment].concat());
         // Padding behind the packet is not its header.
         let data = [data, vec![0; 6]].concat();
-        let segment = decode(&packet(link_type::RAW, &data)).segment.unwrap();
+        let segment = of(&packet(link_type::RAW, &data)).segment.unwrap();
         assert_eq!((segment.ip_header_bytes, segment.payload_bytes), (header_bytes, 10), "{next}");
         assert_eq!(segment.source.to_string(), "[::1]:4096");
     }
+}
+
+#[test]
+fn an_authentication_header_of_ipv4_counts_as_header_too() {
+    let authentication = [6, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let data = ipv4(51, &[&authentication[..], &tcp(&[], 10)].concat());
+    let frame = of(&packet(link_type::RAW, &data));
+    assert_eq!((frame.protocol, frame.stopped), (Protocol::OverIp(6), None));
+    let segment = frame.segment.unwrap();
+    assert_eq!((segment.ip_header_bytes, segment.payload_bytes), (44, 10));
+    assert_eq!(
+        stopped(link_type::RAW, &ipv4(51, &[6, 9, 0, 0])),
+        Some(Stopped::Malformed("a header is cut"))
+    );
 }
 
 #[test]
@@ -121,7 +153,7 @@ fn fragments_are_said_to_be_fragments() {
     later[7] = 1;
     let sixth = ipv6(44, &[17, 0, 0, 1, 0, 0, 0, 9, 1, 2, 3, 4]);
     for (data, protocol) in [(first, 6), (later, 17), (sixth, 17)] {
-        let frame = decode(&packet(link_type::RAW, &data));
+        let frame = of(&packet(link_type::RAW, &data));
         assert_eq!((frame.is_fragment, frame.protocol), (true, Protocol::OverIp(protocol)));
         assert_eq!((frame.segment, frame.stopped), (None, None));
     }
@@ -171,11 +203,11 @@ fn what_contradicts_itself_is_malformed() {
 fn what_was_not_captured_is_not_malformed() {
     let whole = ethernet(0x0800, &ipv4(6, &tcp(&[1; 12], 1000)));
     for cut in 0..54 {
-        let frame = decode(&snapped(link_type::ETHERNET, &whole[..cut], whole.len()));
+        let frame = of(&snapped(link_type::ETHERNET, &whole[..cut], whole.len()));
         assert_eq!((frame.segment, frame.stopped), (None, Some(Stopped::Snapped)), "{cut}");
     }
     for cut in 54..whole.len() {
-        let segment = decode(&snapped(link_type::ETHERNET, &whole[..cut], whole.len())).segment.unwrap();
+        let segment = of(&snapped(link_type::ETHERNET, &whole[..cut], whole.len())).segment.unwrap();
         assert_eq!((segment.payload_bytes, segment.tcp_header_bytes), (1000, 32), "{cut}");
     }
 }
@@ -184,7 +216,7 @@ fn what_was_not_captured_is_not_malformed() {
 fn a_length_of_0_is_the_whole_packet() {
     let mut data = ipv4(6, &tcp(&[], 3000));
     data[2..4].copy_from_slice(&[0, 0]);
-    assert_eq!(decode(&packet(link_type::RAW, &data)).segment.unwrap().payload_bytes, 3000);
+    assert_eq!(of(&packet(link_type::RAW, &data)).segment.unwrap().payload_bytes, 3000);
 }
 
 #[test]
@@ -206,7 +238,7 @@ fn options_are_read_as_far_as_they_make_sense() {
     ];
     for (what, options, window_scale, sack_end) in cases {
         let data = ipv4(6, &tcp(&options, 1));
-        let segment = decode(&packet(link_type::RAW, &data)).segment.unwrap();
+        let segment = of(&packet(link_type::RAW, &data)).segment.unwrap();
         assert_eq!((segment.window_scale, segment.sack_end), (window_scale, sack_end), "{what}");
     }
 }
@@ -218,12 +250,18 @@ fn other_protocols_have_names() {
         (link_type::ETHERNET, ethernet(0x88cc, &[]), "LLDP"),
         (link_type::ETHERNET, ethernet(0x9999, &[]), "ethertype 0x9999"),
         (link_type::ETHERNET, ethernet(38, &[0; 38]), "LLC"),
-        (link_type::RAW, ipv4(89, &[]), "IP protocol 89"),
+        (link_type::RAW, ipv4(90, &[]), "IP protocol 90"),
+        (link_type::RAW, ipv4(89, &[]), "OSPF"),
+        (link_type::ETHERNET, ethernet(0x8035, &[0; 28]), "RARP"),
+        // AppleTalk by a loopback of either byte order: not IP, and nothing is wrong with it.
+        (link_type::NULL, [&[16, 0, 0, 0][..], &[0xff; 30]].concat(), "address family 16"),
+        (link_type::NULL, [&[0, 0, 0, 16][..], &[0xff; 30]].concat(), "address family 16"),
+        (link_type::LOOP, [&[0, 0, 0, 7][..], &[0xff; 30]].concat(), "address family 7"),
         (link_type::RAW, ipv6(58, &[]), "ICMPv6"),
         (105, vec![0; 20], "link type 105"),
     ];
     for (link, data, name) in cases {
-        let frame = decode(&packet(link, &data));
+        let frame = of(&packet(link, &data));
         assert_eq!((frame.protocol.to_string().as_str(), frame.stopped), (name, None));
     }
 }
@@ -231,7 +269,7 @@ fn other_protocols_have_names() {
 proptest! {
     #[test]
     fn foreign_bytes_never_panic(
-        link in prop_oneof![Just(0_u32), Just(1), Just(101), Just(113), Just(276), any::<u32>()],
+        link in prop_oneof![Just(0_u32), Just(1), Just(9), Just(51), Just(101), Just(113), Just(276), any::<u32>()],
         version in prop_oneof![Just(0x45_u8), Just(0x60), any::<u8>()],
         bytes in proptest::collection::vec(any::<u8>(), 0..200),
         more in 0_usize..3000,
@@ -241,9 +279,12 @@ proptest! {
             *first = version;
         }
         let wrapped = ethernet(0x0800, &bytes);
-        for data in [&bytes, &wrapped] {
+        let tunnelled = [4, 17, 41, 47, 137].map(|protocol| ipv4(protocol, &bytes));
+        let on_ethernet = [0x8847, 0x8864, 0x8035, 0x0806].map(|ethertype| ethernet(ethertype, &bytes));
+        for data in [&bytes, &wrapped].into_iter().chain(&tunnelled).chain(&on_ethernet) {
             let original = data.len() + more;
-            let frame = decode(&snapped(link, data, original));
+            let frame = of(&snapped(link, data, original));
+            prop_assert!(frame.depth <= MOST_TUNNELS);
             if let Some(segment) = frame.segment {
                 let headers = segment.ip_header_bytes + segment.tcp_header_bytes;
                 prop_assert!((segment.payload_bytes + headers) as usize <= original);

@@ -10,6 +10,7 @@ use crate::packets::Packet;
 use crate::{ReadError, ReadResult, link_type};
 
 const NS_PER_SECOND: u128 = 1_000_000_000;
+const US_PER_SECOND: u128 = 1_000_000;
 /// A section header's body after the byte order magic: version and section length.
 const SECTION_FIXED_BYTES: usize = 12;
 /// More than any file has; a file that describes ever more of them shall not fill the memory.
@@ -27,7 +28,7 @@ pub(crate) struct PcapngReader {
     /// By the last statistics of each interface.
     dropped: Vec<Option<u64>>,
     /// Comments on interfaces' statistics, with their time.
-    remarks: Vec<(i64, String)>,
+    remarks: Vec<(i128, String)>,
     /// The current block's body.
     buffer: Vec<u8>,
 }
@@ -43,6 +44,7 @@ struct Clock {
 
 /// Where a packet lies in the current block's body.
 struct PacketPlace {
+    interface: u32,
     clock: Clock,
     stamp: Option<u64>,
     captured: usize,
@@ -76,7 +78,7 @@ impl PcapngReader {
         self.dropped.iter().flatten().copied().reduce(u64::saturating_add)
     }
 
-    pub(crate) fn remarks(&self) -> &[(i64, String)] {
+    pub(crate) fn remarks(&self) -> &[(i128, String)] {
         &self.remarks
     }
 
@@ -97,6 +99,8 @@ impl PcapngReader {
         let options = self.buffer.get(end.next_multiple_of(4)..place.body_bytes).unwrap_or_default();
         Ok(Some(Packet {
             at_ns: place.stamp.map(|stamp| place.clock.at_ns(stamp)),
+            interface: place.interface,
+            interfaces: self.interfaces.len() as u32,
             link: place.clock.link,
             original_bytes: place.original.max(place.captured as u32),
             data: &self.buffer[place.start..end],
@@ -219,7 +223,8 @@ impl PcapngReader {
             block::PACKET => usize::from(self.endian.u16_at(body, 0).ok_or_else(too_short)?),
             _ => 0,
         };
-        let clock = *self.clocks.get(self.section_start.saturating_add(interface)).ok_or_else(|| {
+        let index = self.section_start.saturating_add(interface);
+        let clock = *self.clocks.get(index).ok_or_else(|| {
             damaged(offset, format!("a packet is of interface {interface}, which is not described"))
         })?;
         let (stamp, captured, original, start) = if kind == block::SIMPLE_PACKET {
@@ -237,19 +242,21 @@ impl PcapngReader {
                 format!("a packet of {captured} captured bytes is longer than its block"),
             ));
         }
-        Ok(PacketPlace { clock, stamp, captured, original, start, body_bytes })
+        Ok(PacketPlace { interface: index as u32, clock, stamp, captured, original, start, body_bytes })
     }
 }
 
 impl Clock {
-    fn at_ns(&self, stamp: u64) -> i64 {
-        let ns = if self.units_per_second == NS_PER_SECOND {
-            u128::from(stamp)
-        } else {
-            u128::from(stamp) * NS_PER_SECOND / self.units_per_second
+    fn at_ns(&self, stamp: u64) -> i128 {
+        let stamp = u128::from(stamp);
+        let ns = match self.units_per_second {
+            // The usual ones need no division of 128 bits.
+            NS_PER_SECOND => stamp,
+            US_PER_SECOND => stamp * (NS_PER_SECOND / US_PER_SECOND),
+            units_per_second => stamp * NS_PER_SECOND / units_per_second,
         };
-        let ns = i64::try_from(ns).unwrap_or(i64::MAX);
-        ns.saturating_add(self.offset_s.saturating_mul(1_000_000_000))
+        // 64 bits of seconds in nanoseconds are less than 2^94.
+        ns.cast_signed() + i128::from(self.offset_s) * NS_PER_SECOND.cast_signed()
     }
 }
 

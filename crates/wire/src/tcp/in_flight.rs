@@ -47,6 +47,11 @@ impl InFlight {
         }
     }
 
+    /// What it takes of the memory, in bytes.
+    pub(super) fn room(&self) -> usize {
+        self.segments.capacity() * size_of::<Sent>()
+    }
+
     /// How long the acknowledged segment was under way, in ns. Only where the acknowledgement is exactly that of a segment's end,
     /// and of nothing that was sent twice (Karn's algorithm, RFC 6298 section 3).
     pub(super) fn acknowledge(&mut self, ack: u32, at_ns: i64) -> Option<i64> {

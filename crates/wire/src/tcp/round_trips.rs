@@ -6,22 +6,37 @@ use dunlin_record::RttMs;
 
 /// Buckets in each doubling of the value: what is read from one is at most 0.4 % off.
 const SUB_BITS: u32 = 7;
+/// By as much packets of several queues of a network card are out of order.
+const MOST_DISORDER_NS: i64 = 3_000_000;
+/// About what a bucket takes of a tree.
+const BUCKET_BYTES: usize = 20;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct RoundTrips {
     /// By the value's highest bits, which keep its order.
     buckets: BTreeMap<u32, u64>,
     samples: u64,
+    min_ns: u64,
     max_ns: u64,
 }
 
 impl RoundTrips {
-    /// Counts one; a negative one, of a capture whose packets are not in the order of time, as 0.
+    /// Counts one. A slightly negative one, of a capture whose packets are not quite in the order of time, counts as 0; one of
+    /// before a clock was set says nothing.
     pub(super) fn add(&mut self, ns: i64) {
+        if ns < -MOST_DISORDER_NS {
+            return;
+        }
         let ns = ns.max(0).cast_unsigned();
         *self.buckets.entry(bucket(ns)).or_default() += 1;
+        self.min_ns = if self.samples == 0 { ns } else { self.min_ns.min(ns) };
         self.samples += 1;
         self.max_ns = self.max_ns.max(ns);
+    }
+
+    /// What it takes of the memory, in bytes.
+    pub(super) fn room(&self) -> usize {
+        self.buckets.len() * BUCKET_BYTES
     }
 
     pub(super) fn summary(&self) -> Option<RttMs> {
@@ -32,7 +47,7 @@ impl RoundTrips {
                 seen += **count;
                 seen >= wanted
             });
-            reached.map(|(bucket, _)| middle_ns(*bucket).min(self.max_ns) as f64 / 1e6)
+            reached.map(|(bucket, _)| middle_ns(*bucket).clamp(self.min_ns, self.max_ns) as f64 / 1e6)
         };
         Some(RttMs {
             samples: self.samples,
@@ -72,6 +87,23 @@ mod tests {
         for (value, exact) in [(summary.p50, 0.5), (summary.p90, 0.9), (summary.p99, 0.99)] {
             assert!((value / exact - 1.0).abs() < 0.004, "{value} is not {exact}");
         }
+    }
+
+    #[test]
+    fn a_quantile_is_between_the_least_and_the_greatest() {
+        // The middle of its bucket is below it.
+        let value = (1_000_000_u64..).find(|ns| middle_ns(bucket(*ns)) < *ns).unwrap();
+        let mut all = RoundTrips::default();
+        (0..3).for_each(|_| all.add(value.cast_signed()));
+        let summary = all.summary().unwrap();
+        assert_eq!([summary.p50, summary.p90, summary.p99, summary.max], [value as f64 / 1e6; 4]);
+    }
+
+    #[test]
+    fn what_a_set_clock_makes_negative_does_not_count() {
+        let mut all = RoundTrips::default();
+        [-3_600_000_000_000, -5, 1000].into_iter().for_each(|ns| all.add(ns));
+        assert_eq!(all.summary().map(|summary| (summary.samples, summary.p50)), Some((2, 0.0)));
     }
 
     proptest! {

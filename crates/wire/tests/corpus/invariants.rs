@@ -17,7 +17,19 @@ pub(crate) fn read(bytes: &[u8]) -> Result<WireAccount, ReadError> {
     assert!(account.captured_bytes <= total.wire_bytes);
     assert!(account.malformed.iter().map(|one| one.packets).sum::<u64>() <= total.packets);
     let all = account.overhead;
-    assert!(all.total.packets + account.not_followed.packets <= total.packets);
+    assert!(all.total.packets <= total.packets);
+    let listed = account.conversations.iter().map(|one| one.overhead.total.packets).sum::<u64>();
+    assert_eq!(listed + account.unlisted.total.packets, all.total.packets);
+    assert!(
+        account
+            .conversations
+            .is_sorted_by(|one, next| { one.overhead.total.wire_bytes >= next.overhead.total.wire_bytes })
+    );
+    let unseen = account.conversations.iter().map(|one| one.from_a.unseen_bytes + one.from_b.unseen_bytes);
+    assert!(unseen.sum::<u64>() <= account.unseen_bytes);
+    assert!(
+        account.tunnels.iter().chain(&account.unopened).all(|share| share.amount.packets <= total.packets)
+    );
     let packets =
         all.goodput_packets + all.pure_acks.packets + all.handshakes.packets + all.retransmissions.packets;
     assert_eq!(packets, all.total.packets);

@@ -2,6 +2,7 @@
 //! that is not there, no time without end.
 #![expect(clippy::unwrap_used, reason = "helpers of tests are not in test functions")]
 
+mod frames;
 mod invariants;
 
 use std::fs;
@@ -171,6 +172,31 @@ fn the_begin_of_one_file_and_the_end_of_another_are_read_as_far_as_they_fit() {
             [noise.below(all.len()), noise.below(all.len())].map(|index| &all[index]);
         let (to, from) = (noise.below(begin.len()), noise.below(end.len()));
         let _ = read(name, &[&begin[..to], &end[from..]].concat());
+    }
+}
+
+/// As the fuzzer has them, and with flipped bits.
+#[test]
+fn frames_filters_and_streams_hold_what_holds_of_all() {
+    let mut noise = Noise(11);
+    type Hold = fn(&[u8]);
+    let holds: [Hold; 3] = [frames::frames, frames::filter, frames::streams];
+    for (folder, hold) in ["frames", "filter", "streams"].into_iter().zip(holds) {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(folder);
+        let seeds: Vec<Vec<u8>> =
+            fs::read_dir(&folder).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect();
+        assert!(seeds.len() >= 10, "{} seeds in {}", seeds.len(), folder.display());
+        for bytes in seeds {
+            hold(&bytes);
+            for _ in 0..FLIPS {
+                let mut flipped = bytes.clone();
+                for _ in 0..=noise.below(3) {
+                    let bit = noise.below(bytes.len() * 8);
+                    flipped[bit / 8] ^= 1 << (bit % 8);
+                }
+                hold(&flipped);
+            }
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use dunlin_record::{Amount, Conversation, Flow, Overhead, RttMs, WireAccount};
 use dunlin_report::{Table, number, utc, wrapped};
 
-use super::{Read, graph};
+use super::{Read, graph, migrations, name};
 
 const ABSENT: &str = "–";
 /// Conversations that the table shows; JSON has all.
@@ -21,7 +21,7 @@ pub(super) fn text(read: &Read<'_>, only_conversations: bool, width: Option<u16>
         }
         return text;
     }
-    for line in cautions(account).lines() {
+    for line in (cautions(account) + &migrations::text(&read.migrations)).lines() {
         text += &wrapped(line, width, "  ");
     }
     if account.total.packets == 0 {
@@ -30,13 +30,30 @@ pub(super) fn text(read: &Read<'_>, only_conversations: bool, width: Option<u16>
     let _ = write!(text, "\n{}", protocols(account).text(width));
     if !account.conversations.is_empty() {
         let _ = write!(text, "\n{}", conversations(account).text(width));
-        if account.conversations.len() > MOST_CONVERSATIONS {
-            let more = account.conversations.len() - MOST_CONVERSATIONS;
-            let _ = writeln!(text, "\nand {more} smaller ones: --json has them all");
-        }
+        text += &others(account);
         let _ = write!(text, "\n{}", overhead(&account.overhead).text(width));
     }
     text + "\n" + &graph::of_file(account, width)
+}
+
+/// What the table of conversations leaves out.
+fn others(account: &WireAccount) -> String {
+    let mut text = String::new();
+    if account.conversations.len() > MOST_CONVERSATIONS {
+        let more = account.conversations.len() - MOST_CONVERSATIONS;
+        let _ = writeln!(text, "and {more} smaller ones: --json has them all");
+    }
+    let unlisted = account.unlisted;
+    if unlisted.conversations > 0 {
+        let _ = writeln!(
+            text,
+            "and {} yet smaller ones, counted only: {} packets, {}",
+            unlisted.conversations,
+            unlisted.total.packets,
+            bytes(unlisted.total.wire_bytes)
+        );
+    }
+    text
 }
 
 fn head(read: &Read<'_>) -> String {
@@ -49,7 +66,7 @@ fn head(read: &Read<'_>) -> String {
             None => interface.link.clone(),
         })
         .collect();
-    let mut text = format!("{}: {}", read.file.display(), account.format);
+    let mut text = format!("{}: {}", name(read.file), account.format);
     if !interfaces.is_empty() {
         let _ = write!(text, ", {}", interfaces.join(", "));
     }
@@ -58,17 +75,41 @@ fn head(read: &Read<'_>) -> String {
     if account.captured_bytes < account.total.wire_bytes {
         let _ = write!(text, " ({} of them captured)", bytes(account.captured_bytes));
     }
-    if let (Some(start_ns), Some(duration_ms)) = (account.start_epoch_ns, account.duration_ms) {
-        let _ = write!(text, ", {} ms from {}", number(duration_ms), utc(start_ns / 1_000_000));
+    if let Some(duration_ms) = account.duration_ms {
+        let begin = account.start_epoch_ns.map_or_else(
+            || "a time that 64 bits cannot tell".into(),
+            |start_ns| {
+                utc(start_ns.saturating_add((account.start_ms.unwrap_or(0.0) * 1e6) as i64) / 1_000_000)
+            },
+        );
+        let _ = write!(text, ", {} ms from {begin}", number(duration_ms));
     }
-    text + "\n"
+    text.push('\n');
+    if account.not_selected > 0 {
+        let _ = writeln!(text, "{} more packets were left out, as asked", account.not_selected);
+    }
+    if account.seen_again.packets > 0 {
+        let _ = writeln!(
+            text,
+            "{} of them were seen again on another interface, and count once",
+            account.seen_again.packets
+        );
+    }
+    text
 }
 
 /// What lowers the worth of the figures.
 fn cautions(account: &WireAccount) -> String {
     let mut text = String::new();
     if let Some(dropped) = account.dropped.filter(|dropped| *dropped > 0) {
-        let _ = writeln!(text, "the capture missed {dropped} packets");
+        let _ = writeln!(text, "the capture missed {dropped} packets: all amounts are too small");
+    }
+    if account.unseen_bytes > 0 {
+        let _ = writeln!(
+            text,
+            "at least {} of TCP payload are not in the file: amounts are too small, and more may have been sent again",
+            bytes(account.unseen_bytes)
+        );
     }
     for malformed in &account.malformed {
         let _ = writeln!(
@@ -80,13 +121,41 @@ fn cautions(account: &WireAccount) -> String {
     let counted = [
         (account.fragments, "packets are fragments: what they carry is not analysed"),
         (account.snapped_headers, "packets were cut in their headers: what they carry is not analysed"),
+        (account.too_deep, "packets have more tunnels in each other than are looked into"),
         (
-            account.not_followed.packets,
-            "packets belong to TCP conversations beyond those that are followed at once",
+            account.unlisted.let_go,
+            "TCP conversations were let go while they were open: too many were at once",
         ),
     ];
     for (amount, what) in counted.into_iter().filter(|(amount, _)| *amount > 0) {
         let _ = writeln!(text, "{amount} {what}");
+    }
+    if account.unlisted.let_go > 0 {
+        let _ = writeln!(
+            text,
+            "of a conversation whose opening was not seen up to {} may be missing",
+            bytes(account.unlisted.let_go_bytes)
+        );
+    }
+    text + &tunnels(account)
+}
+
+/// Which tunnels were looked into, and which were not.
+fn tunnels(account: &WireAccount) -> String {
+    let mut text = String::new();
+    let all = account.total.wire_bytes.max(1) as f64;
+    for (shares, what) in [(&account.tunnels, "looked into tunnels"), (&account.unopened, "not looked into")]
+    {
+        let told: Vec<String> = shares
+            .iter()
+            .map(|share| {
+                let Amount { packets, wire_bytes } = share.amount;
+                format!("{} {packets} packets ({:.2} %)", share.protocol, 100.0 * wire_bytes as f64 / all)
+            })
+            .collect();
+        if !told.is_empty() {
+            let _ = writeln!(text, "{what}: {}", told.join(", "));
+        }
     }
     text
 }
@@ -110,7 +179,7 @@ fn overhead(overhead: &Overhead) -> Table {
     amounts(
         "overhead of TCP",
         [
-            amount_row("goodput: payload sent first", goodput, all),
+            amount_row("goodput: payload seen first", goodput, all),
             header("  its link headers", overhead.link_header_bytes),
             header("  its IP headers", overhead.ip_header_bytes),
             header("  its TCP headers", overhead.tcp_header_bytes),
@@ -190,6 +259,7 @@ fn one_conversation(account: &WireAccount, conversation: &Conversation, width: O
         count("keep-alives", |flow| flow.keep_alives),
         count("gaps before a segment", |flow| flow.gaps),
         count("ACKs of what was not seen", |flow| flow.acks_of_unseen),
+        row("payload not seen, at least", flows.map(|flow| bytes(flow.unseen_bytes))),
         row(
             "RTT samples",
             flows.map(|flow| flow.rtt_ms.map_or_else(|| ABSENT.into(), |rtt| rtt.samples.to_string())),
@@ -208,8 +278,13 @@ fn one_conversation(account: &WireAccount, conversation: &Conversation, width: O
         || "its opening was not seen".to_owned(),
         |ms| format!("opened within {} ms", number(ms)),
     );
-    let times =
-        format!("from {} to {} ms, {handshake}", number(conversation.start_ms), number(conversation.end_ms),);
+    let lacks = if conversation.may_lack_bytes > 0 {
+        format!("; up to {} of its begin may be missing", bytes(conversation.may_lack_bytes))
+    } else {
+        String::new()
+    };
+    let [start, end] = [conversation.start_ms, conversation.end_ms].map(number);
+    let times = format!("from {start} to {end} ms, {handshake}{lacks}");
     format!(
         "\n{}\n{}\n{}\n{}",
         table(&[&number_of, &from_a, &from_b], rows).text(width),
@@ -234,7 +309,7 @@ fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Table 
 }
 
 /// As in `512 B`, `3.29 MB`: powers of 1000, as the papers' tables have it.
-fn bytes(amount: u64) -> String {
+pub(super) fn bytes(amount: u64) -> String {
     let (unit, name) = match amount {
         0..1_000 => return format!("{amount} B"),
         1_000..1_000_000 => (1e3, "kB"),
