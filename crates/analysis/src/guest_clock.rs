@@ -59,7 +59,7 @@ pub(crate) fn is_behind(clock: &GuestClock) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use dunlin_record::Flag;
+    use dunlin_record::{Flag, Workload};
 
     use super::*;
     use crate::fixture::Fixture;
@@ -87,7 +87,8 @@ mod tests {
 
     #[test]
     fn a_guest_whose_clock_stood_still_is_told_by_how_much() {
-        let outcome = with(500.0).outcome();
+        let working = with(500.0).with_case(|case| case.workload = Some(Workload::Clock));
+        let outcome = working.outcome();
         let clock = GuestClock {
             elapsed_ms: 1553.0,
             monotonic_behind_ms: 500.0,
@@ -97,6 +98,7 @@ mod tests {
         };
         assert_eq!(outcome.guest_clock, Some(clock));
         assert_eq!(outcome.flags, [Flag::GuestClockBehind]);
+        assert_eq!(with(500.0).outcome().flags, [], "there is no rate that suffers by it");
     }
 
     #[test]

@@ -55,7 +55,9 @@ fn outcome(trial: &Trial) -> Outcome {
         all_flags.insert(Flag::MechanismUnused);
     }
     let guest_clock = moments.and_then(|moments| guest_clock(trial, moments));
-    all_flags.extend(guest_clock.filter(is_behind).map(|_| Flag::GuestClockBehind));
+    // Without a workload there is no rate that suffers by it.
+    let behind = guest_clock.filter(|clock| is_behind(clock) && trial.case.workload.is_some());
+    all_flags.extend(behind.map(|_| Flag::GuestClockBehind));
     Outcome {
         format: FORMAT,
         scenario: trial.scenario.to_owned(),

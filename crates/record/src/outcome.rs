@@ -167,7 +167,7 @@ pub enum Flag {
     CaptureIncomplete,
     /// The workload reached less than 90 % of the rate asked for.
     WorkloadBelowRate,
-    /// The guest's clock fell behind by more than 5 % of the time: rates by its own clock are too high.
+    /// The guest's clock fell behind by more than 5 % of the time: its workload's rates, which are by it, are too high.
     GuestClockBehind,
     /// The workload found pages with a content it had not written. The gravest of all.
     CorruptMemory,

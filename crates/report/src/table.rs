@@ -12,7 +12,7 @@ use crate::overhead::overhead;
 use crate::performance::performance;
 use crate::resumed;
 use crate::words::{
-    Downtime, clock_words, failure_line, flag_words, flags_met, not_completed, one_line, share, unfit_lines,
+    Downtime, failure_line, flag_words, flags_met, not_completed, one_line, share, unfit_lines,
 };
 use crate::workload::corruption;
 
@@ -44,14 +44,7 @@ pub fn table(report: &Report, width: Option<u16>) -> String {
     }
     text.push_str(&mechanisms::unused(report, width));
     text.push_str(&notes("Probes that tell no downtime:", report, width, unfit_lines));
-    text.push_str(&notes("Guests' clocks:", report, width, |outcome| {
-        let is_told = outcome.flags.contains(&Flag::GuestClockBehind);
-        clock_words(outcome)
-            .filter(|_| is_told)
-            .map(|words| format!("{}: {words}", outcome.id))
-            .into_iter()
-            .collect()
-    }));
+    text.push_str(&guests_clocks(report, width));
     text.push_str(&performance(report, width));
     text.push_str(&overhead(report, width));
     let outliers: Vec<_> = case_rows(report).iter().flat_map(outliers::of_case).collect();
@@ -71,6 +64,32 @@ pub fn table(report: &Report, width: Option<u16>) -> String {
     for (index, outcome) in unfinished.enumerate() {
         text.push_str(if index == 0 { "\nNot completed:\n" } else { "" });
         text.push_str(&wrapped(&failure_line(outcome), width, "  "));
+    }
+    text
+}
+
+/// By how much the guests' clocks fell behind, a line a case; nothing where no rate suffers by it.
+fn guests_clocks(report: &Report, width: Option<u16>) -> String {
+    let mut text = String::new();
+    for row in case_rows(report) {
+        let flagged = row.outcomes.iter().filter(|outcome| outcome.flags.contains(&Flag::GuestClockBehind));
+        let behind: Vec<f64> =
+            flagged.filter_map(|outcome| Some(outcome.guest_clock?.monotonic_behind_ms)).collect();
+        let (least, greatest) =
+            (behind.iter().copied().reduce(f64::min), behind.iter().copied().reduce(f64::max));
+        let Some((least, greatest)) = least.zip(greatest) else { continue };
+        let by = if least < greatest {
+            format!("{}–{}", number(least), number(greatest))
+        } else {
+            number(least)
+        };
+        let share = share(behind.len(), row.outcomes.len());
+        text.push_str(if text.is_empty() { "\nGuests' monotonic clocks:\n" } else { "" });
+        text.push_str(&wrapped(
+            &format!("{}: behind the bench's by {by} ms, {share}", row.title),
+            width,
+            "  ",
+        ));
     }
     text
 }
