@@ -59,6 +59,7 @@ impl<'a> Planner<'a> {
             let built = self.image(case, world.cache())?;
             maker.try_out(&trial_boot(&built, &kernel_args(None, &case.vm.kernel_args)), world.cache())?;
             image = Some(built);
+            source.rehearse(case, &*destination)?;
         }
         Ok(Plan { image, source, destination, existing: self.existing.to_vec() })
     }

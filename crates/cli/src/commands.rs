@@ -65,7 +65,7 @@ fn failure_of(error: &BenchError) -> Failure {
         BenchError::NothingToRun { .. } => {
             Failure::new(Exit::Machine, error).hint("`dunlin doctor` says what this machine can do")
         }
-        BenchError::OtherScenario { .. } => Failure::new(Exit::BadInput, error),
+        BenchError::OtherScenario { .. } | BenchError::Mistaken { .. } => Failure::new(Exit::BadInput, error),
         BenchError::FolderTaken { .. } => {
             Failure::new(Exit::BadInput, error).hint("go on with it by --resume, or name another folder")
         }

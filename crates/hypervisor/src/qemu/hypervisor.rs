@@ -1,7 +1,7 @@
 //! QEMU as a driver: opened on a host, it makes VMs and movers of them.
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use super::accelerator::detect_accelerator;
 use super::features::QemuFeatures;
 use super::launch::{Machine, QemuBinary, Start};
+use super::rehearsal::Rehearsal;
 use super::settings::{self, Accelerator, QemuSettings};
 use super::template::{TemplateKey, restore_template, save_template};
 use super::vm::{LaunchOptions, QemuVm};
@@ -26,6 +27,8 @@ use crate::{
 #[derive(Default)]
 pub struct Qemu {
     known: Mutex<HashMap<(HostId, QemuBinary), QemuFeatures>>,
+    /// What was rehearsed and is accepted.
+    rehearsed: Arc<Mutex<HashSet<String>>>,
 }
 
 impl Driver for Qemu {
@@ -73,6 +76,7 @@ impl Driver for Qemu {
             binary,
             features,
             accelerator: OnceLock::new(),
+            rehearsed: Arc::clone(&self.rehearsed),
             vms: Mutex::default(),
         }))
     }
@@ -86,6 +90,8 @@ struct QemuHypervisor {
     features: QemuFeatures,
     /// What was found out where the user leaves it to us.
     accelerator: OnceLock<Accelerator>,
+    /// The driver's.
+    rehearsed: Arc<Mutex<HashSet<String>>>,
     /// The VMs it has made and taken, to know them again.
     vms: Mutex<HashMap<VmId, Weak<QemuVm>>>,
 }
@@ -137,6 +143,14 @@ impl QemuHypervisor {
     }
 }
 
+/// The other end of a migration, which must be a QEMU too.
+fn other_end(to: &dyn Hypervisor) -> Result<&QemuHypervisor> {
+    to.as_any().downcast_ref().ok_or_else(|| HypervisorError::Unsupported {
+        what: format!("a migration to {}", to.identity().name),
+        because: "both hosts must run the same product".into(),
+    })
+}
+
 impl Hypervisor for QemuHypervisor {
     fn host(&self) -> &Arc<dyn Host> {
         &self.host
@@ -164,16 +178,35 @@ impl Hypervisor for QemuHypervisor {
         Ok(())
     }
 
+    fn rehearse(&self, case: &Case, to: &dyn Hypervisor) -> Result<()> {
+        let to = other_end(to)?;
+        for (side, end) in [(Side::Source, self), (Side::Destination, to)] {
+            let rehearsal = Rehearsal {
+                host: &end.host,
+                binary: &end.binary,
+                features: &end.features,
+                settings: &end.settings,
+                // What runs the vCPUs there is the source's.
+                accelerator: self.accelerator(),
+                side,
+                case,
+            };
+            let subject = rehearsal.subject();
+            if !lock(&self.rehearsed).contains(&subject) {
+                rehearsal.play()?;
+                lock(&self.rehearsed).insert(subject);
+            }
+        }
+        Ok(())
+    }
+
     fn maker(&self) -> Option<&dyn Maker> {
         Some(self)
     }
 
     fn mover(&self, vm: &Arc<dyn Vm>, to: &dyn Hypervisor, order: &MoveOrder<'_>) -> Result<Box<dyn Mover>> {
         let source = self.own(vm)?;
-        let to: &Self = to.as_any().downcast_ref().ok_or_else(|| HypervisorError::Unsupported {
-            what: format!("a migration to {}", to.identity().name),
-            because: "both hosts must run the same product".into(),
-        })?;
+        let to = other_end(to)?;
         let own = source.machine();
         // The same VM, as it is there: what runs its vCPUs is the source's.
         let spec = VmSpec { disks: order.disks.to_vec(), ..own.spec.clone() };
