@@ -61,6 +61,8 @@ pub enum BenchError {
         why: String,
         /// The end of its console.
         console: String,
+        /// Whether another try may end better.
+        again: bool,
     },
     /// The VM runs, but a probe of it is not answered.
     #[error("no answer to the {probe} probe within {after_s} s before the migration")]
@@ -177,6 +179,11 @@ impl BenchError {
     /// Whether nothing more can be kept, so that going on would be in vain.
     pub(crate) fn ends_the_run(&self) -> bool {
         matches!(self, Self::Record(_)) || self.is_disk_full()
+    }
+
+    /// Whether a guest did not come up, and would not the next time.
+    pub(crate) fn is_guest_hopeless(&self) -> bool {
+        matches!(self, Self::GuestDown { again: false, .. })
     }
 
     /// Whether a disk was full, wherever in the chain of causes that stands.

@@ -173,7 +173,7 @@ impl Run<'_> {
         };
         // One that broke off or cannot be read may have left files that this one does not write.
         self.folder.clear_trial(&id)?;
-        let status = trial::run(&trial, &self.world, self.observer)?;
+        let ran = trial::run(&trial, &self.world, self.observer)?;
         let mut record = self.folder.read_trial(&id)?;
         mark_captures(&self.folder, &record, self.observer);
         add_capture(&self.folder, &mut record, self.observer);
@@ -183,7 +183,12 @@ impl Run<'_> {
         self.ledger.enter(case_index, number, outcomes);
         // In the order in which they are computed again, whatever the order in which the trials are made.
         self.folder.replace_outcomes(self.ledger.outcomes())?;
-        match status {
+        if ran.guest_is_hopeless && self.ledger.give_up(case_index) {
+            let note =
+                format!("{}: its guest cannot come up, so its other trials are not made", case.title());
+            self.observer.note(&note);
+        }
+        match ran.status {
             Status::Completed => self.finished.ended[0] += 1,
             Status::NotConverged => self.finished.ended[1] += 1,
             Status::Failed => self.finished.ended[2] += 1,

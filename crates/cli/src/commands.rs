@@ -87,6 +87,7 @@ fn hypervisor_failure(error: &HypervisorError) -> Failure {
     match error {
         HypervisorError::Start { mend, .. } => Failure::new(Exit::Machine, error).hint(mend.clone()),
         HypervisorError::Unsupported { .. } => Failure::new(Exit::Machine, error),
+        HypervisorError::WrongSetting { .. } => Failure::new(Exit::BadInput, error),
         _ => Failure::new(Exit::Failed, error),
     }
 }

@@ -3,6 +3,7 @@
 mod harness;
 
 use harness::Run;
+use serde_json::Value;
 
 const QUICK: &str = "[vm]\nmemory_mib = 128\n[trials]\ncount = 1\nbaseline_s = 0.5\nsettle_s = 0.5\n";
 
@@ -54,4 +55,31 @@ fn vm_what_only_this_qemu_cannot_is_skipped_and_the_rest_is_run() {
     let skipped = finished.stderr.lines().filter(|line| line.contains("skipped: ")).count();
     let expected = if finished.stderr.contains("block-incremental") { 3 } else { 2 };
     assert_eq!(skipped, expected, "{}", finished.stderr);
+}
+
+#[test]
+fn vm_a_guest_that_is_not_let_run_is_told_with_the_cause_and_not_tried_for_each_trial() {
+    need_vms!();
+    let scenario = cases(&[("stopped", "qemu.extra_args = [\"-S\"]")]).replace("count = 1", "count = 3");
+    let finished = Run::start("stopped", &scenario).finish();
+    assert_eq!(finished.code, Some(5), "{}", finished.stderr);
+    assert!(finished.stderr.contains("its other trials are not made"), "{}", finished.stderr);
+    // Where the time went.
+    let time = finished.stdout.lines().find(|line| line.starts_with("time: ")).unwrap_or_default();
+    assert!(!time.contains(" 0 % starting guests"), "{time}");
+    let outcomes = std::fs::read_to_string(finished.folder.join("trials.jsonl")).unwrap();
+    let outcomes: Vec<Value> = outcomes.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let [outcome] = &outcomes[..] else { panic!("{outcomes:?}") };
+    let error = outcome["error"].as_str().unwrap_or_default();
+    assert!(error.contains("does not let it run") && error.contains("prelaunch"), "{error}");
+}
+
+#[test]
+fn vm_a_binary_that_is_not_there_is_named_and_no_package() {
+    need_vms!();
+    let finished =
+        Run::start("nothing", &cases(&[("missing", "qemu.binary = \"/nowhere/qemu-of-mine\"")])).finish();
+    assert_eq!(finished.code, Some(4), "{}", finished.stderr);
+    let hint = finished.stderr.lines().find(|line| line.contains("hint:")).unwrap_or_default();
+    assert!(hint.contains("/nowhere/qemu-of-mine") && !hint.contains("apt"), "{}", finished.stderr);
 }
