@@ -73,7 +73,8 @@ impl<'a> Planner<'a> {
         Ok(Plan { source, destination, ..plan.clone() })
     }
 
-    fn open(&self, case: &Case, world: &World) -> Result<[Arc<dyn Hypervisor>; 2]> {
+    /// The hypervisors of a case's two sides.
+    pub(crate) fn open(&self, case: &Case, world: &World) -> Result<[Arc<dyn Hypervisor>; 2]> {
         let driver = self.registry.of(&case.hypervisor)?;
         let [source, destination] = world.hosts()?;
         let open = |host, side| open(driver, host, case, side, world.cache());

@@ -208,6 +208,13 @@ fn plan_all(
     let mut plans = Vec::new();
     let mut skipped = Vec::new();
     let mut mistakes: Vec<Mistake> = Vec::new();
+    // All are asked before any case is judged: what one of them knows is no mistake in a case of another. One that fails is
+    // told of when its case is planned.
+    for case in &scenario.cases {
+        if planner.open(case, world).is_err_and(|error| !error.is_unsupported()) {
+            break;
+        }
+    }
     for case in &scenario.cases {
         match planner.plan(case, world) {
             Ok(plan) => plans.push(Some(plan)),

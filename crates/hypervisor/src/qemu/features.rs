@@ -108,9 +108,10 @@ impl QemuFeatures {
         settings: &QemuSettings,
         strategy: &Strategy,
         transport: &Transport,
+        others: &[&Self],
     ) -> Result<()> {
         let settings = &with_transport(settings, transport);
-        self.check_names(settings)?;
+        self.check_names(settings, others)?;
         if transport.kind == TransportKind::Mptcp && !self.mptcp {
             return Err(HypervisorError::Unsupported {
                 what: "a migration by MPTCP".into(),
@@ -140,11 +141,12 @@ impl QemuFeatures {
         Ok(())
     }
 
-    /// Refuses names and words that it does not know. One that some QEMU has known is only too old or too new for this one;
-    /// any other is a mistake.
-    fn check_names(&self, settings: &QemuSettings) -> Result<()> {
+    /// Refuses names and words that it does not know. One that some QEMU has known, or one of the run's others knows, is only
+    /// too old or too new for this one; any other is a mistake.
+    fn check_names(&self, settings: &QemuSettings, others: &[&Self]) -> Result<()> {
         let unknown = |kind: &str, name: &str, here: Vec<&str>, ever: &[&str]| {
-            if ever.contains(&name) {
+            let another = others.iter().any(|other| other.has(name) || other.knows_parameter(name));
+            if another || ever.contains(&name) {
                 return HypervisorError::Unsupported {
                     what: format!("the migration {kind} {name}"),
                     because: format!("QEMU {} does not know it", self.version),
@@ -380,7 +382,7 @@ mod tests {
     fn refused(settings: Value) -> Option<String> {
         let settings = serde_json::from_value(settings).unwrap();
         features()
-            .check(&settings, &Strategy::PreCopy, &Transport::default())
+            .check(&settings, &Strategy::PreCopy, &Transport::default(), &[])
             .err()
             .map(|error| error.to_string())
     }
@@ -398,7 +400,7 @@ mod tests {
     fn a_name_or_word_that_no_qemu_knows_is_a_mistake_and_one_of_another_version_is_not() {
         let told = |settings: Value| {
             let settings = serde_json::from_value(settings).unwrap();
-            features().check(&settings, &Strategy::PreCopy, &Transport::default()).unwrap_err()
+            features().check(&settings, &Strategy::PreCopy, &Transport::default(), &[]).unwrap_err()
         };
         for (settings, path, meant) in [
             (
@@ -427,6 +429,18 @@ mod tests {
             let error = told(settings);
             assert!(error.is_unsupported(), "{error}");
         }
+    }
+
+    #[test]
+    fn what_another_qemu_of_the_run_knows_is_no_mistake() {
+        let mut newer = features();
+        newer.capabilities.insert("of-tomorrow".into());
+        let settings = serde_json::from_value(json!({ "capabilities": { "of-tomorrow": true } })).unwrap();
+        let told = |others: &[&QemuFeatures]| {
+            features().check(&settings, &Strategy::PreCopy, &Transport::default(), others).unwrap_err()
+        };
+        assert!(!told(&[]).is_unsupported());
+        assert!(told(&[&newer]).is_unsupported());
     }
 
     #[test]
@@ -460,7 +474,7 @@ mod tests {
     #[test]
     fn a_transport_asks_for_what_it_needs() {
         let refused = |transport, strategy: Strategy| {
-            let told = features().check(&QemuSettings::default(), &strategy, &transport).err();
+            let told = features().check(&QemuSettings::default(), &strategy, &transport, &[]).err();
             told.map(|error| error.to_string()).unwrap_or_default()
         };
         let channels = Transport { channels: Some(2), ..Transport::default() };

@@ -23,10 +23,13 @@ use crate::{
     VmOrder, VmSpec,
 };
 
+/// What each QEMU on each host said that it can do.
+type Known = Arc<Mutex<HashMap<(HostId, QemuBinary), QemuFeatures>>>;
+
 /// The driver. It asks each QEMU on each host only once what it can do.
 #[derive(Default)]
 pub struct Qemu {
-    known: Mutex<HashMap<(HostId, QemuBinary), QemuFeatures>>,
+    known: Known,
     /// What was rehearsed and is accepted.
     rehearsed: Arc<Mutex<HashSet<String>>>,
 }
@@ -76,6 +79,7 @@ impl Driver for Qemu {
             binary,
             features,
             accelerator: OnceLock::new(),
+            known: Arc::clone(&self.known),
             rehearsed: Arc::clone(&self.rehearsed),
             vms: Mutex::default(),
         }))
@@ -90,6 +94,8 @@ struct QemuHypervisor {
     features: QemuFeatures,
     /// What was found out where the user leaves it to us.
     accelerator: OnceLock<Accelerator>,
+    /// The driver's: what another QEMU of the run knows is no mistake here.
+    known: Known,
     /// The driver's.
     rehearsed: Arc<Mutex<HashSet<String>>>,
     /// The VMs it has made and taken, to know them again.
@@ -143,6 +149,11 @@ impl QemuHypervisor {
     }
 }
 
+/// A setting that this QEMU does not take, and the other side's does.
+fn not_by(features: &QemuFeatures, setting: String, why: &str) -> HypervisorError {
+    HypervisorError::Unsupported { what: setting, because: format!("by QEMU {}: {why}", features.version) }
+}
+
 /// The other end of a migration, which must be a QEMU too.
 fn other_end(to: &dyn Hypervisor) -> Result<&QemuHypervisor> {
     to.as_any().downcast_ref().ok_or_else(|| HypervisorError::Unsupported {
@@ -171,7 +182,9 @@ impl Hypervisor for QemuHypervisor {
     }
 
     fn check(&self, case: &Case) -> Result<()> {
-        self.features.check(&self.settings, &case.strategy, &case.transport)?;
+        let known = lock(&self.known).clone();
+        let others: Vec<&QemuFeatures> = known.values().collect();
+        self.features.check(&self.settings, &case.strategy, &case.transport, &others)?;
         if case.vm.moves_disks() {
             self.features.check_moving_disks(&self.settings)?;
         }
@@ -180,7 +193,7 @@ impl Hypervisor for QemuHypervisor {
 
     fn rehearse(&self, case: &Case, to: &dyn Hypervisor) -> Result<()> {
         let to = other_end(to)?;
-        for (side, end) in [(Side::Source, self), (Side::Destination, to)] {
+        let sides = [(Side::Source, self), (Side::Destination, to)].map(|(side, end)| {
             let rehearsal = Rehearsal {
                 host: &end.host,
                 binary: &end.binary,
@@ -196,8 +209,21 @@ impl Hypervisor for QemuHypervisor {
                 rehearsal.play()?;
                 lock(&self.rehearsed).insert(subject);
             }
+            Ok(())
+        });
+        let same = self.binary == to.binary;
+        match sides {
+            [Ok(()), Ok(())] => Ok(()),
+            [Err(error), _] | [Ok(()), Err(error)] if same => Err(error),
+            // What one of two QEMUs takes is no mistake.
+            [Err(HypervisorError::WrongSetting { setting, why, .. }), Ok(())] => {
+                Err(not_by(&self.features, setting, &why))
+            }
+            [Ok(()), Err(HypervisorError::WrongSetting { setting, why, .. })] => {
+                Err(not_by(&to.features, setting, &why))
+            }
+            [Err(error), _] | [Ok(()), Err(error)] => Err(error),
         }
-        Ok(())
     }
 
     fn maker(&self) -> Option<&dyn Maker> {
