@@ -50,7 +50,12 @@ pub fn time_shares(record: &TrialRecord) -> TimeShares {
         return TimeShares::default();
     }
     let ready = record.events.iter().filter(|event| matches!(event.kind, EventKind::GuestReady { .. }));
-    let starting_ns = ready.map(|event| event.t_ns.saturating_sub(first)).max().unwrap_or(0);
+    // A trial whose guest never came up did nothing else.
+    let went_on =
+        |event: &Event| matches!(event.kind, EventKind::DestinationLaunched | EventKind::ProbeStarted { .. });
+    let until =
+        ready.map(|event| event.t_ns).max().or_else(|| (!record.events.iter().any(went_on)).then_some(last));
+    let starting_ns = until.map_or(0, |until| until.saturating_sub(first));
     let mut shares = TimeShares { starting_ns, ..TimeShares::default() };
     for (trial, moments) in vms.iter().filter_map(|trial| Some((trial, Moments::of(trial)?))) {
         shares += TimeShares {
@@ -112,6 +117,14 @@ mod tests {
     fn what_never_moved_is_start_and_rest() {
         let broken = Fixture::before().with(-1000.0, "", EventKind::PassagesEnded { drops: 0 });
         assert_eq!(shares(&broken), [0, 0, 700, 300]);
+    }
+
+    #[test]
+    fn a_guest_that_never_came_up_was_being_started() {
+        let mut broken = Fixture::before();
+        broken.record.events.retain(|event| event.t_ns < crate::fixture::ns(-1600.0));
+        let broken = broken.with(-1000.0, "", EventKind::PassagesEnded { drops: 0 });
+        assert_eq!(shares(&broken), [0, 0, 1000, 0]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use dunlin_record::RecordError;
 use dunlin_testbed::TestbedError;
 
 use crate::ScenarioError;
+use crate::scenario::nearest;
 
 /// A result of a run.
 pub type Result<T, E = BenchError> = std::result::Result<T, E>;
@@ -60,6 +61,8 @@ pub enum BenchError {
         why: String,
         /// The end of its console.
         console: String,
+        /// Whether another try may end better.
+        again: bool,
     },
     /// The VM runs, but a probe of it is not answered.
     #[error("no answer to the {probe} probe within {after_s} s before the migration")]
@@ -99,6 +102,14 @@ pub enum BenchError {
         /// What is missing.
         because: String,
     },
+    /// The scenario asks for what its hypervisor knows in no version, or takes in no case.
+    #[error("{}", told(file, mistakes))]
+    Mistaken {
+        /// The scenario's file.
+        file: String,
+        /// All that was found; never empty.
+        mistakes: Vec<Mistake>,
+    },
     /// The folder to resume holds another scenario.
     #[error(
         "{} holds a run of another scenario ({differences}); start a new run for this one",
@@ -129,10 +140,50 @@ pub enum BenchError {
     },
 }
 
+/// A setting that a hypervisor refuses, whatever its version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// The cases that have it, by their titles; never empty.
+    pub cases: Vec<String>,
+    /// What is wrong with which setting.
+    pub what: String,
+}
+
+impl Mistake {
+    /// What a driver says is wrong with a case, with the word that may have been meant; nothing where it says another thing.
+    pub(crate) fn of(case: &str, error: &BenchError) -> Option<Self> {
+        let BenchError::Hypervisor(HypervisorError::WrongSetting { word, known, .. }) = error else {
+            return None;
+        };
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        let meant = word.as_ref().and_then(|word| nearest(word, &known));
+        let meant = meant.map(|meant| format!(", did you mean {meant:?}?")).unwrap_or_default();
+        Some(Self { cases: vec![case.to_owned()], what: format!("{error}{meant}") })
+    }
+}
+
+/// A line each.
+fn told(file: &str, mistakes: &[Mistake]) -> String {
+    let line = |mistake: &Mistake| {
+        let more = match mistake.cases.len() {
+            0 | 1 => String::new(),
+            cases => format!(" and {} more", cases - 1),
+        };
+        let first = mistake.cases.first().map(String::as_str).unwrap_or_default();
+        format!("{file}: case {first:?}{more}: {}", mistake.what)
+    };
+    mistakes.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
 impl BenchError {
     /// Whether nothing more can be kept, so that going on would be in vain.
     pub(crate) fn ends_the_run(&self) -> bool {
         matches!(self, Self::Record(_)) || self.is_disk_full()
+    }
+
+    /// Whether a guest did not come up, and would not the next time.
+    pub(crate) fn is_guest_hopeless(&self) -> bool {
+        matches!(self, Self::GuestDown { again: false, .. })
     }
 
     /// Whether a disk was full, wherever in the chain of causes that stands.

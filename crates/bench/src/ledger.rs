@@ -69,6 +69,14 @@ impl<'a> Ledger<'a> {
         group.iter().any(|&index| self.entries[index].wants(number))
     }
 
+    /// Leaves a case as it is from now on; says whether trials of it are not made for that.
+    pub(crate) fn give_up(&mut self, case_index: usize) -> bool {
+        let entry = &mut self.entries[case_index];
+        let left = entry.left(|range| *range.end()) > 0;
+        entry.runs_here = false;
+        left
+    }
+
     /// The least and the most trials that are still due.
     pub(crate) fn trials_left(&self) -> RangeInclusive<usize> {
         let left = |bound: fn(&RangeInclusive<u32>) -> u32| {
@@ -124,6 +132,17 @@ mod tests {
         // The round has nothing to do, but a later one has.
         assert!(ledger.goes_on(&[0, 1], 1) && ledger.goes_on(&[0, 1], 2) && !ledger.goes_on(&[0, 1], 3));
         assert_eq!(ledger.trials_left(), 1..=1);
+    }
+
+    #[test]
+    fn a_case_that_is_given_up_is_due_no_more() {
+        let cases = cases("{ count = 2 }");
+        let mut ledger = Ledger::new(&cases, [true, true].into_iter(), Vec::new());
+        ledger.enter(0, 1, Vec::new());
+        assert!(ledger.give_up(0));
+        assert!(!ledger.is_due(0, 2) && ledger.is_due(1, 2) && ledger.goes_on(&[0, 1], 2));
+        assert_eq!(ledger.trials_left(), 2..=2);
+        assert!(!ledger.give_up(0));
     }
 
     #[test]

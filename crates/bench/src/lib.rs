@@ -22,7 +22,7 @@ pub use calibrate::{
     ProbeReading, Verdict, calibrate,
 };
 pub use captured::read_migration_capture;
-pub use error::{BenchError, Result};
+pub use error::{BenchError, Mistake, Result};
 pub use examine::{Examination, Found, Product, examine};
 pub use hold::{HeldVm, hold};
 pub use observer::Observer;

@@ -59,6 +59,7 @@ impl<'a> Planner<'a> {
             let built = self.image(case, world.cache())?;
             maker.try_out(&trial_boot(&built, &kernel_args(None, &case.vm.kernel_args)), world.cache())?;
             image = Some(built);
+            source.rehearse(case, &*destination)?;
         }
         Ok(Plan { image, source, destination, existing: self.existing.to_vec() })
     }
@@ -72,7 +73,8 @@ impl<'a> Planner<'a> {
         Ok(Plan { source, destination, ..plan.clone() })
     }
 
-    fn open(&self, case: &Case, world: &World) -> Result<[Arc<dyn Hypervisor>; 2]> {
+    /// The hypervisors of a case's two sides.
+    pub(crate) fn open(&self, case: &Case, world: &World) -> Result<[Arc<dyn Hypervisor>; 2]> {
         let driver = self.registry.of(&case.hypervisor)?;
         let [source, destination] = world.hosts()?;
         let open = |host, side| open(driver, host, case, side, world.cache());

@@ -6,7 +6,7 @@ use dunlin_analysis::TimeShares;
 use dunlin_clock::{Cancel, epoch_ns, now_ns};
 use dunlin_guest::default_cache_dir;
 use dunlin_hypervisor::Registry;
-use dunlin_record::{Case, FORMAT, FolderLock, RunFolder, RunInfo, SkippedCase, Status, TransportKind};
+use dunlin_record::{FORMAT, FolderLock, RunFolder, RunInfo, SkippedCase, Status, TransportKind};
 
 use crate::captured::add_capture;
 use crate::ledger::Ledger;
@@ -17,7 +17,8 @@ use crate::resume::{self, Earlier, Taken};
 use crate::scenario::{expected_trial_duration, trial_id};
 use crate::trial::{self, Trial};
 use crate::world::{Ground, World};
-use crate::{BenchError, Observer, Result, Scenario};
+
+use crate::{BenchError, Mistake, Observer, Result, Scenario};
 
 /// A run to be made.
 pub struct Order<'a> {
@@ -64,7 +65,7 @@ pub fn run(order: &Order<'_>, ground: Ground, observer: &mut dyn Observer) -> Re
     world.bring_up(&first.link, TransportKind::default())?;
     observer.stage("asking the hypervisors what they can do");
     let mut planner = Planner::new(order.registry, order.existing);
-    let (plans, skipped) = plan_all(&mut planner, cases, &world)?;
+    let (plans, skipped) = plan_all(&mut planner, order.scenario, &world)?;
     for case in &skipped {
         observer.note(&format!("skipped: {}: {}", case.title, case.because));
     }
@@ -172,7 +173,7 @@ impl Run<'_> {
         };
         // One that broke off or cannot be read may have left files that this one does not write.
         self.folder.clear_trial(&id)?;
-        let status = trial::run(&trial, &self.world, self.observer)?;
+        let ran = trial::run(&trial, &self.world, self.observer)?;
         let mut record = self.folder.read_trial(&id)?;
         mark_captures(&self.folder, &record, self.observer);
         add_capture(&self.folder, &mut record, self.observer);
@@ -182,7 +183,12 @@ impl Run<'_> {
         self.ledger.enter(case_index, number, outcomes);
         // In the order in which they are computed again, whatever the order in which the trials are made.
         self.folder.replace_outcomes(self.ledger.outcomes())?;
-        match status {
+        if ran.guest_is_hopeless && self.ledger.give_up(case_index) {
+            let note =
+                format!("{}: its guest cannot come up, so its other trials are not made", case.title());
+            self.observer.note(&note);
+        }
+        match ran.status {
             Status::Completed => self.finished.ended[0] += 1,
             Status::NotConverged => self.finished.ended[1] += 1,
             Status::Failed => self.finished.ended[2] += 1,
@@ -192,23 +198,41 @@ impl Run<'_> {
     }
 }
 
-/// A plan for each case that can be run here, a reason for each that cannot.
+/// A plan for each case that can be run here, a reason for each that cannot. What no machine could run is a mistake in the
+/// scenario: all such are told at once, and nothing is run.
 fn plan_all(
     planner: &mut Planner<'_>,
-    cases: &[Case],
+    scenario: &Scenario,
     world: &World,
 ) -> Result<(Vec<Option<Plan>>, Vec<SkippedCase>)> {
     let mut plans = Vec::new();
     let mut skipped = Vec::new();
-    for case in cases {
+    let mut mistakes: Vec<Mistake> = Vec::new();
+    // All are asked before any case is judged: what one of them knows is no mistake in a case of another. One that fails is
+    // told of when its case is planned.
+    for case in &scenario.cases {
+        if planner.open(case, world).is_err_and(|error| !error.is_unsupported()) {
+            break;
+        }
+    }
+    for case in &scenario.cases {
         match planner.plan(case, world) {
             Ok(plan) => plans.push(Some(plan)),
             Err(error) if error.is_unsupported() => {
                 skipped.push(SkippedCase { title: case.title(), because: error.to_string() });
                 plans.push(None);
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                let mistake = Mistake::of(&case.title(), &error).ok_or(error)?;
+                match mistakes.iter_mut().find(|known| known.what == mistake.what) {
+                    Some(known) => known.cases.extend(mistake.cases),
+                    None => mistakes.push(mistake),
+                }
+            }
         }
+    }
+    if !mistakes.is_empty() {
+        return Err(BenchError::Mistaken { file: scenario.file.clone(), mistakes });
     }
     match (plans.iter().any(Option::is_some), skipped.first()) {
         (false, Some(first)) => {

@@ -22,6 +22,7 @@ use std::path::Path;
 use dunlin_hypervisor::Registry;
 use dunlin_record::{Case, RunInfo, TrialId};
 
+pub(crate) use check::nearest;
 pub use error::{Problem, ProblemKind, ScenarioError};
 pub(crate) use estimate::expected_trial_duration;
 pub use estimate::{expected_case_duration, expected_duration};
@@ -44,6 +45,8 @@ const NAME_MAX: usize = 64;
 pub struct Scenario {
     /// Its name; part of file names, so only letters, digits, `.`, `_` and `-`.
     pub name: String,
+    /// The file that it stands in, as messages call it.
+    pub file: String,
     /// What it is about; the name where the file gives none.
     pub title: String,
     /// Whether the order of the trials is shuffled.
@@ -106,7 +109,7 @@ impl Scenario {
         if !findings.is_empty() {
             return Err(findings.into_error());
         }
-        let scenario = resolve(&file, &grammar, &mut findings);
+        let scenario = Self { file: file_name.to_owned(), ..resolve(&file, &grammar, &mut findings) };
         if findings.is_empty() { Ok(scenario) } else { Err(findings.into_error()) }
     }
 }
@@ -153,6 +156,7 @@ fn resolve(file: &Table, grammar: &Grammar<'_>, findings: &mut Findings) -> Scen
     let (shuffle, seed) = (run_value(file, "shuffle"), run_value(file, "seed"));
     let mut scenario = Scenario {
         name,
+        file: String::new(),
         title,
         shuffle: !matches!(shuffle, Some(Leaf::Bool(false))),
         seed: match seed {

@@ -36,6 +36,13 @@ pub(crate) struct Trial<'a> {
     pub(crate) cancel: &'a Cancel,
 }
 
+/// What came of a trial.
+pub(crate) struct Ran {
+    pub(crate) status: Status,
+    /// Whether its guest did not come up, and would not in another trial of the case.
+    pub(crate) guest_is_hopeless: bool,
+}
+
 /// How a trial ended.
 struct Ended {
     status: Status,
@@ -43,7 +50,7 @@ struct Ended {
 }
 
 /// Runs a trial to its end. Failures of the trial are in its record; an error means that the record is not whole.
-pub(crate) fn run(trial: &Trial<'_>, world: &World, observer: &mut dyn Observer) -> Result<Status> {
+pub(crate) fn run(trial: &Trial<'_>, world: &World, observer: &mut dyn Observer) -> Result<Ran> {
     let logs = trial.folder.logs_path(&trial.id);
     std::fs::create_dir_all(&logs)
         .map_err(|source| BenchError::Io { doing: format!("create {}", logs.display()), source })?;
@@ -62,7 +69,8 @@ pub(crate) fn run(trial: &Trial<'_>, world: &World, observer: &mut dyn Observer)
     journal.finish()?;
     match ended {
         Err(error) if error.ends_the_run() => Err(error),
-        _ => Ok(status),
+        Err(error) => Ok(Ran { status, guest_is_hopeless: error.is_guest_hopeless() }),
+        Ok(_) => Ok(Ran { status, guest_is_hopeless: false }),
     }
 }
 

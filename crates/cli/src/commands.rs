@@ -76,7 +76,7 @@ fn failure_of(error: &BenchError) -> Failure {
         BenchError::NothingToRun { .. } => {
             Failure::new(Exit::Machine, error).hint("`dunlin doctor` says what this machine can do")
         }
-        BenchError::OtherScenario { .. } => Failure::new(Exit::BadInput, error),
+        BenchError::OtherScenario { .. } | BenchError::Mistaken { .. } => Failure::new(Exit::BadInput, error),
         BenchError::FolderTaken { .. } => {
             Failure::new(Exit::BadInput, error).hint("go on with it by --resume, or name another folder")
         }
@@ -98,6 +98,7 @@ fn hypervisor_failure(error: &HypervisorError) -> Failure {
     match error {
         HypervisorError::Start { mend, .. } => Failure::new(Exit::Machine, error).hint(mend.clone()),
         HypervisorError::Unsupported { .. } => Failure::new(Exit::Machine, error),
+        HypervisorError::WrongSetting { .. } => Failure::new(Exit::BadInput, error),
         _ => Failure::new(Exit::Failed, error),
     }
 }

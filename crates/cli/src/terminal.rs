@@ -103,6 +103,7 @@ mod tests {
             vm: "vm0".into(),
             host: "host-a".into(),
             why: "no answer within 60 s".into(),
+            again: false,
             console: "Booting\r\n\u{1b}[2J\u{1b}]0;title\u{7}\u{9b}5mKernel panic\u{202e}\r\n".into(),
         };
         let mut shown = Vec::new();

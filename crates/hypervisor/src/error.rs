@@ -118,6 +118,18 @@ pub enum HypervisorError {
         /// Why it cannot be had.
         because: String,
     },
+    /// A setting means nothing to the product, whatever its version.
+    #[error("{setting}: {why}")]
+    WrongSetting {
+        /// Which one, by its path in a case, as in `vm.cpu`.
+        setting: String,
+        /// What is wrong with it.
+        why: String,
+        /// The word that is not known; absent where it is no word that is wrong.
+        word: Option<String>,
+        /// The words that could have been meant.
+        known: Vec<String>,
+    },
     /// The host could not do its part.
     #[error(transparent)]
     Testbed(#[from] TestbedError),

@@ -25,8 +25,19 @@ pub trait Hypervisor: Send + Sync {
     /// Refuses what it cannot do of a case, before anything boots.
     ///
     /// # Errors
-    /// [`HypervisorError::Unsupported`] with the first thing that it cannot.
+    /// [`HypervisorError::Unsupported`] with the first thing that it cannot, [`HypervisorError::WrongSetting`] with the
+    /// first that no version of the product could.
     fn check(&self, case: &Case) -> Result<()>;
+
+    /// Tries what [`Hypervisor::check`] cannot know: sets all that the case asks for on both sides as a trial of it would,
+    /// without a guest, and takes their refusal as the answer. Whoever cannot do that leaves it to the trials.
+    ///
+    /// # Errors
+    /// As [`Hypervisor::check`].
+    fn rehearse(&self, case: &Case, to: &dyn Hypervisor) -> Result<()> {
+        let _ = (case, to);
+        Ok(())
+    }
 
     /// A VM that exists here, by its name. Nothing is changed of it.
     ///

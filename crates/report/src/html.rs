@@ -1,5 +1,6 @@
 //! The run as one HTML page that opens offline: nothing in it is fetched from anywhere.
 
+mod asked;
 mod cpu;
 mod figures;
 mod performance;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dunlin_record::{HostFingerprint, Outcome, Resumption, SkippedCase, Software};
+use dunlin_record::{Case, HostFingerprint, Outcome, Resumption, SkippedCase, Software};
 use serde::Serialize;
 
 use crate::Report;
@@ -35,6 +35,7 @@ pub fn json(report: &Report) -> String {
                     strategy: row.strategy.clone(),
                     trials: row.outcomes.len(),
                     completed: row.completed().count(),
+                    asked: row.case,
                     case: row.title,
                 })
                 .collect(),
@@ -65,7 +66,7 @@ struct Run<'a> {
     title: &'a str,
     started_epoch_ms: i64,
     started: String,
-    cases: Vec<RunCase>,
+    cases: Vec<RunCase<'a>>,
     skipped: &'a [SkippedCase],
     hosts: &'a [HostFingerprint],
     #[serde(skip_serializing_if = "Software::is_unknown")]
@@ -75,7 +76,7 @@ struct Run<'a> {
 }
 
 #[derive(Serialize)]
-struct RunCase {
+struct RunCase<'a> {
     case: String,
     strategy: String,
     trials: usize,
@@ -88,6 +89,9 @@ struct RunCase {
     /// What captures say of the migration's conversations, over the completed trials; only where there are any.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     capture: BTreeMap<&'static str, Spread>,
+    /// Every setting of the case, as resolved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    asked: Option<&'a Case>,
 }
 
 fn capture_spreads(row: &CaseRow) -> BTreeMap<&'static str, Spread> {

@@ -1,5 +1,6 @@
 //! A run made readable: terminal table, JSON, CSV and one HTML page. Pure: data in, text out.
 
+mod asked;
 mod cases;
 mod chart;
 mod csv;

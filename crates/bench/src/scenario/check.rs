@@ -205,7 +205,7 @@ fn unknown_keys(entries: &Table, known: &[&str], path: &str, findings: &mut Find
 }
 
 /// The word most like a name, if one is like enough to be meant.
-fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     if name.len() > NAME_MAX {
         return None;
     }

@@ -23,6 +23,8 @@ use crate::{BenchError, Result};
 const BOOT_LIMIT: Duration = Duration::from_secs(120);
 /// How often a guest is booted for its template before it is given up.
 const BOOT_ATTEMPTS: u32 = 3;
+/// Limit of a hypervisor to let its guest run: it is asked to when it starts.
+const HALTED_LIMIT: Duration = Duration::from_secs(5);
 /// How long one question to a booting guest waits before it is seen whether it still makes sense.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Limit of an agent's answer once the guest runs.
@@ -311,8 +313,7 @@ fn restore(
     let started_ns = now_ns();
     let restored = (|| {
         let vm = maker.restore(&order(context, spec, journal.sender()), &path)?;
-        let agent = agent_of(&*vm)?;
-        agent.identify(ANSWER_LIMIT)?;
+        let agent = await_agent(context, &*vm, ANSWER_LIMIT)?;
         Ok::<_, BenchError>((vm, agent))
     })();
     match restored {
@@ -320,6 +321,7 @@ fn restore(
             ready(GuestStart::Restored, started_ns, &*up.0, journal)?;
             Ok(up)
         }
+        Err(BenchError::Cancelled) => Err(BenchError::Cancelled),
         // A template that does not come up is worth nothing; a fresh boot is.
         Err(_) if was_there => {
             let _ = fs::remove_file(&path);
@@ -341,7 +343,10 @@ fn make_template(
     let vm = loop {
         match boot_aside(context, maker, spec, &aside) {
             // An emulator now and then trips the kernel while it boots; what is saved has come up well.
-            Err(BenchError::GuestDown { .. }) if attempt < BOOT_ATTEMPTS => attempt += 1,
+            Err(BenchError::GuestDown { again: true, .. }) if attempt < BOOT_ATTEMPTS => attempt += 1,
+            Err(BenchError::GuestDown { vm, host, why, console, .. }) => {
+                return Err(BenchError::GuestDown { vm, host, why, console, again: false });
+            }
             up => break up?,
         }
     };
@@ -357,7 +362,7 @@ fn boot_aside(
     aside: &Journal,
 ) -> Result<Arc<dyn Vm>> {
     let vm = maker.boot(&order(context, spec, aside.sender()))?;
-    await_agent(context, &*vm)?;
+    await_agent(context, &*vm, BOOT_LIMIT)?;
     Ok(vm)
 }
 
@@ -369,15 +374,17 @@ fn boot(
 ) -> Result<(Arc<dyn Vm>, AgentClient)> {
     let started_ns = now_ns();
     let vm = maker.boot(&order(context, spec, journal.sender()))?;
-    let agent = await_agent(context, &*vm)?;
+    let agent = await_agent(context, &*vm, BOOT_LIMIT)?;
     ready(GuestStart::Booted, started_ns, &*vm, journal)?;
     Ok((vm, agent))
 }
 
-/// Waits for a booting guest, but not for one whose hypervisor has ended, and not for one nobody wants any more.
-fn await_agent(context: TrialContext<'_>, vm: &dyn Vm) -> Result<AgentClient> {
+/// Waits for a guest that comes up, but not for one whose hypervisor has ended or does not let it run, and
+/// not for one nobody wants any more.
+fn await_agent(context: TrialContext<'_>, vm: &dyn Vm, limit: Duration) -> Result<AgentClient> {
     let agent = agent_of(vm)?;
-    let deadline = Deadline::after(BOOT_LIMIT);
+    let deadline = Deadline::after(limit);
+    let mut halted = Deadline::after(HALTED_LIMIT);
     loop {
         match agent.identify(deadline.step(PATIENCE)) {
             Ok(_) => return Ok(agent),
@@ -387,12 +394,19 @@ fn await_agent(context: TrialContext<'_>, vm: &dyn Vm) -> Result<AgentClient> {
         // A guest that panics ends its hypervisor, or resets itself.
         vm.check_alive()
             .and_then(|()| vm.check_guest())
-            .map_err(|error| guest_down(vm, error.to_string()))?;
+            .map_err(|error| guest_down(vm, error.to_string(), true))?;
+        match vm.run_state() {
+            Ok(state) if !state.running() && halted.passed() => {
+                let why = format!("its hypervisor does not let it run (it says {:?})", state.word);
+                return Err(guest_down(vm, why, false));
+            }
+            Ok(state) if !state.running() => {}
+            // One that is too busy to answer is at least not known to be halted.
+            Ok(_) | Err(_) => halted = Deadline::after(HALTED_LIMIT),
+        }
         if deadline.passed() {
-            return Err(guest_down(
-                vm,
-                format!("its agent did not answer within {} s", BOOT_LIMIT.as_secs()),
-            ));
+            let why = format!("its agent did not answer within {} s", limit.as_secs());
+            return Err(guest_down(vm, why, false));
         }
         if context.cancel.is_cancelled() {
             return Err(BenchError::Cancelled);
@@ -400,12 +414,13 @@ fn await_agent(context: TrialContext<'_>, vm: &dyn Vm) -> Result<AgentClient> {
     }
 }
 
-fn guest_down(vm: &dyn Vm, why: String) -> BenchError {
+fn guest_down(vm: &dyn Vm, why: String, again: bool) -> BenchError {
     BenchError::GuestDown {
         vm: vm.id().to_string(),
         host: vm.host().to_string(),
         why,
         console: vm.console_tail().unwrap_or_default(),
+        again,
     }
 }
 

@@ -59,6 +59,7 @@ impl Driver for Toy {
         &[
             SettingKey { name: "loud", takes: SettingKind::Flag },
             SettingKey { name: "refuses", takes: SettingKind::Flag },
+            SettingKey { name: "colour", takes: SettingKind::Text },
         ]
     }
 
@@ -111,6 +112,14 @@ impl Hypervisor for ToyHypervisor {
     }
 
     fn check(&self, case: &Case) -> Result<()> {
+        if let Some(colour) = case.hypervisor.settings.get("colour").and_then(Value::as_str) {
+            return Err(HypervisorError::WrongSetting {
+                setting: "toy.colour".into(),
+                why: "there is no such colour".into(),
+                word: Some(colour.into()),
+                known: ["red", "green"].map(str::to_owned).into(),
+            });
+        }
         if case.strategy == Strategy::PreCopy {
             return Ok(());
         }

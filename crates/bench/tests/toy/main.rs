@@ -10,7 +10,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
-use dunlin_bench::{Finished, Ground, Observer, Order, Scenario};
+use dunlin_bench::{BenchError, Finished, Ground, Observer, Order, Scenario};
 use dunlin_clock::Cancel;
 use dunlin_hypervisor::Registry;
 use dunlin_record::{EventKind, Outcome, Place, RunFolder, Status, TrialId};
@@ -47,6 +47,10 @@ struct Played {
 }
 
 fn play(cases: &str, existing: &[&str]) -> Played {
+    try_to_play(cases, existing).unwrap()
+}
+
+fn try_to_play(cases: &str, existing: &[&str]) -> Result<Played, BenchError> {
     let toy = Toy::default();
     let registry = Registry::builtin().with(toy.clone());
     let text = format!(
@@ -66,8 +70,7 @@ fn play(cases: &str, existing: &[&str]) -> Played {
         existing: &existing,
     };
     let mut listener = Listener::default();
-    let finished =
-        dunlin_bench::run(&order, Ground::Testbed(Box::new(ToyTestbed::new())), &mut listener).unwrap();
+    let finished = dunlin_bench::run(&order, Ground::Testbed(Box::new(ToyTestbed::new())), &mut listener)?;
     let folder = RunFolder::open(&folder).unwrap();
     let mut places = Vec::new();
     for trial in folder.trials().unwrap() {
@@ -78,7 +81,7 @@ fn play(cases: &str, existing: &[&str]) -> Played {
         }));
     }
     let outcomes = folder.outcomes().unwrap();
-    Played { finished, outcomes, said: listener.0, places, truth: toy.truth(), _dir: dir }
+    Ok(Played { finished, outcomes, said: listener.0, places, truth: toy.truth(), _dir: dir })
 }
 
 #[test]
@@ -124,4 +127,14 @@ fn what_the_driver_cannot_do_is_skipped_with_its_reason_before_anything_starts()
     );
     assert_eq!((played.finished.ended, played.finished.skipped), ([1, 0, 0], 1));
     assert!(played.said.iter().any(|said| said.contains("a toy knows only one way")), "{:?}", played.said);
+}
+
+#[test]
+fn what_no_version_of_the_product_knows_is_told_by_file_and_case_and_nothing_is_run() {
+    let cases = "[[case]]\nname = \"there\"\ntoy = {}\n\
+        [[case]]\nname = \"odd\"\ntoy = { colour = \"rde\" }\nvm.vcpus = [1, 2]\n";
+    let error = try_to_play(cases, &["old-faithful"]).err().expect("a mistake");
+    let told =
+        "toy.toml: case \"odd 1\" and 1 more: toy.colour: there is no such colour, did you mean \"red\"?";
+    assert_eq!(error.to_string(), told);
 }

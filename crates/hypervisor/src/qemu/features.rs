@@ -1,19 +1,24 @@
 //! What a QEMU can do, by asking it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dunlin_clock::Deadline;
 use dunlin_record::{Strategy, Transport, TransportKind};
 use dunlin_testbed::Host;
 use serde_json::{Value, json};
 
+use super::history;
 use super::launch::{self, QemuBinary};
 use super::qmp::{Qmp, QmpError};
 use super::settings::QemuSettings;
 use super::transport::{self, MigrationSettings};
+use super::vm::connect_while_alive;
+use super::words::last_of_qemu;
 use crate::{HypervisorError, Result};
 
 /// A QEMU that runs no machine answers at once; a loaded host needs longer to start it.
@@ -59,37 +64,7 @@ impl QemuFeatures {
     /// # Errors
     /// Where it cannot be started or does not answer.
     pub fn ask(host: &Arc<dyn Host>, binary: &QemuBinary) -> Result<Self> {
-        let socket = host.scratch().join(format!("ask-{}.sock", dunlin_clock::now_ns()));
-        let stderr = socket.with_extension("stderr");
-        let mut args: Vec<std::ffi::OsString> = Vec::new();
-        if let Some(firmware) = &binary.firmware {
-            args.extend(["-L".into(), firmware.into()]);
-        }
-        args.extend(["-machine", "none", "-nodefaults", "-display", "none", "-S", "-qmp"].map(Into::into));
-        args.push(format!("unix:{},server=on,wait=off", socket.display()).into());
-        let mut process = launch::start(host, binary, args, "/dev/null".into(), stderr.clone())?;
-        let asked = (|| {
-            let stream = host.dial(&socket, ANSWER_LIMIT)?;
-            let qmp = Qmp::negotiate(stream, Box::new(|_| ()), Box::new(std::io::sink()), ANSWER_LIMIT)
-                .map_err(|source| monitor_error(host, source))?;
-            ask_all(&qmp).map_err(|source| monitor_error(host, source))
-        })();
-        let ended = process.try_wait().ok().flatten();
-        process.kill();
-        let words = host.read(&stderr).unwrap_or_default();
-        let words = String::from_utf8_lossy(&words).trim().to_owned();
-        for path in [&socket, &stderr] {
-            let _ = host.remove(path);
-        }
-        match (asked, ended) {
-            (Err(_), Some(how)) => Err(HypervisorError::Ended {
-                vm: dunlin_record::VmId::new("none"),
-                host: host.id().clone(),
-                how,
-                words,
-            }),
-            (asked, _) => asked,
-        }
+        aside(host, binary, ["-machine", "none"].map(Into::into).into(), ask_all)
     }
 
     /// Whether it knows a migration capability.
@@ -133,8 +108,10 @@ impl QemuFeatures {
         settings: &QemuSettings,
         strategy: &Strategy,
         transport: &Transport,
+        others: &[&Self],
     ) -> Result<()> {
         let settings = &with_transport(settings, transport);
+        self.check_names(settings, others)?;
         if transport.kind == TransportKind::Mptcp && !self.mptcp {
             return Err(HypervisorError::Unsupported {
                 what: "a migration by MPTCP".into(),
@@ -154,22 +131,42 @@ impl QemuFeatures {
                 because: "its source can complete while its destination is dead".into(),
             });
         }
-        let unknown = |kind: &str, name: &str| HypervisorError::Unsupported {
-            what: format!("the migration {kind} {name}"),
-            because: format!("QEMU {} does not know it", self.version),
-        };
-        if let Some(name) = settings.capabilities.keys().find(|name| !self.has(name)) {
-            return Err(unknown("capability", name));
-        }
-        if let Some(name) = settings.parameters.keys().find(|name| !self.knows_parameter(name)) {
-            return Err(unknown("parameter", name));
-        }
         let dirty_ring = settings.extra_args.iter().any(|argument| argument.contains("dirty-ring-size"));
         if settings.capabilities.get("dirty-limit") == Some(&true) && !dirty_ring {
             return Err(HypervisorError::Unsupported {
                 what: "the migration capability dirty-limit".into(),
                 because: "it needs KVM with a dirty ring (extra_args with dirty-ring-size)".into(),
             });
+        }
+        Ok(())
+    }
+
+    /// Refuses names and words that it does not know. One that some QEMU has known, or one of the run's others knows, is only
+    /// too old or too new for this one; any other is a mistake.
+    fn check_names(&self, settings: &QemuSettings, others: &[&Self]) -> Result<()> {
+        let unknown = |kind: &str, name: &str, here: Vec<&str>, ever: &[&str]| {
+            let another = others.iter().any(|other| other.has(name) || other.knows_parameter(name));
+            if another || ever.contains(&name) {
+                return HypervisorError::Unsupported {
+                    what: format!("the migration {kind} {name}"),
+                    because: format!("QEMU {} does not know it", self.version),
+                };
+            }
+            let plural = if kind == "capability" { "capabilities" } else { "parameters" };
+            HypervisorError::WrongSetting {
+                setting: format!("qemu.{plural}.{name}"),
+                why: format!("no QEMU knows such a migration {kind}"),
+                word: Some(name.to_owned()),
+                known: here.iter().chain(ever).map(|&name| name.to_owned()).collect(),
+            }
+        };
+        if let Some(name) = settings.capabilities.keys().find(|name| !self.has(name)) {
+            let here = self.capabilities.iter().map(String::as_str).collect();
+            return Err(unknown("capability", name, here, history::CAPABILITIES));
+        }
+        if let Some(name) = settings.parameters.keys().find(|name| !self.knows_parameter(name)) {
+            let here = self.parameters.keys().map(String::as_str).collect();
+            return Err(unknown("parameter", name, here, history::PARAMETERS));
         }
         self.check_words(settings)
     }
@@ -180,6 +177,15 @@ impl QemuFeatures {
             let (Some(words), Some(word)) = (self.parameter_words.get(name), value.as_str()) else {
                 continue;
             };
+            if !words.contains(word) && !history::WORDS.contains(&word) {
+                let known: Vec<String> = words.iter().cloned().collect();
+                return Err(HypervisorError::WrongSetting {
+                    setting: format!("qemu.parameters.{name}"),
+                    why: format!("{word:?} is none of {}", known.join(", ")),
+                    word: Some(word.to_owned()),
+                    known,
+                });
+            }
             if !words.contains(word) {
                 let known = words.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
                 return Err(HypervisorError::Unsupported {
@@ -199,6 +205,61 @@ impl QemuFeatures {
     /// QEMU lists a parameter without a default (as `block-bitmap-mapping`) only once it is set.
     fn knows_parameter(&self, name: &str) -> bool {
         self.parameters.contains_key(name) || matches!(name, "block-bitmap-mapping" | "cpr-exec-command")
+    }
+}
+
+/// Starts the program with a stopped machine and no guest, and talks to it.
+///
+/// # Errors
+/// Where it cannot be started or does not answer; as [`HypervisorError::Ended`] where it ends by itself, and as
+/// [`HypervisorError::Refused`] where it refuses.
+pub(super) fn aside<T>(
+    host: &Arc<dyn Host>,
+    binary: &QemuBinary,
+    machine: Vec<OsString>,
+    talk: impl FnOnce(&Qmp) -> Result<T, QmpError>,
+) -> Result<T> {
+    let socket = host.scratch().join(format!("ask-{}.sock", dunlin_clock::now_ns()));
+    let stderr = socket.with_extension("stderr");
+    let mut args: Vec<OsString> = Vec::new();
+    if let Some(firmware) = &binary.firmware {
+        args.extend(["-L".into(), firmware.into()]);
+    }
+    args.extend(["-nodefaults", "-no-user-config", "-display", "none", "-S"].map(Into::into));
+    args.extend(["-qmp".into(), format!("unix:{},server=on,wait=off", socket.display()).into()]);
+    args.extend(machine);
+    let mut process = launch::start(host, binary, args, "/dev/null".into(), stderr.clone())?;
+    let asked = (|| {
+        let stream = connect_while_alive(host, &socket, &mut process)?;
+        let qmp = Qmp::negotiate(stream, Box::new(|_| ()), Box::new(std::io::sink()), ANSWER_LIMIT)
+            .map_err(|source| monitor_error(host, source))?;
+        talk(&qmp).map_err(|error| match error {
+            QmpError::Refused { description, .. } => HypervisorError::Refused {
+                host: host.id().clone(),
+                command: "what it was asked without a guest".into(),
+                description,
+            },
+            other => monitor_error(host, other),
+        })
+    })();
+    let ended = match &asked {
+        Ok(_) | Err(HypervisorError::Refused { .. }) => None,
+        // Its end may be seen a moment after its connection's.
+        Err(_) => process.wait(Deadline::after(Duration::from_millis(200))).ok().flatten(),
+    };
+    process.kill();
+    let words = last_of_qemu(&**host, &stderr);
+    for path in [&socket, &stderr] {
+        let _ = host.remove(path);
+    }
+    match (asked, ended) {
+        (Err(_), Some(how)) => Err(HypervisorError::Ended {
+            vm: dunlin_record::VmId::new("none"),
+            host: host.id().clone(),
+            how,
+            words,
+        }),
+        (asked, _) => asked,
     }
 }
 
@@ -321,7 +382,7 @@ mod tests {
     fn refused(settings: Value) -> Option<String> {
         let settings = serde_json::from_value(settings).unwrap();
         features()
-            .check(&settings, &Strategy::PreCopy, &Transport::default())
+            .check(&settings, &Strategy::PreCopy, &Transport::default(), &[])
             .err()
             .map(|error| error.to_string())
     }
@@ -333,6 +394,53 @@ mod tests {
         assert!(qpl.contains("qpl") && qpl.contains("none, zlib, zstd"), "{qpl}");
         assert!(because(json!({ "capabilities": { "compress": true } })).contains("does not know"));
         assert!(because(json!({ "capabilities": { "dirty-limit": true } })).contains("dirty ring"));
+    }
+
+    #[test]
+    fn a_name_or_word_that_no_qemu_knows_is_a_mistake_and_one_of_another_version_is_not() {
+        let told = |settings: Value| {
+            let settings = serde_json::from_value(settings).unwrap();
+            features().check(&settings, &Strategy::PreCopy, &Transport::default(), &[]).unwrap_err()
+        };
+        for (settings, path, meant) in [
+            (
+                json!({ "capabilities": { "autoconverge": true } }),
+                "qemu.capabilities.autoconverge",
+                "auto-converge",
+            ),
+            (json!({ "parameters": { "max-bandwith": 1 } }), "qemu.parameters.max-bandwith", "max-bandwidth"),
+            (
+                json!({ "parameters": { "multifd-compression": "zsdt" } }),
+                "qemu.parameters.multifd-compression",
+                "zstd",
+            ),
+        ] {
+            let HypervisorError::WrongSetting { setting, known, .. } = told(settings) else {
+                panic!("{path}")
+            };
+            assert_eq!(setting, path);
+            assert!(known.iter().any(|name| name == meant), "{known:?}");
+        }
+        for settings in [
+            json!({ "capabilities": { "compress": true } }),
+            json!({ "parameters": { "block-incremental": true } }),
+            json!({ "parameters": { "multifd-compression": "uadk" } }),
+        ] {
+            let error = told(settings);
+            assert!(error.is_unsupported(), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_another_qemu_of_the_run_knows_is_no_mistake() {
+        let mut newer = features();
+        newer.capabilities.insert("of-tomorrow".into());
+        let settings = serde_json::from_value(json!({ "capabilities": { "of-tomorrow": true } })).unwrap();
+        let told = |others: &[&QemuFeatures]| {
+            features().check(&settings, &Strategy::PreCopy, &Transport::default(), others).unwrap_err()
+        };
+        assert!(!told(&[]).is_unsupported());
+        assert!(told(&[&newer]).is_unsupported());
     }
 
     #[test]
@@ -366,7 +474,7 @@ mod tests {
     #[test]
     fn a_transport_asks_for_what_it_needs() {
         let refused = |transport, strategy: Strategy| {
-            let told = features().check(&QemuSettings::default(), &strategy, &transport).err();
+            let told = features().check(&QemuSettings::default(), &strategy, &transport, &[]).err();
             told.map(|error| error.to_string()).unwrap_or_default()
         };
         let channels = Transport { channels: Some(2), ..Transport::default() };

@@ -1,7 +1,7 @@
 //! QEMU as a driver: opened on a host, it makes VMs and movers of them.
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use super::accelerator::detect_accelerator;
 use super::features::QemuFeatures;
 use super::launch::{Machine, QemuBinary, Start};
+use super::rehearsal::Rehearsal;
 use super::settings::{self, Accelerator, QemuSettings};
 use super::template::{TemplateKey, restore_template, save_template};
 use super::vm::{LaunchOptions, QemuVm};
@@ -22,10 +23,15 @@ use crate::{
     VmOrder, VmSpec,
 };
 
+/// What each QEMU on each host said that it can do.
+type Known = Arc<Mutex<HashMap<(HostId, QemuBinary), QemuFeatures>>>;
+
 /// The driver. It asks each QEMU on each host only once what it can do.
 #[derive(Default)]
 pub struct Qemu {
-    known: Mutex<HashMap<(HostId, QemuBinary), QemuFeatures>>,
+    known: Known,
+    /// What was rehearsed and is accepted.
+    rehearsed: Arc<Mutex<HashSet<String>>>,
 }
 
 impl Driver for Qemu {
@@ -73,6 +79,8 @@ impl Driver for Qemu {
             binary,
             features,
             accelerator: OnceLock::new(),
+            known: Arc::clone(&self.known),
+            rehearsed: Arc::clone(&self.rehearsed),
             vms: Mutex::default(),
         }))
     }
@@ -86,6 +94,10 @@ struct QemuHypervisor {
     features: QemuFeatures,
     /// What was found out where the user leaves it to us.
     accelerator: OnceLock<Accelerator>,
+    /// The driver's: what another QEMU of the run knows is no mistake here.
+    known: Known,
+    /// The driver's.
+    rehearsed: Arc<Mutex<HashSet<String>>>,
     /// The VMs it has made and taken, to know them again.
     vms: Mutex<HashMap<VmId, Weak<QemuVm>>>,
 }
@@ -137,6 +149,19 @@ impl QemuHypervisor {
     }
 }
 
+/// A setting that this QEMU does not take, and the other side's does.
+fn not_by(features: &QemuFeatures, setting: String, why: &str) -> HypervisorError {
+    HypervisorError::Unsupported { what: setting, because: format!("by QEMU {}: {why}", features.version) }
+}
+
+/// The other end of a migration, which must be a QEMU too.
+fn other_end(to: &dyn Hypervisor) -> Result<&QemuHypervisor> {
+    to.as_any().downcast_ref().ok_or_else(|| HypervisorError::Unsupported {
+        what: format!("a migration to {}", to.identity().name),
+        because: "both hosts must run the same product".into(),
+    })
+}
+
 impl Hypervisor for QemuHypervisor {
     fn host(&self) -> &Arc<dyn Host> {
         &self.host
@@ -157,11 +182,48 @@ impl Hypervisor for QemuHypervisor {
     }
 
     fn check(&self, case: &Case) -> Result<()> {
-        self.features.check(&self.settings, &case.strategy, &case.transport)?;
+        let known = lock(&self.known).clone();
+        let others: Vec<&QemuFeatures> = known.values().collect();
+        self.features.check(&self.settings, &case.strategy, &case.transport, &others)?;
         if case.vm.moves_disks() {
             self.features.check_moving_disks(&self.settings)?;
         }
         Ok(())
+    }
+
+    fn rehearse(&self, case: &Case, to: &dyn Hypervisor) -> Result<()> {
+        let to = other_end(to)?;
+        let sides = [(Side::Source, self), (Side::Destination, to)].map(|(side, end)| {
+            let rehearsal = Rehearsal {
+                host: &end.host,
+                binary: &end.binary,
+                features: &end.features,
+                settings: &end.settings,
+                // What runs the vCPUs there is the source's.
+                accelerator: self.accelerator(),
+                side,
+                case,
+            };
+            let subject = rehearsal.subject();
+            if !lock(&self.rehearsed).contains(&subject) {
+                rehearsal.play()?;
+                lock(&self.rehearsed).insert(subject);
+            }
+            Ok(())
+        });
+        let same = self.binary == to.binary;
+        match sides {
+            [Ok(()), Ok(())] => Ok(()),
+            [Err(error), _] | [Ok(()), Err(error)] if same => Err(error),
+            // What one of two QEMUs takes is no mistake.
+            [Err(HypervisorError::WrongSetting { setting, why, .. }), Ok(())] => {
+                Err(not_by(&self.features, setting, &why))
+            }
+            [Ok(()), Err(HypervisorError::WrongSetting { setting, why, .. })] => {
+                Err(not_by(&to.features, setting, &why))
+            }
+            [Err(error), _] | [Ok(()), Err(error)] => Err(error),
+        }
     }
 
     fn maker(&self) -> Option<&dyn Maker> {
@@ -170,10 +232,7 @@ impl Hypervisor for QemuHypervisor {
 
     fn mover(&self, vm: &Arc<dyn Vm>, to: &dyn Hypervisor, order: &MoveOrder<'_>) -> Result<Box<dyn Mover>> {
         let source = self.own(vm)?;
-        let to: &Self = to.as_any().downcast_ref().ok_or_else(|| HypervisorError::Unsupported {
-            what: format!("a migration to {}", to.identity().name),
-            because: "both hosts must run the same product".into(),
-        })?;
+        let to = other_end(to)?;
         let own = source.machine();
         // The same VM, as it is there: what runs its vCPUs is the source's.
         let spec = VmSpec { disks: order.disks.to_vec(), ..own.spec.clone() };

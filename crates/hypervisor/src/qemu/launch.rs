@@ -50,6 +50,9 @@ pub(super) struct Endpoints {
 /// The machine type of a VM that names none.
 pub(super) const DEFAULT_MACHINE: &str = "q35";
 
+/// The program where a scenario names none.
+pub(super) const DEFAULT_PROGRAM: &str = "qemu-system-x86_64";
+
 /// The name of the virtio-serial port that the guest's agent looks for.
 const AGENT_PORT: &str = "dunlin.agent";
 
@@ -65,12 +68,19 @@ pub(super) fn start(
     host.launch(launch).map_err(|source| HypervisorError::Start {
         program: binary.program.display().to_string(),
         host: host.id().clone(),
-        mend: format!(
-            "install it (on Debian: apt-get install qemu-system-x86), or name your {} by qemu.binary",
-            binary.program.display()
-        ),
+        mend: mend(&binary.program),
         source: Box::new(source),
     })
+}
+
+/// What may help where a program cannot be started: a package only where the user named none of their own.
+fn mend(program: &Path) -> String {
+    let name = program.display();
+    if program == Path::new(DEFAULT_PROGRAM) {
+        format!("install it (on Debian: apt-get install qemu-system-x86), or name your {name} by qemu.binary")
+    } else {
+        format!("qemu.binary or qemu.destination_binary names {name}: is it there, and may it be run?")
+    }
 }
 
 /// The words after the program's name.
@@ -166,6 +176,15 @@ fn value(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_that_the_user_named_is_not_sought_in_a_package() {
+        assert!(mend(Path::new(DEFAULT_PROGRAM)).contains("apt-get"));
+        for own in ["/opt/qemu/bin/qemu-system-x86_64", "qemu-9"] {
+            let told = mend(Path::new(own));
+            assert!(told.contains(own) && !told.contains("apt"), "{told}");
+        }
+    }
 
     #[test]
     fn an_incoming_vm_gets_the_same_machine_and_waits() {

@@ -4,7 +4,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use dunlin_clock::Deadline;
-use dunlin_record::{HostId, HypervisorIdentity, HypervisorReport, MechanismSeen, VmId};
+use dunlin_record::{HostId, HypervisorIdentity, HypervisorReport, MechanismSeen, Strategy, Transport, VmId};
 use serde_json::{Value, json};
 
 use super::features::{PAUSE, QemuFeatures};
@@ -32,12 +32,8 @@ impl QemuVm {
         certificates: Option<&Certificates>,
         own: &QemuSettings,
     ) -> Result<()> {
-        let mut settings = settings_for(order, own, &self.features);
-        if side == Side::Destination && self.features.has(LATE_DISKS) {
-            // Else a destination that is held takes the locks of shared disks all the same (up to QEMU 9), and the source
-            // does not get them back: it cannot run again, or ends at its first write.
-            settings.capabilities.insert(LATE_DISKS.into(), true);
-        }
+        let mut settings =
+            settings_for(side, (order.strategy, order.transport, order.moves_disks), own, &self.features);
         if let Some(certificates) = certificates {
             let credentials = Credentials::write(certificates, side, &self.host)?;
             self.execute("object-add", credentials.object())?;
@@ -260,24 +256,34 @@ fn condition(running: bool, word: &str) -> Condition {
 ///
 /// `return-path` is not optional: without it a source can complete while its destination is dead. The default cap of
 /// 128 MiB/s is lifted: the link's rate is the testbed's to set.
-fn settings_for(order: &MoveOrder<'_>, own: &QemuSettings, features: &QemuFeatures) -> MigrationSettings {
+pub(super) fn settings_for(
+    side: Side,
+    (strategy, transport, moves_disks): (&Strategy, &Transport, bool),
+    own: &QemuSettings,
+    features: &QemuFeatures,
+) -> MigrationSettings {
     let mut settings = MigrationSettings::default();
     settings.parameters.insert("max-bandwidth".into(), UNLIMITED_BANDWIDTH.into());
-    if let Some(preempt) = order.strategy.post_copy() {
+    if let Some(preempt) = strategy.post_copy() {
         settings.capabilities.insert("postcopy-ram".into(), true);
         if preempt && features.has("postcopy-preempt") {
             settings.capabilities.insert("postcopy-preempt".into(), true);
         }
     }
-    let transport = transport::settings(order.transport);
+    let transport = transport::settings(transport);
     settings.capabilities.extend(transport.capabilities);
     settings.parameters.extend(transport.parameters);
     settings.capabilities.extend(own.capabilities.clone());
     settings.parameters.extend(own.parameters.clone());
     // Nor is the pause, where the disks must be there before the VM is.
-    let pause = order.moves_disks.then_some(PAUSE);
+    let pause = moves_disks.then_some(PAUSE);
     for name in ["events", "return-path"].into_iter().chain(pause) {
         settings.capabilities.insert(name.into(), true);
+    }
+    if side == Side::Destination && features.has(LATE_DISKS) {
+        // Else a destination that is held takes the locks of shared disks all the same (up to QEMU 9), and the source does
+        // not get them back: it cannot run again, or ends at its first write.
+        settings.capabilities.insert(LATE_DISKS.into(), true);
     }
     settings
 }

@@ -7,7 +7,7 @@ use dunlin_record::PreCopyLimits;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::launch::QemuBinary;
+use super::launch::{DEFAULT_PROGRAM, QemuBinary};
 use crate::registry::{CopyFacts, SettingKey, SettingKind, ThrottleFacts, WrongSetting};
 use crate::{HypervisorError, Result, Side};
 
@@ -90,7 +90,7 @@ impl Accelerator {
 impl Default for QemuSettings {
     fn default() -> Self {
         Self {
-            binary: "qemu-system-x86_64".into(),
+            binary: DEFAULT_PROGRAM.into(),
             destination_binary: None,
             firmware: None,
             destination_firmware: None,

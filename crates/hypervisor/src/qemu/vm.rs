@@ -23,7 +23,7 @@ use super::words::{Console, last_of_qemu};
 use crate::{HypervisorError, Result};
 
 /// Limit of a command that QEMU's main loop answers between two pieces of work.
-const COMMAND_LIMIT: Duration = Duration::from_secs(20);
+pub(super) const COMMAND_LIMIT: Duration = Duration::from_secs(20);
 /// Limit of what is asked or done while a migration is under way: whoever waits has a VM to care for.
 pub(super) const ACT_LIMIT: Duration = Duration::from_secs(6);
 /// Limit of a question whose answer may be "I don't know".
@@ -399,7 +399,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Connects to the monitor, but does not wait for one whose process has ended.
-fn connect_while_alive(host: &Arc<dyn Host>, socket: &Path, process: &mut Process) -> Result<UnixStream> {
+pub(super) fn connect_while_alive(
+    host: &Arc<dyn Host>,
+    socket: &Path,
+    process: &mut Process,
+) -> Result<UnixStream> {
     let deadline = Deadline::after(START_LIMIT);
     loop {
         match host.dial(socket, deadline.step(Duration::from_millis(500))) {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use dunlin_record::{Case, Flag, HostFingerprint, Link, Probes, Trials, VmSettings};
 use maud::{Markup, html};
 
+use super::asked;
 use crate::Report;
 use crate::cases::CaseRow;
 use crate::format::ABSENT;
@@ -47,6 +48,7 @@ pub(super) fn setup(report: &Report, rows: &[CaseRow]) -> Markup {
         section {
             h2 { "What it ran on" }
             p { "Hypervisor: " (hypervisors(report)) "." }
+            (asked::software(&report.info.software))
             div class="scroll" tabindex="0" role="region" aria-label="Machines" {
                 table {
                     thead { tr {
@@ -59,6 +61,7 @@ pub(super) fn setup(report: &Report, rows: &[CaseRow]) -> Markup {
             }
             (resumed::markup(report.info))
             h2 { "What was asked" }
+            (asked::differing(report.info))
             div class="scroll" tabindex="0" role="region" aria-label="Cases" {
                 table {
                     thead { tr {
@@ -68,9 +71,10 @@ pub(super) fn setup(report: &Report, rows: &[CaseRow]) -> Markup {
                             th scope="col" { (name) }
                         }
                     } }
-                    tbody { @for case in rows.iter().filter_map(|row| row.case) { (asked(case)) } }
+                    tbody { @for case in rows.iter().filter_map(|row| row.case) { (asked_of(case)) } }
                 }
             }
+            (asked::shared(report.info))
         }
     }
 }
@@ -106,7 +110,7 @@ fn machine(host: &HostFingerprint) -> Markup {
     }
 }
 
-fn asked(case: &Case) -> Markup {
+fn asked_of(case: &Case) -> Markup {
     let Probes { icmp, udp, http, .. } = &case.probes;
     let timed = [
         ("icmp", icmp.as_ref().map(|probe| probe.interval_ms)),

@@ -44,6 +44,29 @@ fn a_run_that_was_interrupted_says_what_was_not_run_and_why() {
 }
 
 #[test]
+fn every_setting_that_was_asked_is_on_the_page_and_in_json_with_what_differs_first() {
+    let mut run = fixture::run();
+    run.info.software.source_hypervisors = vec!["toy 1".into()];
+    run.info.software.destination_hypervisors = vec!["toy 2".into()];
+    run.info.software.guest_kernels = vec!["6.1-guest".into()];
+    for case in &mut run.info.cases {
+        case.hypervisor.settings.insert("extra_args".into(), serde_json::json!(["-device", "balloon"]));
+    }
+    run.info.cases[1].hypervisor.settings.insert("destination_binary".into(), "/opt/new".into());
+    let page = html(&report(&run));
+    for told in
+        ["At the source: toy 1; at the destination: toy 2; the guests' kernel: 6.1-guest", "-device balloon"]
+    {
+        assert!(page.contains(told), "{told}");
+    }
+    let place = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text}"));
+    assert!(place("destination_binary</th>") < place("Every setting that is the same in all cases"));
+    let json: serde_json::Value = serde_json::from_str(&json(&report(&run))).unwrap();
+    let asked = &json["run"]["cases"][1]["asked"];
+    assert!(asked.to_string().contains("/opt/new"), "{asked}");
+}
+
+#[test]
 fn the_vms_of_a_trial_are_kept_apart() {
     let mut run = fixture::run();
     run.outcomes.truncate(1);
