@@ -81,6 +81,7 @@ impl Scenario {
     pub fn of_run(run: &RunInfo) -> Self {
         Self {
             name: run.scenario.clone(),
+            file: run.scenario.clone(),
             title: run.title.clone(),
             shuffle: run.seed.is_some(),
             seed: run.seed,
