@@ -1,9 +1,9 @@
 //! Puts a VM's figures together to its outcome.
 
 use dunlin_record::{
-    CaseLabel, CpuPercent, DiskMib, DowntimeMs, EventKind, FORMAT, Flag, HostId, HypervisorIdentity,
-    HypervisorLabel, HypervisorReport, LinkOutcome, MemoryMib, Moment, Outcome, Status, StorageBytes,
-    TrialRecord, WireBytes, WorkloadOutcome,
+    ANALYSIS, CaseLabel, CpuPercent, DiskMib, DowntimeMs, EventKind, FORMAT, Flag, HostId,
+    HypervisorIdentity, HypervisorLabel, HypervisorReport, LinkOutcome, MemoryMib, Moment, Outcome, Status,
+    StorageBytes, TrialRecord, WireBytes, WorkloadOutcome,
 };
 
 use crate::AnalysisError;
@@ -60,6 +60,7 @@ fn outcome(trial: &Trial) -> Outcome {
     all_flags.extend(behind.map(|_| Flag::GuestClockBehind));
     Outcome {
         format: FORMAT,
+        analysis: ANALYSIS,
         scenario: trial.scenario.to_owned(),
         case: CaseLabel { name: trial.case.name.clone(), dials: trial.case.dials.clone() },
         trial: trial.number,

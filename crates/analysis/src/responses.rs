@@ -28,7 +28,7 @@ fn responses(requests: &[Request], time: Range<i64>) -> Responses {
     times_ns.sort_unstable();
     let n = times_ns.len() as u64;
     let share = |share| quantile(&times_ns, share).map(ns_in_ms);
-    let seconds = time.end.saturating_sub(time.start) as f64 / 1e9;
+    let seconds = time.end.min(asked_until_ns(requests)).saturating_sub(time.start) as f64 / 1e9;
     Responses {
         n,
         unanswered: sent.len() as u64 - n,
@@ -40,6 +40,14 @@ fn responses(requests: &[Request], time: Range<i64>) -> Responses {
         max: times_ns.last().copied().map(ns_in_ms),
         histogram: histogram(&times_ns),
     }
+}
+
+/// When a probe would have asked next after its last request: where it ended sooner than a time, nobody asked from then on.
+fn asked_until_ns(requests: &[Request]) -> i64 {
+    let sent = || requests.iter().map(|request| request.sent_ns);
+    let (Some(first), Some(last)) = (sent().min(), sent().max()) else { return i64::MAX };
+    let gaps = i64::try_from(requests.len()).unwrap_or(i64::MAX) - 1;
+    last.saturating_add(last.saturating_sub(first).checked_div(gaps).unwrap_or(0))
 }
 
 /// The bounds that a time falls under, each with its count. No time is below a microsecond: none is measured so well.
@@ -88,6 +96,21 @@ mod tests {
         let silent = phases(|_| None).before;
         assert_eq!((silent.n, silent.unanswered, silent.p50, silent.max), (0, 1000, None, None));
         assert_eq!((silent.answered_per_s, silent.histogram), (Some(0.0), Vec::new()));
+    }
+
+    #[test]
+    fn a_rate_is_over_the_time_in_which_was_asked() {
+        let request = |ms: i64| Request {
+            seq: ms,
+            sent_ns: ms * 1_000_000,
+            lateness_ns: None,
+            answered_ns: Some(ms * 1_000_000 + 1000),
+            answers: 1,
+        };
+        let requests: Vec<Request> = (0..=400).step_by(10).map(request).collect();
+        // The probe was ended at 400 ms of a second.
+        let seen = responses(&requests, 0..1_000_000_000);
+        assert_eq!((seen.n, seen.answered_per_s), (41, Some(100.0)));
     }
 
     #[test]

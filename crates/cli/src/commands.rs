@@ -115,7 +115,7 @@ fn record_failure(error: &RecordError) -> Failure {
         RecordError::Busy { .. } => {
             Failure::new(Exit::BadInput, error).hint("wait for its end, or name another folder")
         }
-        RecordError::NotARun { .. } => Failure::new(Exit::BadInput, error),
+        RecordError::NotARun { .. } | RecordError::Json { .. } => Failure::new(Exit::BadInput, error),
         RecordError::Format { .. } | RecordError::LineFormat { .. } => {
             Failure::new(Exit::BadInput, error).hint("a newer dunlin wrote it, and reads it")
         }

@@ -204,7 +204,7 @@ qemu.destination_binary = "qemu-system-x86_64"
     // Under 7.2's emulation a guest's kernel now and then trips; that guest says nothing about dunlin.
     let tripped = |outcome: &&Value| {
         let error = outcome["error"].as_str().unwrap_or_default();
-        ["was the guest restarted?", "did not come up", "vm0 reset itself"]
+        ["was the guest restarted?", "did not come up", "vm0 reset itself", "for the agent to answer"]
             .iter()
             .any(|word| error.contains(word))
     };

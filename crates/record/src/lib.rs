@@ -80,3 +80,6 @@ pub use workload::{
 
 /// The version of the run folder's format. Raised when a reader of the old one would misread the new one.
 pub const FORMAT: u32 = 1;
+
+/// The revision of the analysis. Raised when the same record comes to other outcomes: those of an older one are made anew.
+pub const ANALYSIS: u32 = 1;

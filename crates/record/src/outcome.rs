@@ -15,6 +15,9 @@ use crate::{
 pub struct Outcome {
     /// The format's version.
     pub format: u32,
+    /// The revision of the analysis that made it of the record, [`ANALYSIS`](crate::ANALYSIS); 0 in versions that had none.
+    #[serde(default)]
+    pub analysis: u32,
     /// The scenario's name.
     pub scenario: String,
     /// Which cell of the matrix.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use dunlin_analysis::timeline;
 use dunlin_bench::read_migration_capture;
 use dunlin_record::{
-    Case, FolderLock, Outcome, RecordError, RunFolder, RunInfo, SkippedCase, TrialId, TrialRecord,
+    ANALYSIS, Case, FolderLock, Outcome, RecordError, RunFolder, RunInfo, SkippedCase, TrialId, TrialRecord,
 };
 use dunlin_report::Report;
 
@@ -73,7 +73,8 @@ impl Loaded {
         &self.info.scenario
     }
 
-    /// Opens a run. Outcomes that were lost are computed again and written back.
+    /// Opens a run. Outcomes that were lost are computed again and written back; those of an older analysis are computed
+    /// again and the file left as it is, for it may be an archive's.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let read = || {
             let folder = RunFolder::open(path)?;
@@ -82,11 +83,35 @@ impl Loaded {
         let mut loaded: Self = read().map_err(|error| record_failure(&error))?;
         if loaded.folder.outcomes_path().exists() {
             loaded.outcomes = loaded.folder.outcomes().map_err(|error| outcomes_failure(&error))?;
+            loaded.bring_up_to_date();
             loaded.put_in_order();
         } else {
             loaded.recompute()?;
         }
         Ok(loaded)
+    }
+
+    /// Computes outcomes of an older analysis again, and all where none were kept; those whose record is not there, or not
+    /// whole, stay as they are.
+    fn bring_up_to_date(&mut self) {
+        let is_old = |outcome: &Outcome| outcome.analysis < ANALYSIS;
+        if !self.outcomes.is_empty() && !self.outcomes.iter().any(is_old) {
+            return;
+        }
+        // Of some archives the outcomes are all there is.
+        let Ok(recorded) = self.folder.trials() else { return };
+        for id in recorded {
+            let known = self.outcomes.iter().filter(|outcome| outcome.id == id);
+            if !self.outcomes.is_empty() && !known.clone().any(is_old) {
+                continue;
+            }
+            let whole = self.read_trial(&id).filter(|record| !record.truncated);
+            let again = whole.and_then(|record| dunlin_analysis::outcomes(&record).ok());
+            if let Some(again) = again {
+                self.outcomes.retain(|outcome| outcome.id != id);
+                self.outcomes.extend(again);
+            }
+        }
     }
 
     /// What came out, in the scenario's order.
@@ -114,7 +139,10 @@ impl Loaded {
             match dunlin_analysis::outcomes(&record) {
                 Ok(outcomes) => self.outcomes.extend(outcomes),
                 // A trial that was killed at its very beginning.
-                Err(error) => warn(&format!("trial {id} is left out: {}", in_one_line(&error))),
+                Err(error) => {
+                    all_read = false;
+                    warn(&format!("trial {id} is left out: {}", in_one_line(&error)));
+                }
             }
         }
         self.put_in_order();

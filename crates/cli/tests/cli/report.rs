@@ -53,6 +53,36 @@ fn outcomes_that_were_deleted_come_back_the_same() {
     assert_same(&fs::read_to_string(&lines).unwrap(), &before);
 }
 
+/// As by a version that told a bound as a value: its record says better, and is not written over.
+#[test]
+fn outcomes_of_an_older_analysis_are_computed_again() {
+    let folder = fixture();
+    let path = folder.path().join("run/trials.jsonl");
+    let told_before = report(folder.path(), &["--json"]);
+    let text = fs::read_to_string(&path).unwrap();
+    let old: String = text
+        .lines()
+        .map(|line| {
+            let mut outcome: Value = serde_json::from_str(line).unwrap();
+            outcome.as_object_mut().unwrap().remove("analysis");
+            outcome["downtime_ms"]["icmp"] = 20000.435.into();
+            outcome["flags"] = serde_json::json!([]);
+            format!("{outcome}\n")
+        })
+        .collect();
+    fs::write(&path, &old).unwrap();
+    assert_same(&report(folder.path(), &["--json"]), &told_before);
+    assert_same(&fs::read_to_string(&path).unwrap(), &old);
+    // Where the record is gone, what was told is all there is.
+    fs::remove_dir_all(folder.path().join("run/events")).unwrap();
+    let outcomes = trials(&report(folder.path(), &["--json"]));
+    assert_eq!((outcomes.len(), &outcomes[0]["downtime_ms"]["icmp"]), (4, &20000.435.into()));
+    // An empty list of outcomes says nothing of a record that is there.
+    let folder = fixture();
+    fs::write(folder.path().join("run/trials.jsonl"), "").unwrap();
+    assert_same(&report(folder.path(), &["--json"]), &told_before);
+}
+
 #[test]
 fn outcomes_are_told_in_the_scenario_s_order_whatever_the_order_of_their_lines() {
     let folder = fixture();

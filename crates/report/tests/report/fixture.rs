@@ -176,6 +176,7 @@ fn outcome(case: &Case, trial: u32, id: &TrialId, plan: &Plan) -> Outcome {
     }
     Outcome {
         format: 1,
+        analysis: 1,
         scenario: "demo".into(),
         case: CaseLabel { name: case.name.clone(), dials: case.dials.clone() },
         trial,

@@ -185,7 +185,7 @@ fn overhead(overhead: &Overhead) -> Table {
             header("  its TCP headers", overhead.tcp_header_bytes),
             amount_row("pure acknowledgements", overhead.pure_acks, all),
             amount_row("opening and closing", overhead.handshakes, all),
-            amount_row("retransmissions", overhead.retransmissions, all),
+            amount_row("nothing new: sent again, out of order", overhead.retransmissions, all),
             amount_row("all", overhead.total, all),
         ],
     )
