@@ -20,12 +20,12 @@ use serde::Serialize;
 use crate::statistics::{Bootstrap, Interval, Reading, change_interval, relative_change};
 pub use cases::{ComparedRun, Lacking, SideName};
 use cases::{Matched, MatchedCases, match_cases, match_to_baseline};
-use drift::{Drift, corrected};
+use drift::{Drift, corrected, step};
 pub use figure::Figure;
 use permutation::{Block, Judged, judge};
 pub use power::{FoundWith, Power, PowerOptions, PowerRow, power};
 pub use settings::{ChangedSetting, changed_settings, changed_settings_and_amounts};
-use verdict::{Evidence, LEAST_VALUES, completion_interval, more_runs, more_trials, verdict};
+use verdict::{Evidence, LEAST_VALUES, completion_interval, is_coarse, more_runs, more_trials, verdict};
 
 /// How two runs are compared.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -101,6 +101,9 @@ pub struct FigureComparison {
     pub p_value: f64,
     /// What to make of it.
     pub verdict: Verdict,
+    /// Whether drift between runs is known, or shared by both sides.
+    #[serde(skip)]
+    pub knows_drift: bool,
     /// Where there is not enough data: roughly how many more trials a side would be needed, if that can be told.
     pub more_trials: Option<u32>,
     /// The same in runs, where several are given.
@@ -156,6 +159,9 @@ pub struct Sample {
     pub trials: usize,
     /// Of these, those that tell the figure: only a migration that completed has figures.
     pub values: usize,
+    /// Of [`Figure::Completed`], how many trials did; of other figures absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub completed: Option<usize>,
     /// The figure's median; of [`Figure::Completed`] the share of the trials that did. Of several runs the mean of theirs.
     pub median: Option<f64>,
     /// Where bounds reach the middle: what the median is at most, and at least if that is above 0.
@@ -281,16 +287,25 @@ fn compare_figure(
         medians: medians.or(apart),
         change: change.or(change_at_least),
         interval,
+        step: relative_step(case, row, medians),
         judged,
         rows,
         drift,
         in_turn: case.in_turn,
     };
     let verdict = verdict(&evidence, options);
-    // Where a median is a bound more trials give another bound.
-    let more_may_help = verdict == Verdict::NotEnoughData && !(a.is_bound() || b.is_bound());
+    // Where a median is a bound more trials give another bound, and what hides in one step is in none of them.
+    let is_hidden = is_coarse(&evidence, options)
+        && evidence.change.is_some_and(|change| change.abs() < options.least_change);
+    let more_may_help = verdict == Verdict::NotEnoughData && !(a.is_bound() || b.is_bound() || is_hidden);
+    // How far values scatter of which some are bounds is not known, so neither is how many of them would do.
+    let is_exact = case.a.values(row).is_some() && case.b.values(row).is_some();
     FigureComparison {
-        more_trials: if more_may_help && drift.is_none() { more_trials(&evidence, options) } else { None },
+        more_trials: if more_may_help && is_exact && drift.is_none() {
+            more_trials(&evidence, options)
+        } else {
+            None
+        },
         more_runs: if more_may_help { more_runs(&evidence, options) } else { None },
         interval: interval.filter(|_| drift.is_some() || is_believable(figure, values)),
         drift: drift.map(|drift| drift.deviation),
@@ -301,7 +316,15 @@ fn compare_figure(
         change,
         change_at_least,
         verdict,
+        knows_drift: case.in_turn || drift.is_some(),
     }
+}
+
+/// In which steps a figure is told, as a share of the lesser median.
+fn relative_step(case: &Matched, row: usize, medians: Option<(f64, f64)>) -> Option<f64> {
+    let (before, after) = medians?;
+    let readings = [case.a.readings(row), case.b.readings(row)].concat().concat();
+    Some(step(case.figures[row], readings.iter())? / before.min(after))
 }
 
 /// The two values within the bounds of both medians that are nearest to each other, if the bounds do not touch.

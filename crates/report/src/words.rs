@@ -274,17 +274,22 @@ pub(crate) fn unfit_lines(outcome: &Outcome) -> Vec<String> {
     unfit.map(|(name, because)| format!("{} ({name}): {}", outcome.id, one_line(because))).collect()
 }
 
-/// Why trials lack figures: they did not converge, or a probe tells no downtime. A line for the first of each case, and how
+/// Why trials lack figures: they did not converge, or failed, or a probe tells no downtime. A line for the first of each case, and how
 /// many others there are.
 #[must_use]
 pub fn lacks<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> Vec<String> {
     let mut lines: Vec<((String, &str), String, usize)> = Vec::new();
     for outcome in outcomes {
-        let unconverged = (outcome.status == Status::NotConverged).then(|| failure_line(outcome));
+        let ended = match outcome.status {
+            Status::NotConverged | Status::Failed => {
+                Some((status_words(outcome.status), failure_line(outcome)))
+            }
+            Status::Completed | Status::Cancelled => None,
+        };
         let probes =
             outcome.probes.iter().filter(|(_, probe)| probe.unfit.is_some()).map(|(name, _)| name.as_str());
         let unfit = probes.zip(unfit_lines(outcome));
-        for (what, line) in unconverged.map(|line| ("", line)).into_iter().chain(unfit) {
+        for (what, line) in ended.into_iter().chain(unfit) {
             let key = (outcome.case.title(), what);
             match lines.iter_mut().find(|(known, ..)| *known == key) {
                 Some((_, _, others)) => *others += 1,

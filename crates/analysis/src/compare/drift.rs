@@ -42,9 +42,13 @@ impl Drift {
             middles.iter().map(|middle| ((middle - mean) / unit(mean)).powi(2)).sum::<f64>()
         };
         let between = (squares(&in_a, before) + squares(&in_b, after)) / degrees as f64;
-        // Runs that lie closer together than their own trials allow do so by luck, or because the figure is told in steps.
+        // Runs that lie closer together than their own trials allow do so by luck, or because the figure is told in steps: what
+        // is rounded to a step is off by its share of a uniform distribution, however many trials agree.
+        let rounding = step(figure, a.iter().chain(b).flatten()).unwrap_or(0.0) / 12.0_f64.sqrt();
         let errors = |side: &[Vec<Reading>], mean: f64| {
-            side.iter().map(|readings| (error(figure, readings) / unit(mean)).powi(2)).sum::<f64>()
+            side.iter()
+                .map(|readings| (error(figure, readings).max(rounding) / unit(mean)).powi(2))
+                .sum::<f64>()
         };
         let within = (errors(a, before) + errors(b, after)) / (a.len() + b.len()) as f64;
         let deviation = between.max(within).sqrt();
@@ -97,6 +101,15 @@ impl Drift {
     pub(super) fn fewest_runs(&self) -> usize {
         self.runs.0.min(self.runs.1)
     }
+}
+
+/// In which steps a figure is told, as far as these values show it: the least distance between two that differ. Completion
+/// has none.
+pub(super) fn step<'a>(figure: Figure, readings: impl Iterator<Item = &'a Reading>) -> Option<f64> {
+    let mut values: Vec<f64> = readings.filter_map(|reading| reading.exact()).collect();
+    values.sort_by(f64::total_cmp);
+    let steps = values.windows(2).map(|pair| pair[1] - pair[0]).filter(|step| *step > 0.0);
+    steps.min_by(f64::total_cmp).filter(|_| figure != Figure::Completed)
 }
 
 /// The standard error of the middle of one run, by its own trials; the greater one that bounds among them allow.
@@ -173,6 +186,22 @@ mod tests {
         let all = vec![vec![Reading::value(1.0); 10]; 2];
         let drift = Drift::of(Figure::Completed, &all, &all).unwrap();
         assert!(drift.deviation > 0.05 && drift.p_value() == 1.0, "{drift:?}");
+    }
+
+    #[test]
+    fn what_is_told_in_whole_steps_drifts_by_what_rounding_takes_at_least() {
+        // More than half of each run's trials agree, so their median deviation is 0.
+        let steps = |values: &[f64]| vec![values.iter().map(|ms| Reading::value(*ms)).collect::<Vec<_>>(); 3];
+        let (a, b) = (steps(&[10.0, 10.0, 10.0, 11.0, 9.0]), steps(&[10.0, 10.0, 10.0, 10.0, 11.0]));
+        let drift = Drift::of(Figure::DowntimeReported, &a, &b).unwrap();
+        // 1 ms of 10 over the root of 12.
+        assert!((drift.deviation - 0.028_867_5).abs() < 1e-6, "{drift:?}");
+        let interval = drift.interval(Figure::DowntimeReported).unwrap();
+        // Student's t of 4 degrees, 2.776, by the root of 2/3.
+        assert!((interval.high - (2.776_f64 * 0.816_5 * 0.028_867_5).exp_m1()).abs() < 1e-4, "{interval:?}");
+        assert_eq!(step(Figure::DowntimeReported, a.iter().flatten()), Some(1.0));
+        assert_eq!(step(Figure::DowntimeReported, steps(&[10.0, 10.0]).iter().flatten()), None);
+        assert_eq!(step(Figure::Completed, steps(&[0.0, 1.0]).iter().flatten()), None);
     }
 
     #[test]

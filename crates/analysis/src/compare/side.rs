@@ -51,7 +51,9 @@ impl Side {
         let bounds = middle.filter(|middle| middle.exact().is_none());
         // How far values scatter, of which only bounds are known, is not known.
         let values = self.values(row).filter(|_| figure != Figure::Completed).unwrap_or_default().concat();
+        let completed = || by_run.iter().flatten().filter(|reading| reading.exact() == Some(1.0)).count();
         Sample {
+            completed: (figure == Figure::Completed).then(completed),
             runs: self.runs.len(),
             trials: self.trials().count(),
             values: by_run.iter().map(Vec::len).sum(),

@@ -357,6 +357,48 @@ fn cases_are_matched_by_name_dials_and_vm_and_cancelled_trials_left_out() {
 }
 
 #[test]
+fn no_difference_is_said_only_of_figures_told_finely_enough() {
+    let told = |middle: f64, step: f64| {
+        let values = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0].map(|steps| middle + steps * step);
+        [icmp("c", values), icmp("c", values), icmp("c", values)]
+    };
+    let verdict = |middle, step, runs: usize| {
+        let comparison = compare_several(&told(middle, step)[..runs], &told(middle, step)[..runs]);
+        let figure = one(&comparison, Figure::DowntimeIcmp);
+        (figure.verdict, figure.more_trials, figure.drift.map(|drift| (drift * 1e4).round()))
+    };
+    // 1 ms of 10 is more than 5 %, 1 ms of 100 is less: the drift is 1 % over the root of 12 there.
+    assert_eq!(verdict(10.0, 1.0, 3), (Verdict::NotEnoughData, None, Some(289.0)));
+    assert_eq!(verdict(100.0, 1.0, 3), (Verdict::NoDifference, None, Some(29.0)));
+    assert_eq!(verdict(10.0, 1.0, 1), (Verdict::NotEnoughData, None, None));
+    assert_eq!(verdict(100.0, 1.0, 1), (Verdict::SeemsTheSame, None, None));
+}
+
+#[test]
+fn of_runs_of_unequal_length_the_completed_trials_are_counted() {
+    let a =
+        [ended("c", &[(Status::Completed, 1), (Status::Failed, 1)]), ended("c", &[(Status::Completed, 10)])];
+    let comparison = compare_several(&a, &a);
+    let completed = &one(&comparison, Figure::Completed).a;
+    assert_eq!((completed.completed, completed.trials, completed.median), (Some(11), 12, Some(0.75)));
+    let comparison = compare(&run_about(100.0), &run_about(100.0), &CompareOptions::default());
+    assert_eq!(one(&comparison, Figure::DowntimeIcmp).a.completed, None);
+}
+
+#[test]
+fn how_many_more_trials_would_do_is_not_told_of_values_of_which_some_are_bounds() {
+    let mut a = icmp("c", (0..8).map(|i| f64::from(100 + i * i)));
+    let more = |a: &[Outcome]| {
+        let comparison = compare(a, a, &CompareOptions::default());
+        let figure = one(&comparison, Figure::DowntimeIcmp);
+        (figure.verdict, figure.interval.is_some(), figure.more_trials.is_some())
+    };
+    assert_eq!(more(&a), (Verdict::NotEnoughData, true, true));
+    a[0].downtime_at_most_ms.icmp = a[0].downtime_ms.icmp.take();
+    assert_eq!(more(&a), (Verdict::NotEnoughData, false, false));
+}
+
+#[test]
 fn wild_trials_are_marked_and_counted() {
     let a = icmp("c", [100.0, 101.0, 99.0, 100.5, 99.5, 100.2, 5000.0]);
     let comparison = compare(&a, &a, &CompareOptions::default());

@@ -23,6 +23,8 @@ pub(super) struct Evidence {
     pub(super) medians: Option<(f64, f64)>,
     pub(super) change: Option<f64>,
     pub(super) interval: Option<Interval>,
+    /// In which steps the figure is told, as a share of it.
+    pub(super) step: Option<f64>,
     pub(super) judged: Judged,
     /// The rows of the whole table.
     pub(super) rows: usize,
@@ -46,6 +48,7 @@ pub(super) fn verdict(evidence: &Evidence, options: &CompareOptions) -> Verdict 
     let margin = options.least_change;
     let is_ruled_out = |interval: Interval| -margin <= interval.low && interval.high <= margin;
     let is_enough = a.min(b) >= LEAST_VALUES && can_show(a, b, evidence.rows, options);
+    let is_enough = is_enough && !is_coarse(evidence, options);
     match (is_enough && evidence.interval.is_some_and(is_ruled_out), knows_drift) {
         (true, true) => Verdict::NoDifference,
         (true, false) => Verdict::SeemsTheSame,
@@ -63,6 +66,11 @@ fn shown(evidence: &Evidence, options: &CompareOptions) -> Option<bool> {
     let agrees = after != before && is_more == (evidence.judged.statistic > 0.0);
     let is_shown = evidence.judged.p_value <= options.false_tables && matters && agrees;
     is_shown.then_some(is_more == evidence.figure.more_is_better())
+}
+
+/// Whether the figure is told in steps greater than the least change worth telling, which then hides in one.
+pub(super) fn is_coarse(evidence: &Evidence, options: &CompareOptions) -> bool {
+    evidence.step.is_some_and(|step| step > options.least_change)
 }
 
 /// Whether so many trials could show any difference at all: of the ways to deal them, the two that part A from B wholly

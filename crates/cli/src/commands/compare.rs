@@ -61,6 +61,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FIGURE > N%")]
     fail_if: Vec<String>,
     /// End with exit code 10 if a condition of --fail-if could be decided for no case at all
+    ///
+    /// What only seems the same, as drift between runs is not known, is not decided: it takes several runs of a side.
     #[arg(long, requires = "fail_if")]
     require_decision: bool,
     /// Print everything as JSON

@@ -68,6 +68,11 @@ impl Loaded {
         &self.info.skipped
     }
 
+    /// When the run began, in milliseconds since the Unix epoch.
+    pub(super) fn started_epoch_ms(&self) -> i64 {
+        self.info.started_epoch_ms
+    }
+
     /// The scenario's name.
     pub(super) fn scenario(&self) -> &str {
         &self.info.scenario

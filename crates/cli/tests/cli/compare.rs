@@ -65,10 +65,13 @@ fn in_one_line(text: &str) -> String {
     text.split([' ', '\n']).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
+/// Runs of other names began at other times.
 fn write_run(path: &Path, outcomes: &[Value]) {
     fs::create_dir(path).unwrap();
+    let name = path.file_name().unwrap().to_str().unwrap();
+    let started = name.bytes().fold(0, |hash: u32, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
     let info = json!({
-        "format": 1, "dunlin_version": "0.1.0", "scenario": "s", "title": "S", "started_epoch_ms": 0, "cases": [],
+        "format": 1, "dunlin_version": "0.1.0", "scenario": "s", "title": "S", "started_epoch_ms": started, "cases": [],
         "hosts": []
     });
     fs::write(path.join("run.json"), info.to_string()).unwrap();
@@ -167,7 +170,36 @@ fn what_one_run_a_side_shows_only_seems_so_and_is_exit_code_9() {
     insta::assert_snapshot!(format!("{told}\n\n{xml}"));
 }
 
-/// The same run twice, of so many trials.
+/// Another run by when it began.
+pub(super) fn begun_at(run: &Path, epoch_ms: i64) {
+    let mut info: Value = serde_json::from_str(&fs::read_to_string(run.join("run.json")).unwrap()).unwrap();
+    info["started_epoch_ms"] = epoch_ms.into();
+    fs::write(run.join("run.json"), info.to_string()).unwrap();
+}
+
+#[test]
+fn the_same_run_given_twice_is_refused() {
+    let folder = six_runs();
+    super::copy(&folder.path().join("a1"), &folder.path().join("copy"));
+    std::os::unix::fs::symlink("a2", folder.path().join("link")).unwrap();
+    for (words, first, second) in [
+        (&["a1", "a1", "a1", "--", "b1", "b1", "b1"][..], "a1", "a1"),
+        (&["a1", "a2", "--", "b1", "./a2"], "a2", "./a2"),
+        (&["a1", "a2", "--", "b1", "link"], "a2", "link"),
+        (&["a1", "copy", "--", "b1", "b2"], "a1", "copy"),
+        (&["a1", "copy"], "a1", "copy"),
+        (&["a1", "a1"], "a1", "a1"),
+        (&["--power", "a1", "a2", "copy"], "a1", "copy"),
+    ] {
+        let told = told(dunlin(folder.path()).arg("compare").args(words));
+        let expected = format!("error: {first} and {second} are the same run, given twice");
+        assert!(told.starts_with("exit code 3\n") && told.contains(&expected), "{words:?}: {told}");
+    }
+    let told = told(dunlin(folder.path()).args(["compare", "a1", "a2", "--", "b1", "b2"]));
+    assert!(told.starts_with("exit code 0\n"), "{told}");
+}
+
+/// The same figures twice, of so many trials.
 fn same_runs(trials: u32) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let trials: Vec<Value> =
@@ -197,9 +229,92 @@ fn a_condition_that_nothing_decides_is_told_and_a_failure_where_a_decision_is_re
     assert!(told.contains("warning: decided for no case: downtime_ms.icmp > 10%"), "{told}");
     let told = compare(folder.path(), &[condition.as_slice(), &["--require-decision"]].concat());
     assert!(told.starts_with("exit code 10\n"), "{told}");
+    // Of one run a side it only seems to hold.
     let folder = same_runs(8);
+    let told = compare(folder.path(), &condition);
+    assert!(told.starts_with("exit code 0\n"), "{told}");
+    assert!(in_one_line(&told).contains("idle: holds (seems so: drift between runs is not known)"), "{told}");
     let told = compare(folder.path(), &[condition.as_slice(), &["--require-decision"]].concat());
+    assert!(told.starts_with("exit code 10\n"), "{told}");
+    for (run, epoch_ms) in [("before", 1), ("after", 2)] {
+        super::copy(&folder.path().join(run), &folder.path().join(format!("{run}-2")));
+        begun_at(&folder.path().join(format!("{run}-2")), epoch_ms);
+    }
+    let several =
+        ["before", "before-2", "--require-decision", condition[0], condition[1], "--", "after", "after-2"];
+    let told = super::told(dunlin(folder.path()).arg("compare").args(several));
     assert!(told.starts_with("exit code 0\n") && !told.contains("warning"), "{told}");
+}
+
+#[test]
+fn what_got_worse_by_less_than_the_limit_is_undecided_where_more_is_not_ruled_out() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, ms) in
+        [("a1", 100.0), ("a2", 101.0), ("a3", 102.0), ("b1", 109.0), ("b2", 110.0), ("b3", 111.0)]
+    {
+        let trial = |trial: u32| outcome("idle", trial, "completed", 700.0, ms + f64::from(trial) / 10.0);
+        write_run(&folder.path().join(name), &(0..8).map(trial).collect::<Vec<_>>());
+    }
+    let told =
+        |limit: &str| compare_six(folder.path(), &["--fail-if", &format!("downtime_ms.icmp > {limit}")]);
+    // +8.9 %, by a drift of 1 % between 6.5 and 11.3 %.
+    let at_10 = told("10%");
+    assert!(at_10.starts_with("exit code 0\n"), "{at_10}");
+    assert!(in_one_line(&at_10).contains("10%: idle: undecided (+8.9 %, interval +6."), "{at_10}");
+    assert!(told("12%").contains("12%: idle: holds\n"), "{}", told("12%"));
+    assert!(told("8%").starts_with("exit code 8\n"), "{}", told("8%"));
+}
+
+#[test]
+fn the_count_of_completed_trials_is_the_true_one_and_failures_are_told_with_their_reasons() {
+    let folder = tempfile::tempdir().unwrap();
+    let failed = |trial| {
+        let mut failed = outcome("idle", trial, "failed", 0.0, 0.0);
+        failed["error"] = "the destination\nrefused".into();
+        failed
+    };
+    let well = |trials: u32| (0..trials).map(|trial| outcome("idle", trial, "completed", 700.0, 100.0));
+    let short: Vec<Value> = well(1).chain([failed(1), failed(2)]).collect();
+    for (name, trials) in
+        [("a1", &short), ("a2", &well(10).collect()), ("b1", &short), ("b2", &well(9).collect())]
+    {
+        write_run(&folder.path().join(name), trials);
+    }
+    let told = |words: &[&str]| {
+        super::told(dunlin(folder.path()).args(["compare", "a1", "a2"]).args(words).args(["--", "b1", "b2"]))
+    };
+    let page = told(&[]);
+    assert!(page.contains("11/13") && page.contains("10/12"), "{page}");
+    let lacks =
+        "figures lacking in A: idle-2 (failed): the destination refused (and 1 trial more of this case)";
+    assert!(in_one_line(&page).contains(lacks), "{page}");
+    // Nobody ships a scenario of that name, and there is no such file.
+    assert!(!page.contains("  dunlin bench s\n"), "{page}");
+    let json = told(&["--json"]);
+    assert!(json.contains("\"completed\": 11,") && json.contains("\"to_decide\": []"), "{json}");
+}
+
+#[test]
+fn another_run_is_a_command_only_where_the_scenario_has_a_file_or_is_shipped() {
+    let folder = same_runs(8);
+    let condition = ["--fail-if", "downtime_ms.icmp > 10%"];
+    let told = compare(folder.path(), &condition);
+    assert!(in_one_line(&told).contains("dunlin bench FILE, with the file of the scenario s"), "{told}");
+    assert!(!told.contains("  dunlin bench s\n"), "{told}");
+    fs::write(folder.path().join("s"), "").unwrap();
+    let told = compare(folder.path(), &condition);
+    assert!(told.contains("  dunlin bench s\n"), "{told}");
+}
+
+#[test]
+fn the_power_of_few_trials_comes_with_a_warning() {
+    for (trials, warned) in [(5, true), (6, false)] {
+        let folder = same_runs(trials);
+        let told = told(dunlin(folder.path()).args(["compare", "--power", "before"]));
+        assert!(told.starts_with("exit code 0\n"), "{told}");
+        let warning = format!("warning: a case with {trials} completed trials: fewer than 6 do not tell");
+        assert_eq!(in_one_line(&told).contains(&warning), warned, "{told}");
+    }
 }
 
 #[test]
@@ -256,9 +371,12 @@ fn what_cannot_be_compared_is_exit_code_3() {
 }
 
 #[test]
-fn a_real_run_differs_in_nothing_from_itself() {
+fn a_real_run_differs_in_nothing_from_one_of_the_same_figures() {
     let folder = fixture();
-    let told = told(dunlin(folder.path()).args(["compare", "run", "run"]));
+    let again = folder.path().join("again");
+    super::copy(&folder.path().join("run"), &again);
+    begun_at(&again, 1);
+    let told = told(dunlin(folder.path()).args(["compare", "run", "again"]));
     assert!(told.starts_with("exit code 0\n") && told.contains("0 worse, 0 better"), "{told}");
 }
 
@@ -269,6 +387,7 @@ fn cases_that_only_share_their_name_are_told() {
     super::copy(&run, &other);
     let mut info: Value = serde_json::from_str(&fs::read_to_string(other.join("run.json")).unwrap()).unwrap();
     info["cases"][0]["vm"]["memory_mib"] = 4096.into();
+    info["started_epoch_ms"] = 1.into();
     fs::write(other.join("run.json"), info.to_string()).unwrap();
     let compare = |words: &[&str]| {
         let output = dunlin(folder.path()).args(["compare", "run", "other"]).args(words).output().unwrap();

@@ -2,7 +2,7 @@
 
 use dunlin_analysis::{CaseComparison, Comparison, Figure, FigureComparison, Lacking, SideName, Verdict};
 
-use super::page::{change_words, undecided_words};
+use super::page::{change_words, interval_words, undecided_words};
 use crate::failure::{Exit, Failure, Result};
 
 /// A figure that may not get worse by more than a limit.
@@ -19,6 +19,8 @@ pub(super) struct Condition {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Finding {
     Holds,
+    /// It does, were it no drift between the two runs that hides a change.
+    SeemsToHold,
     Violated(String),
     /// It would be, were it no drift between the two runs.
     Suspected(String),
@@ -33,6 +35,7 @@ impl Finding {
     pub(super) fn parts(&self) -> (&'static str, Option<&str>) {
         match self {
             Self::Holds => ("holds", None),
+            Self::SeemsToHold => ("holds", Some("seems so: drift between runs is not known")),
             Self::Violated(why) => ("violated", Some(why)),
             Self::Suspected(why) => ("suspected", Some(why)),
             Self::Undecided(why) => ("undecided", Some(why)),
@@ -197,10 +200,20 @@ impl Condition {
             verdict if verdict.is_worse() && figure.change.is_none_or(|change| change.abs() > self.limit) => {
                 worse(figure, change_words(figure))
             }
-            Verdict::NotEnoughData if !self.is_ruled_out(figure) => {
-                Finding::Undecided(undecided_words(figure))
+            verdict
+                if matches!(verdict, Verdict::Better | Verdict::SeemsBetter) || self.is_ruled_out(figure) =>
+            {
+                if figure.knows_drift {
+                    Finding::Holds
+                } else {
+                    Finding::SeemsToHold
+                }
             }
-            _ => Finding::Holds,
+            // By less than the limit, as far as it is known.
+            verdict if verdict.is_worse() => {
+                Finding::Undecided(format!("{}, interval {}", change_words(figure), interval_words(figure)))
+            }
+            _ => Finding::Undecided(undecided_words(figure)),
         }
     }
 

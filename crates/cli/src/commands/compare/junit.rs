@@ -11,8 +11,9 @@ pub(super) fn xml(judged: &[Judgement]) -> String {
     let findings = || judged.iter().flat_map(|judgement| &judgement.findings).map(|(_, finding)| finding);
     let failures =
         findings().filter(|finding| matches!(finding, Finding::Violated(_) | Finding::Suspected(_))).count();
-    let skipped =
-        findings().count() - failures - findings().filter(|finding| **finding == Finding::Holds).count();
+    let skipped = findings().count()
+        - failures
+        - findings().filter(|finding| matches!(finding, Finding::Holds | Finding::SeemsToHold)).count();
     let mut xml = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
          <testsuite name=\"dunlin compare\" tests=\"{}\" failures=\"{failures}\" errors=\"0\" skipped=\"{skipped}\">\n",
@@ -24,7 +25,7 @@ pub(super) fn xml(judged: &[Judgement]) -> String {
             let _ = write!(xml, "  <testcase classname=\"{}\" name=\"{}\"", escaped(case), escaped(&name));
             let (kind, why) = finding.parts();
             xml += &match finding {
-                Finding::Holds => "/>\n".to_owned(),
+                Finding::Holds | Finding::SeemsToHold => "/>\n".to_owned(),
                 Finding::Violated(_) | Finding::Suspected(_) => element("failure", kind, why),
                 Finding::Undecided(_) | Finding::NotMeasured | Finding::Lacking(_) => {
                     element("skipped", kind, why)

@@ -83,14 +83,10 @@ fn sample(figure: &FigureComparison, sample: &Sample) -> String {
     let Some(median) = sample.median else {
         return told_by(reading(bounds), sample);
     };
-    let median = match figure.figure {
-        // Of several runs the mean of their shares is the share of all, or nearly.
-        Figure::Completed => {
-            return format!("{:.0}/{}", median * sample.trials as f64, sample.trials);
-        }
-        Figure::WireBytes => median / 1e6,
-        _ => median,
-    };
+    if let Some(completed) = sample.completed {
+        return format!("{completed}/{}", sample.trials);
+    }
+    let median = if figure.figure == Figure::WireBytes { median / 1e6 } else { median };
     told_by(number(median), sample)
 }
 
@@ -122,7 +118,7 @@ fn drift_words(figure: &FigureComparison) -> String {
     drift.map_or_else(|| ABSENT.into(), |drift| format!("±{:.1}{}", drift * 100.0, unit(figure.figure)))
 }
 
-fn interval_words(figure: &FigureComparison) -> String {
+pub(super) fn interval_words(figure: &FigureComparison) -> String {
     figure.interval.map_or_else(
         || ABSENT.into(),
         |interval| format!("{} … {}{}", percent(interval.low), percent(interval.high), unit(figure.figure)),

@@ -6,18 +6,29 @@ use dunlin_analysis::{FoundWith, Power, PowerOptions, power};
 use dunlin_report::{Table, wrapped};
 
 use super::as_text;
-use super::sides::{Run, listed, told};
+use super::sides::{Run, listed, open_all, told};
 use crate::failure::{Exit, Failure, Result};
 use crate::terminal;
 
+/// Fewer trials of a case do not tell how they vary.
+const FEW_TRIALS: usize = 6;
+
 pub(super) fn run(paths: &[PathBuf], json: bool) -> Result {
-    let runs = paths.iter().map(|path| Run::open(path)).collect::<Result<Vec<_>>>()?;
+    let runs = open_all(paths)?;
     let options = PowerOptions::for_runs(runs.len());
     let power = power(&told(&runs), &options);
     if power.rows.is_empty() {
         let paths: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
         let message = format!("{} hold no completed trial to try a comparison on", listed(&paths));
         return Err(Failure::says(Exit::BadInput, message));
+    }
+    let fewest = runs.iter().filter_map(Run::fewest_completed).min().unwrap_or_default();
+    if fewest < FEW_TRIALS {
+        terminal::say(&format!(
+            "warning: a case with {fewest} completed trial{}: fewer than {FEW_TRIALS} do not tell how trials vary, and what is \
+             found is too little or too much",
+            if fewest == 1 { "" } else { "s" }
+        ));
     }
     if json {
         let document = serde_json::json!({

@@ -1,11 +1,12 @@
 //! The runs of both sides, read and held against each other.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use dunlin_analysis::{
     ChangedSetting, CompareOptions, ComparedRun, Comparison, changed_settings, compare, compare_to_baseline,
 };
+use dunlin_record::Status;
 
 use super::Args;
 use crate::commands::report::Loaded;
@@ -41,19 +42,23 @@ pub(super) struct ChangedBetween {
 
 impl Sides {
     pub(super) fn of(args: &Args) -> Result<Self> {
-        let open = |paths: &[PathBuf]| paths.iter().map(|path| Run::open(path)).collect::<Result<Vec<_>>>();
         match (args.runs.as_slice(), args.after.as_slice(), &args.baseline) {
             ([run], [], Some(title)) => {
                 Ok(Self::OwnCase { run: Box::new(Run::open(run)?), title: title.clone() })
             }
             (_, _, Some(_)) => Err(usage("--baseline takes one run")),
-            ([a, b], [], None) => {
-                Ok(Self::Runs { a: open(std::slice::from_ref(a))?, b: open(std::slice::from_ref(b))? })
-            }
-            (a, b, None) if !b.is_empty() => Ok(Self::Runs { a: open(a)?, b: open(b)? }),
+            ([a, b], [], None) => Self::of_runs(std::slice::from_ref(a), std::slice::from_ref(b)),
+            (a, b, None) if !b.is_empty() => Self::of_runs(a, b),
             ([_], ..) => Err(usage("a run is compared with another, or by --baseline with one of its cases")),
             _ => Err(usage("several runs a side are parted by --, as in dunlin compare A1 A2 -- B1 B2")),
         }
+    }
+
+    fn of_runs(a: &[PathBuf], b: &[PathBuf]) -> Result<Self> {
+        let amount_of_a = a.len();
+        let mut a = open_all(a.iter().chain(b))?;
+        let b = a.split_off(amount_of_a);
+        Ok(Self::Runs { a, b })
     }
 
     pub(super) fn compare(&self, options: &CompareOptions) -> Result<Compared> {
@@ -141,11 +146,44 @@ impl Run {
         }
     }
 
+    /// Of the cases that completed at all, in how many trials the one did that did so in the fewest.
+    pub(super) fn fewest_completed(&self) -> Option<usize> {
+        let mut by_case = BTreeMap::<_, usize>::new();
+        let completed = self.loaded.outcomes().iter().filter(|outcome| outcome.status == Status::Completed);
+        for outcome in completed {
+            *by_case.entry((outcome.case.title(), outcome.vm.to_string())).or_default() += 1;
+        }
+        by_case.into_values().min()
+    }
+
+    /// Whether both are one run: of the same folder, or one a copy of the other, by what they say of themselves.
+    fn is(&self, other: &Self) -> bool {
+        let folder = |run: &Self| run.path.canonicalize().ok();
+        let told = |run: &Self| (run.loaded.started_epoch_ms(), run.loaded.scenario().to_owned());
+        told(self) == told(other) || folder(self).is_some_and(|path| Some(path) == folder(other))
+    }
+
     fn changed_to(&self, other: &Self) -> Option<ChangedBetween> {
         let settings = changed_settings(self.loaded.cases(), other.loaded.cases());
         let (before, after) = (self.path.clone(), other.path.clone());
         (!settings.is_empty()).then_some(ChangedBetween { before, after, settings })
     }
+}
+
+/// Opens runs, each of which must be one of its own: the same run given twice would count as two, which show no drift.
+pub(super) fn open_all<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> Result<Vec<Run>> {
+    let mut runs: Vec<Run> = Vec::new();
+    for path in paths {
+        let run = Run::open(path)?;
+        if let Some(same) = runs.iter().find(|known| known.is(&run)) {
+            let message =
+                format!("{} and {} are the same run, given twice", same.path.display(), run.path.display());
+            return Err(Failure::says(Exit::BadInput, message)
+                .hint("each run counts once: a copy of it shows nothing of how runs vary"));
+        }
+        runs.push(run);
+    }
+    Ok(runs)
 }
 
 /// What the runs hold.
