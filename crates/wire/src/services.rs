@@ -139,8 +139,9 @@ impl Services {
 /// Which service a packet is of, and whether it is from it.
 fn key(flow: &IpFlow) -> Option<(Key, bool)> {
     let IpFlow { source, destination, protocol, ports, is_request } = *flow;
+    let ports = ports?;
     let (port, is_answer) = match protocol {
-        ICMP | ICMPV6 if ports != (0, 0) => (0, !is_request),
+        ICMP | ICMPV6 => (0, !is_request),
         TCP | UDP => (ports.0.min(ports.1), ports.0 <= ports.1),
         _ => return None,
     };
@@ -276,7 +277,7 @@ mod tests {
     fn echo(is_request: bool) -> IpFlow {
         let (client, server) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
         let (source, destination) = if is_request { (client, server) } else { (server, client) };
-        IpFlow { source, destination, protocol: ICMP, ports: (7, 7), is_request }
+        IpFlow { source, destination, protocol: ICMP, ports: Some((7, 7)), is_request }
     }
 
     #[test]
@@ -333,9 +334,15 @@ mod tests {
         let (client, server) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
         for at in 0..20_u16 {
             let ports = (40_000 + at, 80);
-            let request =
-                IpFlow { source: client, destination: server, protocol: TCP, ports, is_request: false };
-            let answer = IpFlow { source: server, destination: client, ports: (ports.1, ports.0), ..request };
+            let request = IpFlow {
+                source: client,
+                destination: server,
+                protocol: TCP,
+                ports: Some(ports),
+                is_request: false,
+            };
+            let answer =
+                IpFlow { source: server, destination: client, ports: Some((ports.1, ports.0)), ..request };
             services.see(&request, None, i64::from(at) * 10 * MS);
             services.see(&answer, None, i64::from(at) * 10 * MS + 1000);
         }
