@@ -189,7 +189,10 @@ impl<'a> Pass<'a> {
             self.conversations.see(segment, self.now_ns, wire_bytes);
         }
         if let Some(flow) = &frame.flow {
-            self.services.see(flow, frame.mac, self.now_ns);
+            // Acknowledgements want no answer.
+            let wants_answer =
+                frame.segment.as_ref().is_none_or(|segment| segment.payload_bytes > 0 || segment.flags.syn());
+            self.services.see(flow, frame.mac, wants_answer, self.now_ns);
         }
         if let Some(announcement) = &frame.announcement {
             self.announced(announcement);
