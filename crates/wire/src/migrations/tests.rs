@@ -148,6 +148,26 @@ fn a_migration_that_both_hosts_captured_is_one() {
     assert_eq!(told[0][0].evidence, MigrationEvidence::Bulk);
 }
 
+/// As where a capture begins with an acknowledgement, so that the listener is taken for who opened it.
+#[test]
+fn who_sends_is_told_by_the_head_or_else_by_who_sent_most() {
+    let hosts = |from_a: (u64, Option<StreamKind>), from_b: (u64, Option<StreamKind>)| {
+        let mut one = conversation(1, "10.78.0.12:40000", (0.0, 900.0), from_a.0, from_a.1);
+        one.a = "10.78.0.11:49152".into();
+        one.from_b.overhead.goodput_bytes = from_b.0;
+        one.from_b.begins_as = from_b.1;
+        one.overhead.goodput_bytes += from_b.0;
+        find(&[account(0, vec![one])])[0][0].hosts.clone().unwrap()
+    };
+    let head = Some(StreamKind::QemuMigration);
+    let forth = ["10.78.0.11", "10.78.0.12:40000"];
+    let back = ["10.78.0.12", "10.78.0.11:49152"];
+    assert_eq!(hosts((50 << 20, None), (1 << 10, None)), forth);
+    assert_eq!(hosts((1 << 10, None), (50 << 20, None)), back);
+    assert_eq!(hosts((1 << 10, head), (50 << 20, None)), forth);
+    assert_eq!(hosts((50 << 20, None), (1 << 10, head)), back);
+}
+
 #[test]
 fn what_went_one_way_for_long_may_be_one_unless_something_surely_is() {
     let bulk = |kind| conversation(1, "10.78.0.12:8000", (0.0, 900.0), 50 << 20, kind);
