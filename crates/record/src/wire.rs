@@ -63,7 +63,8 @@ pub struct WireAccount {
     /// TCP payload that was sent, as what followed it or its acknowledgement says, and is not in the file, in bytes: all
     /// amounts are too small by at least that.
     pub unseen_bytes: u64,
-    /// Who said where it is: VMs that have moved do, and hosts that come up. The first ones, where there are very many.
+    /// Who said where it is: VMs that have moved do, and hosts that come up. Where there are very many, the last of each, and
+    /// the latest of the others.
     pub announcements: Vec<Announcement>,
     /// What answered others, and for how long it did not: the most asked, where there are very many.
     pub services: Vec<Service>,

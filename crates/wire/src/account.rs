@@ -1,6 +1,6 @@
 //! What a capture file held, in one pass over its packets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dunlin_record::{
     Amount, Announcement, BrokenOff, Malformed, ProtocolShare, WireAccount, WireGraph, WireMark, in_one_line,
@@ -20,8 +20,10 @@ use crate::ticks::{Columns, Ticks};
 const MOST_TICKS: usize = 1 << 16;
 /// At most so many comments are kept.
 const MOST_MARKS: usize = 1000;
-/// As many announcements.
+/// As many announcements. More are kept meanwhile: twice as many.
 const MOST_ANNOUNCEMENTS: usize = 4096;
+/// So many address families of loopbacks are told apart.
+const MOST_FAMILIES: usize = 16;
 
 /// What is wanted of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -189,7 +191,10 @@ impl<'a> Pass<'a> {
             self.conversations.see(segment, self.now_ns, wire_bytes);
         }
         if let Some(flow) = &frame.flow {
-            self.services.see(flow, frame.mac, self.now_ns);
+            // Acknowledgements want no answer.
+            let wants_answer =
+                frame.segment.as_ref().is_none_or(|segment| segment.payload_bytes > 0 || segment.flags.syn());
+            self.services.see(flow, frame.mac, wants_answer, self.now_ns);
         }
         if let Some(announcement) = &frame.announcement {
             self.announced(announcement);
@@ -198,19 +203,41 @@ impl<'a> Pass<'a> {
 
     fn put_protocol_away(&mut self) {
         if let Some((protocol, amount)) = self.last_protocol.take() {
+            let is_new_family =
+                matches!(protocol, Protocol::Family(_)) && !self.protocols.contains_key(&protocol);
+            let families = Protocol::Family(0)..=Protocol::Family(u32::MAX);
+            let is_beyond = is_new_family && self.protocols.range(families).count() >= MOST_FAMILIES;
+            let protocol = if is_beyond { Protocol::OtherFamilies } else { protocol };
             *self.protocols.entry(protocol).or_default() += amount;
         }
     }
 
     fn announced(&mut self, one: &decode::Announcement) {
-        if self.announcements.len() < MOST_ANNOUNCEMENTS {
-            self.announcements.push(Announcement {
-                at_ns: self.now_ns,
-                kind: one.kind,
-                mac: one.mac.to_string(),
-                address: one.address.map(|address| address.to_string()),
-            });
+        if self.announcements.len() >= 2 * MOST_ANNOUNCEMENTS {
+            self.forget_announcements();
         }
+        self.announcements.push(Announcement {
+            at_ns: self.now_ns,
+            kind: one.kind,
+            mac: one.mac.to_string(),
+            address: one.address.map(|address| address.to_string()),
+        });
+    }
+
+    /// Keeps the last of every Ethernet address, and the latest of the others: who speaks often pushes nobody out.
+    fn forget_announcements(&mut self) {
+        if self.announcements.len() <= MOST_ANNOUNCEMENTS {
+            return;
+        }
+        let mut seen = BTreeSet::new();
+        // In the order of the file; from the end of it.
+        let is_last: Vec<bool> = self.announcements.iter().rev().map(|one| seen.insert(&one.mac)).collect();
+        let mut places: Vec<usize> = (0..is_last.len()).collect();
+        places.sort_by_key(|place| !is_last[*place]);
+        let mut is_kept = vec![false; is_last.len()];
+        places.iter().take(MOST_ANNOUNCEMENTS).for_each(|place| is_kept[*place] = true);
+        let mut is_kept = is_kept.into_iter().rev();
+        self.announcements.retain(|_| is_kept.next().unwrap_or(false));
     }
 
     fn mark(&mut self, at_ns: i64, comment: &str) {
@@ -223,6 +250,7 @@ impl<'a> Pass<'a> {
 
     fn finish(mut self) -> WireAccount {
         self.put_protocol_away();
+        self.forget_announcements();
         let mut malformed: Vec<Malformed> = self.malformed.into_values().collect();
         malformed.sort_by_key(|one| one.first_packet);
         let tunnels = Tunnel::ALL.into_iter().zip(self.tunnels);
@@ -265,4 +293,57 @@ fn shares(all: impl Iterator<Item = (String, Amount)>) -> Vec<ProtocolShare> {
     let mut shares: Vec<ProtocolShare> = shares.filter(|share| share.amount.packets > 0).collect();
     shares.sort_by_key(|share| std::cmp::Reverse(share.amount.wire_bytes));
     shares
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+
+    fn account_of_packets(link: u32, packets: impl Iterator<Item = Vec<u8>>) -> WireAccount {
+        let mut file = [0xa1b2_c3d4, 0x0004_0002, 0, 0, 65_535, link].map(u32::to_le_bytes).concat();
+        for (at_us, packet) in (0_u32..).zip(packets) {
+            let length = packet.len() as u32;
+            file.extend([1, at_us, length, length].map(u32::to_le_bytes).concat());
+            file.extend(packet);
+        }
+        let mut reader = PacketReader::new(Cursor::new(file)).unwrap();
+        account(&mut reader, AccountOptions { tick_ns: 10_000_000 })
+    }
+
+    fn rarp(number: u32) -> Vec<u8> {
+        let [a, b, c, d] = number.to_be_bytes();
+        let mac = [2, 0, a, b, c, d];
+        let head = [&[0xff; 6][..], &mac, &[0x80, 0x35, 0, 1, 8, 0, 6, 4, 0, 3]].concat();
+        [&head[..], &mac, &[0; 4], &mac, &[0; 4]].concat()
+    }
+
+    #[test]
+    fn address_families_beyond_a_few_are_one() {
+        let packets = (0..100_000_u32).map(|number| (0x0100_0100 + number * 3).to_be_bytes().to_vec());
+        let account = account_of_packets(crate::link_type::LOOP, packets);
+        let [others, known @ ..] = &account.protocols[..] else { panic!("{:?}", account.protocols) };
+        assert_eq!((known.len(), known[0].amount.packets), (16, 1));
+        assert_eq!(
+            (others.protocol.as_str(), others.amount.packets),
+            ("other address families", 100_000 - 16)
+        );
+    }
+
+    #[test]
+    fn who_announces_itself_after_many_others_or_before_a_chatty_one_is_heard() {
+        let last_of = |packets: Vec<u32>, number: u32| {
+            let account = account_of_packets(crate::link_type::ETHERNET, packets.into_iter().map(rarp));
+            let mac = format!("02:00:00:00:{:02x}:{:02x}", number >> 8, number & 0xff);
+            let all = account.announcements.iter();
+            let last = all.filter(|one| one.mac == mac).map(|one| one.at_ns).max();
+            assert!(account.announcements.is_sorted_by_key(|one| one.at_ns));
+            (account.announcements.len(), last)
+        };
+        assert_eq!(last_of((0..10_000).collect(), 9999), (4096, Some(9_999_000)));
+        let chatty = [7, 8].into_iter().chain(std::iter::repeat_n(9, 20_000)).collect();
+        assert_eq!(last_of(chatty, 7), (4096, Some(0)));
+        assert_eq!(last_of(vec![1, 2, 1], 1), (3, Some(2000)));
+    }
 }

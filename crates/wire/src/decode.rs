@@ -55,8 +55,8 @@ pub(crate) struct IpFlow {
     pub(crate) source: IpAddr,
     pub(crate) destination: IpAddr,
     pub(crate) protocol: u8,
-    /// Of an echo, twice its identifier; 0 where there is none.
-    pub(crate) ports: (u16, u16),
+    /// Of an echo, twice its identifier; `None` where there are none, or another fragment has them.
+    pub(crate) ports: Option<(u16, u16)>,
     /// Whether it asks for an answer: an echo's request.
     pub(crate) is_request: bool,
 }
@@ -133,10 +133,11 @@ pub(crate) fn decode<'a>(packet: &Packet<'a>, layers: Option<&mut Vec<Layer>>) -
             stopped: None,
         },
         layers,
+        bridged: 0,
     };
     let bytes = Bytes { captured: packet.data, wire_bytes: packet.original_bytes as usize };
     walk.frame.stopped = link::link(packet.link, bytes, &mut walk).err();
-    let Walk { frame, layers } = walk;
+    let Walk { frame, layers, .. } = walk;
     if let Some(layers) = layers {
         layers.push(Layer::Innermost(frame.protocol));
     }
@@ -147,6 +148,8 @@ pub(crate) fn decode<'a>(packet: &Packet<'a>, layers: Option<&mut Vec<Layer>>) -
 struct Walk<'a, 'l> {
     frame: Frame<'a>,
     layers: Option<&'l mut Vec<Layer>>,
+    /// How many Ethernet frames there were so far that an ethertype announced.
+    bridged: u8,
 }
 
 impl Walk<'_, '_> {
@@ -164,6 +167,15 @@ impl Walk<'_, '_> {
         self.frame.depth += 1;
         self.frame.tunnels |= 1 << tunnel as u16;
         self.found(Layer::Tunnel(tunnel, id));
+        Ok(())
+    }
+
+    /// Goes into an Ethernet frame that an ethertype announced. Tunnels have one each; without a tunnel, nothing else bounds them.
+    fn bridge(&mut self) -> Result<(), Stopped> {
+        if self.bridged == MOST_TUNNELS {
+            return Err(Stopped::TooDeep);
+        }
+        self.bridged += 1;
         Ok(())
     }
 

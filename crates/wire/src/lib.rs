@@ -49,5 +49,6 @@ pub use passages::watch_passages;
 pub use pcapng::Comments;
 pub use recording::{Recording, RowSink, Summary};
 pub use selection::{Selection, TimePoint};
+pub use services::MOST_SERVICES_TOLD;
 pub use snmp::{Secret, SnmpAccess, SnmpAgent, SnmpAuthentication, count_switch_port, set_snmp_integer};
 pub use task::Task;

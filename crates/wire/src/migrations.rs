@@ -54,6 +54,7 @@ pub fn find_migrations(files: &[(&str, &WireAccount)]) -> Vec<Vec<WireMigration>
                 goodput_bytes: 0,
                 begin_ms: None,
                 end_ms: None,
+                watched: outages::watched(files, span, of_it, &hosts),
                 outages,
                 moved: vec![moved.tell(files, moved.file)],
             });
@@ -86,6 +87,7 @@ fn tell_carried(files: Files<'_>, one: Carried) -> WireMigration {
         begin_ms: Some(one.begin_ns as f64 / MS),
         end_ms: Some(one.end_ns as f64 / MS),
         moved: one.moved.iter().map(|moved| moved.tell(files, one.file)).collect(),
+        watched: outages::watched(files, one.span(), &one.moved, &one.addresses()),
         outages: outages::of(files, one.span(), &one.moved, &one.addresses(), Usual::Before),
         hosts: Some([one.from, one.to]),
         conversations: one.conversations,

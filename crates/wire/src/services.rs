@@ -11,10 +11,14 @@ use crate::decode::{IpFlow, Mac};
 
 /// So many are followed; of more, those are forgotten first that answered least.
 const MOST_SERVICES: usize = 4096;
-/// So many are told.
-const MOST_TOLD: usize = 256;
+/// So many are worth to be told; migrations are looked for in all.
+pub const MOST_SERVICES_TOLD: usize = 256;
 /// With fewer answers than that nothing is usual.
 const LEAST_ANSWERS: u64 = 8;
+/// With fewer requests a silence is none: one request precedes every answer.
+const LEAST_REQUESTS: u64 = 2;
+/// Of the waits for an answer so many of a hundred are usual.
+const USUAL_PERCENT: u64 = 95;
 /// Of each so many silences are kept, the longest.
 const MOST_SILENCES: usize = 8;
 /// Intervals in each doubling share as many buckets.
@@ -62,13 +66,29 @@ struct Answers {
     /// Requests since the last answer, and when the last of them came.
     asked: u64,
     asked_ns: i64,
-    /// From answer to answer, and from request to request.
+    /// When the first of these came.
+    first_asked_ns: i64,
+    /// From answer to answer, from request to request, and from the first request that is not answered yet to an answer.
     intervals: Intervals,
     request_intervals: Intervals,
+    waits: Intervals,
     /// The longest, in no order.
-    silences: Vec<Silence>,
+    silences: Vec<Unanswered>,
     /// As many as are kept are at least as long as this.
     least_ns: i64,
+}
+
+/// Requests that were not answered for some time.
+#[derive(Debug, Clone, Copy)]
+struct Unanswered {
+    /// The answer before.
+    last_ns: i64,
+    /// The first of them.
+    begin_ns: i64,
+    /// The answer after them, or the last of them.
+    end_ns: i64,
+    requests: u64,
+    is_unfinished: bool,
 }
 
 /// A distribution of intervals: counts and sums in buckets that grow with the value.
@@ -76,14 +96,14 @@ struct Answers {
 struct Intervals(Box<[(u32, u64); BUCKETS]>);
 
 impl Services {
-    /// Takes a packet; `mac` is its source.
-    pub(crate) fn see(&mut self, flow: &IpFlow, mac: Option<Mac>, at_ns: i64) {
+    /// Takes a packet; `mac` is its source. One that does not want an answer, as an acknowledgement, is no request.
+    pub(crate) fn see(&mut self, flow: &IpFlow, mac: Option<Mac>, wants_answer: bool, at_ns: i64) {
         let Some(Recent { place, is_answer, .. }) = self.find(flow) else { return };
         let Some((_, answers)) = self.all.get_mut(place) else { return };
         if is_answer {
             answers.mac = mac.or(answers.mac);
             answers.answer(at_ns);
-        } else {
+        } else if wants_answer {
             answers.request(at_ns);
         }
     }
@@ -96,7 +116,6 @@ impl Services {
             let key = |one: &Service| (std::cmp::Reverse(one.answers), one.address.clone(), one.what.clone());
             key(one).cmp(&key(other))
         });
-        all.truncate(MOST_TOLD);
         all
     }
 
@@ -139,8 +158,9 @@ impl Services {
 /// Which service a packet is of, and whether it is from it.
 fn key(flow: &IpFlow) -> Option<(Key, bool)> {
     let IpFlow { source, destination, protocol, ports, is_request } = *flow;
+    let ports = ports?;
     let (port, is_answer) = match protocol {
-        ICMP | ICMPV6 if ports != (0, 0) => (0, !is_request),
+        ICMP | ICMPV6 => (0, !is_request),
         TCP | UDP => (ports.0.min(ports.1), ports.0 <= ports.1),
         _ => return None,
     };
@@ -157,8 +177,10 @@ impl Answers {
             last_ns: None,
             asked: 0,
             asked_ns: 0,
+            first_asked_ns: 0,
             intervals: Intervals::new(),
             request_intervals: Intervals::new(),
+            waits: Intervals::new(),
             silences: Vec::new(),
             least_ns: i64::MIN,
         }
@@ -168,6 +190,9 @@ impl Answers {
         if self.requests > 0 {
             self.request_intervals.add(at_ns.saturating_sub(self.asked_ns));
         }
+        if self.asked == 0 {
+            self.first_asked_ns = at_ns;
+        }
         self.requests += 1;
         self.asked += 1;
         self.asked_ns = at_ns;
@@ -175,11 +200,12 @@ impl Answers {
 
     fn answer(&mut self, at_ns: i64) {
         if let Some(last_ns) = self.last_ns {
-            let silence =
-                Silence { begin_ns: last_ns, end_ns: at_ns, requests: self.asked, is_unfinished: false };
-            if length_ns(&silence) >= 0 {
-                self.intervals.add(length_ns(&silence));
-                self.keep(silence);
+            if at_ns >= last_ns {
+                self.intervals.add(at_ns.saturating_sub(last_ns));
+            }
+            if self.asked > 0 && at_ns >= self.first_asked_ns {
+                self.waits.add(at_ns.saturating_sub(self.first_asked_ns));
+                self.keep(self.unanswered(last_ns, at_ns, false));
             }
         }
         self.answers += 1;
@@ -187,18 +213,22 @@ impl Answers {
         self.last_ns = Some(at_ns);
     }
 
+    fn unanswered(&self, last_ns: i64, end_ns: i64, is_unfinished: bool) -> Unanswered {
+        Unanswered { last_ns, begin_ns: self.first_asked_ns, end_ns, requests: self.asked, is_unfinished }
+    }
+
     /// Keeps the longest.
-    fn keep(&mut self, silence: Silence) {
-        if length_ns(&silence) <= self.least_ns {
+    fn keep(&mut self, silence: Unanswered) {
+        if silence.requests < LEAST_REQUESTS || silence.length_ns() <= self.least_ns {
             return;
         }
         if self.silences.len() < MOST_SILENCES {
             self.silences.push(silence);
-        } else if let Some(shortest) = self.silences.iter_mut().min_by_key(|one| length_ns(one)) {
+        } else if let Some(shortest) = self.silences.iter_mut().min_by_key(|one| one.length_ns()) {
             *shortest = silence;
         }
         if self.silences.len() == MOST_SILENCES {
-            self.least_ns = self.silences.iter().map(length_ns).min().unwrap_or(i64::MIN);
+            self.least_ns = self.silences.iter().map(Unanswered::length_ns).min().unwrap_or(i64::MIN);
         }
     }
 
@@ -209,15 +239,11 @@ impl Answers {
 
     fn finish(mut self, key: Key) -> Service {
         if let Some(last_ns) = self.last_ns.filter(|last_ns| self.asked > 0 && self.asked_ns > *last_ns) {
-            let silence = Silence {
-                begin_ns: last_ns,
-                end_ns: self.asked_ns,
-                requests: self.asked,
-                is_unfinished: true,
-            };
-            self.keep(silence);
+            self.keep(self.unanswered(last_ns, self.asked_ns, true));
         }
-        self.silences.sort_by_key(|silence| silence.begin_ns);
+        let interval_ns = self.interval_ns();
+        let mut silences: Vec<Silence> = self.silences.iter().map(|one| one.tell(interval_ns)).collect();
+        silences.sort_by_key(|silence| silence.begin_ns);
         let what = match key.protocol {
             TCP => format!("TCP port {}", key.port),
             UDP => format!("UDP port {}", key.port),
@@ -230,14 +256,23 @@ impl Answers {
             client: key.client.to_string(),
             requests: self.requests,
             answers: self.answers,
-            interval_ms: self.interval_ns() / 1e6,
-            silences: self.silences,
+            interval_ms: interval_ns / 1e6,
+            usual_wait_ms: self.waits.percentile_ns(USUAL_PERCENT) / 1e6,
+            silences,
         }
     }
 }
 
-fn length_ns(silence: &Silence) -> i64 {
-    silence.end_ns.saturating_sub(silence.begin_ns)
+impl Unanswered {
+    fn length_ns(&self) -> i64 {
+        self.end_ns.saturating_sub(self.begin_ns)
+    }
+
+    /// What was not asked is not gone: it begins with the answer before only if that was as short before as usual.
+    fn tell(&self, interval_ns: f64) -> Silence {
+        let begin_ns = self.begin_ns.saturating_sub(interval_ns.round() as i64).max(self.last_ns);
+        Silence { begin_ns, end_ns: self.end_ns, requests: self.requests, is_unfinished: self.is_unfinished }
+    }
 }
 
 impl Intervals {
@@ -255,15 +290,20 @@ impl Intervals {
         *sum = sum.saturating_add(ns);
     }
 
-    /// The mean of the bucket that the median is in.
     fn median_ns(&self) -> f64 {
+        self.percentile_ns(50)
+    }
+
+    /// The mean of the bucket that this percentile is in; never the greatest alone, unless it is the only one.
+    fn percentile_ns(&self, percent: u64) -> f64 {
         let all: u64 = self.0.iter().map(|(count, _)| u64::from(*count)).sum();
+        let rank = if percent == 50 { all.div_ceil(2) } else { all * percent / 100 }.max(1);
         let mut seen = 0;
-        let median = self.0.iter().find(|(count, _)| {
+        let found = self.0.iter().find(|(count, _)| {
             seen += u64::from(*count);
-            2 * seen >= all && *count > 0
+            seen >= rank && *count > 0
         });
-        median.map_or(0.0, |(count, sum)| *sum as f64 / f64::from(*count))
+        found.map_or(0.0, |(count, sum)| *sum as f64 / f64::from(*count))
     }
 }
 
@@ -276,16 +316,16 @@ mod tests {
     fn echo(is_request: bool) -> IpFlow {
         let (client, server) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
         let (source, destination) = if is_request { (client, server) } else { (server, client) };
-        IpFlow { source, destination, protocol: ICMP, ports: (7, 7), is_request }
+        IpFlow { source, destination, protocol: ICMP, ports: Some((7, 7)), is_request }
     }
 
     #[test]
     fn a_silence_is_what_was_asked_and_not_answered() {
         let mut services = Services::default();
         for at in 0..1000 {
-            services.see(&echo(true), None, at * MS);
+            services.see(&echo(true), None, true, at * MS);
             if !(500..543).contains(&at) {
-                services.see(&echo(false), Some(Mac([2; 6])), at * MS + 200_000);
+                services.see(&echo(false), Some(Mac([2; 6])), true, at * MS + 200_000);
             }
         }
         let [service] = services.finish().try_into().unwrap();
@@ -293,7 +333,8 @@ mod tests {
         assert_eq!((service.requests, service.answers), (1000, 957));
         assert_eq!(service.interval_ms, 1.0);
         assert_eq!(service.mac.as_deref(), Some("02:02:02:02:02:02"));
-        let longest = service.silences.iter().max_by_key(|silence| length_ns(silence)).unwrap();
+        let longest =
+            service.silences.iter().max_by_key(|silence| silence.end_ns - silence.begin_ns).unwrap();
         assert_eq!((longest.begin_ns, longest.end_ns), (499 * MS + 200_000, 543 * MS + 200_000));
         assert_eq!((longest.requests, longest.is_unfinished), (44, false));
     }
@@ -302,10 +343,10 @@ mod tests {
     fn answers_that_come_in_bursts_do_not_make_the_interval_shorter() {
         let mut services = Services::default();
         for at in 0..1000 {
-            services.see(&echo(true), None, at * MS);
+            services.see(&echo(true), None, true, at * MS);
             // Ten at once.
             if at % 10 == 9 {
-                (0..10).for_each(|one| services.see(&echo(false), None, at * MS + 1000 + one));
+                (0..10).for_each(|one| services.see(&echo(false), None, true, at * MS + 1000 + one));
             }
         }
         let [service] = services.finish().try_into().unwrap();
@@ -316,9 +357,9 @@ mod tests {
     fn what_never_answers_again_is_silent_as_long_as_it_is_asked() {
         let mut services = Services::default();
         for at in 0..100 {
-            services.see(&echo(true), None, at * MS);
+            services.see(&echo(true), None, true, at * MS);
             if at < 50 {
-                services.see(&echo(false), None, at * MS);
+                services.see(&echo(false), None, true, at * MS);
             }
         }
         let [service] = services.finish().try_into().unwrap();
@@ -333,11 +374,17 @@ mod tests {
         let (client, server) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
         for at in 0..20_u16 {
             let ports = (40_000 + at, 80);
-            let request =
-                IpFlow { source: client, destination: server, protocol: TCP, ports, is_request: false };
-            let answer = IpFlow { source: server, destination: client, ports: (ports.1, ports.0), ..request };
-            services.see(&request, None, i64::from(at) * 10 * MS);
-            services.see(&answer, None, i64::from(at) * 10 * MS + 1000);
+            let request = IpFlow {
+                source: client,
+                destination: server,
+                protocol: TCP,
+                ports: Some(ports),
+                is_request: false,
+            };
+            let answer =
+                IpFlow { source: server, destination: client, ports: Some((ports.1, ports.0)), ..request };
+            services.see(&request, None, true, i64::from(at) * 10 * MS);
+            services.see(&answer, None, true, i64::from(at) * 10 * MS + 1000);
         }
         let [service] = services.finish().try_into().unwrap();
         assert_eq!((service.what.as_str(), service.answers, service.interval_ms), ("TCP port 80", 20, 10.0));
@@ -348,11 +395,79 @@ mod tests {
         let mut services = Services::default();
         let server = IpAddr::from([10, 0, 0, 2]);
         for at in 0..20_000_u32 {
-            services.see(&echo(false), None, i64::from(at) * MS);
+            services.see(&echo(false), None, true, i64::from(at) * MS);
             let flow = IpFlow { source: server, destination: IpAddr::from(at.to_be_bytes()), ..echo(false) };
-            services.see(&flow, None, i64::from(at) * MS);
+            services.see(&flow, None, true, i64::from(at) * MS);
         }
         let [service] = services.finish().try_into().unwrap();
         assert_eq!(service.answers, 20_000);
+    }
+
+    /// From the lower port's end, or to it.
+    fn udp(client: u8, port: u16, is_answer: bool) -> IpFlow {
+        let (client, server) = (IpAddr::from([10, 0, 0, client]), IpAddr::from([10, 0, 1, 2]));
+        let (source, destination) = if is_answer { (server, client) } else { (client, server) };
+        let ports = if is_answer { (port, 50_000) } else { (50_000, port) };
+        IpFlow { source, destination, protocol: UDP, ports: Some(ports), is_request: false }
+    }
+
+    #[test]
+    fn what_is_asked_seldom_is_not_silent_meanwhile() {
+        let mut services = Services::default();
+        // Two questions at once, every five seconds or after a long pause.
+        let times = (0..20).map(|at| at * 5000).chain((0..20).map(|at| 1_000_000 + at * 5000));
+        for at in times {
+            services.see(&udp(1, 53, false), None, true, at * MS);
+            services.see(&udp(1, 53, false), None, true, at * MS + 10_000);
+            services.see(&udp(1, 53, true), None, true, at * MS + 500_000);
+        }
+        let [service] = services.finish().try_into().unwrap();
+        let longest = service.silences.iter().map(|one| one.end_ns - one.begin_ns).max();
+        assert!(longest.unwrap() <= 500_000 + (service.interval_ms * 1e6) as i64, "{service:?}");
+        assert_eq!(service.usual_wait_ms, 0.5);
+    }
+
+    #[test]
+    fn one_request_and_what_wants_no_answer_are_no_silence() {
+        let mut services = Services::default();
+        for at in 0..20 {
+            services.see(&udp(1, 80, false), None, true, at * 400 * MS);
+            services.see(&udp(1, 80, true), None, true, (at * 400 + 1) * MS);
+            services.see(&udp(1, 80, false), None, false, (at * 400 + 2) * MS);
+        }
+        let [service] = services.finish().try_into().unwrap();
+        assert_eq!((service.requests, service.answers), (20, 20));
+        assert_eq!((service.interval_ms, service.silences.as_slice()), (400.0, &[][..]));
+    }
+
+    #[test]
+    fn echoes_with_identifier_0_are_a_service() {
+        let mut services = Services::default();
+        for at in 0..20 {
+            for is_request in [true, false] {
+                let flow = IpFlow { ports: Some((0, 0)), ..echo(is_request) };
+                services.see(&flow, None, true, at * MS);
+            }
+        }
+        // Of a fragment no ports are known.
+        let fragment = IpFlow { ports: None, ..udp(1, 53, true) };
+        (0..20).for_each(|at| services.see(&fragment, None, true, at * MS));
+        let [service] = services.finish().try_into().unwrap();
+        assert_eq!((service.what.as_str(), service.requests, service.answers), ("ICMP echo", 20, 20));
+    }
+
+    #[test]
+    fn all_that_are_kept_are_looked_through() {
+        let mut services = Services::default();
+        for at in 0..100 {
+            for client in 1..=200_u8 {
+                for port in [53, 123] {
+                    let extra = i64::from(client) * 1000;
+                    services.see(&udp(client, port, false), None, true, at * MS + extra);
+                    services.see(&udp(client, port, true), None, true, at * MS + extra);
+                }
+            }
+        }
+        assert_eq!(services.finish().len(), 400);
     }
 }

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 use dunlin_record::{Conversation, WireAccount, WireMigration};
 use dunlin_wire::{
-    AccountOptions, PacketFilter, PacketReader, ReadError, Selection, TimePoint, account_of, find_migrations,
+    AccountOptions, MOST_SERVICES_TOLD, PacketFilter, PacketReader, ReadError, Selection, TimePoint,
+    account_of, find_migrations,
 };
 
 use crate::failure::{Exit, Failure, Result};
@@ -76,6 +77,8 @@ pub(crate) fn run(args: &Args) -> Result {
         names.iter().zip(&all).map(|(name, read)| (name.as_str(), &read.account)).collect();
     let told = find_migrations(&files);
     all.iter_mut().zip(told).for_each(|(read, migrations)| read.migrations = migrations);
+    // Outages were looked for in all of them.
+    all.iter_mut().for_each(|read| read.account.services.truncate(MOST_SERVICES_TOLD));
     let known = keep_wanted(args, &mut all);
     print(args, &all)?;
     if complaints.is_empty() {

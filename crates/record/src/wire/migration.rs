@@ -74,14 +74,16 @@ pub struct Service {
     pub answers: u64,
     /// From one request to the next, usually, in ms; where there are none, from one answer to the next.
     pub interval_ms: f64,
-    /// Its longest silences, in the order of time.
+    /// From the first request that is not answered yet to an answer, at most, in all but 5 of 100 cases, in ms.
+    pub usual_wait_ms: f64,
+    /// Its longest silences of two or more requests, in the order of time.
     pub silences: Vec<Silence>,
 }
 
-/// A time between two answers.
+/// A time in which nothing was answered that was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Silence {
-    /// The answer before it, in nanoseconds after the file's first packet.
+    /// The answer before it, or an interval before its first request, if that is later; in nanoseconds after the file's first packet.
     pub begin_ns: i64,
     /// The answer after it; where none came, the last request.
     pub end_ns: i64,
@@ -108,6 +110,8 @@ pub struct WireMigration {
     pub end_ms: Option<f64>,
     /// Who said meanwhile or shortly after that it has moved.
     pub moved: Vec<Moved>,
+    /// How many services that might have been gone were asked and answered in these files: without any, an outage is not known.
+    pub watched: u64,
     /// For how long what was asked meanwhile did not answer.
     pub outages: Vec<WireOutage>,
 }
@@ -156,9 +160,10 @@ pub struct WireOutage {
     pub address: String,
     /// Who asked.
     pub client: String,
-    /// From the last answer before it to the first after it, less one interval, in ms.
+    /// From its begin to its end, less one interval, in ms.
     pub outage_ms: f64,
-    /// The last answer before it, in ms as [`WireMigration::begin_ms`].
+    /// The last answer before it, or an interval before the first request in it, if that is later; in ms as
+    /// [`WireMigration::begin_ms`].
     pub begin_ms: f64,
     /// The first after it; where none came, the last request.
     pub end_ms: f64,

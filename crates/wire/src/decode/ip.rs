@@ -15,6 +15,7 @@ const UDP: u8 = 17;
 const IPV6_IN_IP: u8 = 41;
 const GRE: u8 = 47;
 const ICMPV6: u8 = 58;
+const SCTP: u8 = 132;
 const MPLS_IN_IP: u8 = 137;
 /// Tunnels that are not looked into.
 const UNOPENED: [(u8, &str); 3] = [(50, "ESP"), (97, "EtherIP"), (115, "L2TP")];
@@ -128,7 +129,7 @@ fn v6<'a>(bytes: Bytes<'a>, walk: &mut Walk<'a, '_>) -> Result<(), Stopped> {
 
 fn ends(source: IpAddr, destination: IpAddr, walk: &mut Walk<'_, '_>) {
     let Protocol::OverIp(protocol) = walk.frame.protocol else { return };
-    walk.frame.flow = Some(IpFlow { source, destination, protocol, ports: (0, 0), is_request: false });
+    walk.frame.flow = Some(IpFlow { source, destination, protocol, ports: None, is_request: false });
     walk.found(Layer::Addresses { source, destination });
 }
 
@@ -159,6 +160,13 @@ fn carried<'a>(
             announcement::neighbor_advertisement(payload, walk);
             Ok(())
         }
+        SCTP => {
+            // RFC 9260, section 3.1; no more of it matters here.
+            if let (Ok(source), Ok(destination)) = (payload.u16(0), payload.u16(2)) {
+                walk.found(Layer::Ports { protocol, source, destination });
+            }
+            Ok(())
+        }
         IPV4_IN_IP | IPV6_IN_IP => tunnel::ip_in_ip(payload, walk),
         GRE => tunnel::gre(payload, walk),
         MPLS_IN_IP => tunnel::mpls(payload, walk),
@@ -177,7 +185,7 @@ fn echo(payload: Bytes<'_>, [request, answer]: [u8; 2], walk: &mut Walk<'_, '_>)
         return;
     };
     if kind == request || kind == answer {
-        flow.ports = (identifier, identifier);
+        flow.ports = Some((identifier, identifier));
         flow.is_request = kind == request;
     }
 }

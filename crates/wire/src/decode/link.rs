@@ -119,7 +119,10 @@ pub(super) fn typed<'a>(
             }
             match other {
                 ETHERTYPE_PPPOE_SESSION => tunnel::pppoe(bytes, walk),
-                ETHERTYPE_ETHERNET => ethernet(bytes, walk),
+                ETHERTYPE_ETHERNET => {
+                    walk.bridge()?;
+                    ethernet(bytes, walk)
+                }
                 ETHERTYPE_PPP => tunnel::ppp(bytes, walk),
                 _ => {
                     if let Some((_, name)) = UNOPENED.iter().find(|(known, _)| *known == other) {

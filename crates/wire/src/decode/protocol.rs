@@ -19,6 +19,8 @@ pub(crate) enum Protocol {
     Llc,
     /// Of a loopback: neither IPv4 nor IPv6.
     Family(u32),
+    /// Such families beyond a few: they are 32 bits of whatever is in the file.
+    OtherFamilies,
     /// Found by its port or in a tunnel.
     Named(&'static str),
     /// A link whose packets are not understood, or whose header could not be read.
@@ -122,6 +124,7 @@ impl fmt::Display for Protocol {
             },
             Self::Llc => f.write_str("LLC"),
             Self::Family(number) => write!(f, "address family {number}"),
+            Self::OtherFamilies => f.write_str("other address families"),
             Self::Named(name) => f.write_str(name),
             Self::Link(number) => f.write_str(&link_type::name(*number)),
         }

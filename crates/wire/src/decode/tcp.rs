@@ -32,7 +32,7 @@ pub(super) fn segment<'a>(
     let (source, destination, ack) = (bytes.u16(0)?, bytes.u16(2)?, bytes.u32(8)?);
     walk.found(Layer::Ports { protocol: TCP, source, destination });
     let Some(flow) = &mut walk.frame.flow else { return Ok(()) };
-    flow.ports = (source, destination);
+    flow.ports = Some((source, destination));
     // Of a snapped header, the options that are there.
     let options = bytes.captured.get(LEAST_BYTES..header_bytes.min(bytes.captured.len())).unwrap_or_default();
     let options = Options::read(options, ack);

@@ -20,7 +20,7 @@ pub(super) fn datagram<'a>(bytes: Bytes<'a>, walk: &mut Walk<'a, '_>) -> Result<
         return Ok(());
     };
     if let Some(flow) = &mut walk.frame.flow {
-        flow.ports = (source, destination);
+        flow.ports = Some((source, destination));
     }
     walk.found(Layer::Ports { protocol: UDP, source, destination });
     // 0 is the length of what is too long for the field (RFC 2675), or was not cut into packets yet.

@@ -12,12 +12,15 @@ const BASELINE_NS: i64 = 1_000_000_000;
 /// A service that was not asked is not gone; one request precedes every answer.
 const LEAST_REQUESTS: u64 = 2;
 
+/// An outage is so many times as long as what is usual: less is chance.
+const MARGIN: f64 = 2.0;
+
 /// What an outage has to stand out of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Usual {
     /// The silences shortly before the migration's begin: what came long before may be a start.
     Before,
-    /// All others, where its begin is not known: twice their longest.
+    /// All others, where its begin is not known.
     Others,
 }
 
@@ -49,6 +52,13 @@ pub(super) fn of(
     all
 }
 
+/// How many services that could have had one were asked and answered.
+pub(super) fn watched(files: Files<'_>, span: Span, moved: &[Announced], hosts: &[String]) -> u64 {
+    let of_time = files.accounts().filter(|(file, _)| files.shift_ns(*file, span.file).is_some());
+    let services = of_time.flat_map(|(_, account)| &account.services);
+    services.filter(|service| service.requests > 0 && is_of(service, moved, hosts)).count() as u64
+}
+
 /// Whether any service of those is known.
 pub(super) fn is_any_known(files: Files<'_>, moved: &[Announced]) -> bool {
     files.accounts().any(|(_, account)| account.services.iter().any(|service| is_of(service, moved, &[])))
@@ -77,6 +87,7 @@ fn outage(service: &Service, span: Span, shift_ns: i64, usual: Usual) -> Option<
         .iter()
         .filter(overlaps)
         .max_by(|one, other| missing_ns(one).total_cmp(&missing_ns(other)))?;
+    // A second before may have none: then what usually passes until an answer comes is what is usual.
     let others = service.silences.iter().filter(|silence| match usual {
         Usual::Before => {
             ends_ns(silence) <= span.begin_ns
@@ -85,7 +96,7 @@ fn outage(service: &Service, span: Span, shift_ns: i64, usual: Usual) -> Option<
         Usual::Others => *silence != longest,
     });
     let usual_ns = others.map(missing_ns).max_by(f64::total_cmp);
-    let least_ns = usual_ns.unwrap_or(0.0) * if usual == Usual::Others { 2.0 } else { 1.0 };
+    let least_ns = MARGIN * usual_ns.unwrap_or(0.0).max(service.usual_wait_ms * MS);
     let stands_out = missing_ns(longest) > least_ns.max(interval_ns);
     (stands_out && longest.requests >= LEAST_REQUESTS).then(|| WireOutage {
         what: service.what.clone(),

@@ -28,7 +28,7 @@ pub(super) struct Carried {
     pub(super) evidence: MigrationEvidence,
     /// The sender's address, without its port.
     pub(super) from: String,
-    /// The listener, with its port.
+    /// The other end, with its port: the listener, unless that is who sends.
     pub(super) to: String,
     pub(super) begin_ns: i64,
     pub(super) end_ns: i64,
@@ -123,9 +123,30 @@ fn grouped(file: usize, account: &WireAccount) -> Vec<Carried> {
     }
     groups
         .into_iter()
-        .filter_map(|(group, members)| Some(Carried { evidence: evidence(&members, account)?, ..group }))
+        .filter_map(|(group, members)| {
+            let evidence = evidence(&members, account)?;
+            let (from, to) = direction(&members).unwrap_or((group.from, group.to));
+            Some(Carried { evidence, from, to, ..group })
+        })
         .take(MOST_CARRIED)
         .collect()
+}
+
+/// From where to where, if it is against how it was opened, or seems to have been: who sends says so by its stream's head, or else
+/// by sending most.
+fn direction(members: &[&Conversation]) -> Option<(String, String)> {
+    let begins = |flow: &Flow| flow.begins_as.is_some_and(StreamKind::is_migration);
+    let begin =
+        [members.iter().any(|one| begins(&one.from_a)), members.iter().any(|one| begins(&one.from_b))];
+    let sent = |pick: fn(&Conversation) -> &Flow| -> u64 {
+        members.iter().map(|one| pick(one).overhead.goodput_bytes).sum()
+    };
+    let is_from_b = match begin {
+        [false, false] => sent(|one| &one.from_b) > sent(|one| &one.from_a),
+        [is_from_a, is_from_b] => is_from_b && !is_from_a,
+    };
+    let first = members.first().filter(|_| is_from_b)?;
+    Some((host(&first.b).to_owned(), first.a.clone()))
 }
 
 fn begins_qemu(one: &Conversation) -> bool {

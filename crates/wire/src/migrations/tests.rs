@@ -66,6 +66,7 @@ fn echo(silences: &[(i64, i64)]) -> Service {
         requests: 1000,
         answers: 900,
         interval_ms: 1.0,
+        usual_wait_ms: 0.2,
         silences: silences.iter().map(silence).collect(),
     }
 }
@@ -147,6 +148,26 @@ fn a_migration_that_both_hosts_captured_is_one() {
     assert_eq!(told[0][0].evidence, MigrationEvidence::Bulk);
 }
 
+/// As where a capture begins with an acknowledgement, so that the listener is taken for who opened it.
+#[test]
+fn who_sends_is_told_by_the_head_or_else_by_who_sent_most() {
+    let hosts = |from_a: (u64, Option<StreamKind>), from_b: (u64, Option<StreamKind>)| {
+        let mut one = conversation(1, "10.78.0.12:40000", (0.0, 900.0), from_a.0, from_a.1);
+        one.a = "10.78.0.11:49152".into();
+        one.from_b.overhead.goodput_bytes = from_b.0;
+        one.from_b.begins_as = from_b.1;
+        one.overhead.goodput_bytes += from_b.0;
+        find(&[account(0, vec![one])])[0][0].hosts.clone().unwrap()
+    };
+    let head = Some(StreamKind::QemuMigration);
+    let forth = ["10.78.0.11", "10.78.0.12:40000"];
+    let back = ["10.78.0.12", "10.78.0.11:49152"];
+    assert_eq!(hosts((50 << 20, None), (1 << 10, None)), forth);
+    assert_eq!(hosts((1 << 10, None), (50 << 20, None)), back);
+    assert_eq!(hosts((1 << 10, head), (50 << 20, None)), forth);
+    assert_eq!(hosts((50 << 20, None), (1 << 10, head)), back);
+}
+
 #[test]
 fn what_went_one_way_for_long_may_be_one_unless_something_surely_is() {
     let bulk = |kind| conversation(1, "10.78.0.12:8000", (0.0, 900.0), 50 << 20, kind);
@@ -199,6 +220,8 @@ fn a_silence_that_nobody_asked_into_or_that_does_not_stand_out_is_no_outage() {
     assert_eq!(outages(&[(800, 850)], None), 1);
     assert_eq!(outages(&[(800, 850)], Some(1)), 0, "only the request of the answer after it");
     assert_eq!(outages(&[(100, 160), (800, 850)], None), 0, "longer before");
+    assert_eq!(outages(&[(100, 140), (800, 850)], None), 0, "nearly as long before");
+    assert_eq!(outages(&[(100, 120), (800, 850)], None), 1, "less than half as long before");
     assert_eq!(outages(&[(-700, -540), (800, 850)], None), 1, "longer, long before");
     assert_eq!(outages(&[(2000, 2050)], None), 0, "long after");
 }
@@ -217,4 +240,45 @@ fn what_is_announced_again_is_another_migration_only_if_it_was_gone_again() {
     let evidence: Vec<MigrationEvidence> = told[0].iter().map(|one| one.evidence).collect();
     assert_eq!(evidence, [MigrationEvidence::QemuStream, MigrationEvidence::Announcement]);
     assert_eq!(told[0][1].outages[0].outage_ms, 189.0);
+}
+
+#[test]
+fn a_silence_that_is_no_longer_than_answers_usually_take_is_no_outage() {
+    let outages = |usual_wait_ms: f64| {
+        let service = Service { interval_ms: 0.01, usual_wait_ms, ..echo(&[(800, 802)]) };
+        let head = Some(StreamKind::QemuMigration);
+        let moves = vec![conversation(1, "10.78.0.12:4444", (500.0, 900.0), 5 << 20, head)];
+        find(&[WireAccount { services: vec![service], ..account(0, moves) }])[0][0].outages.len()
+    };
+    assert_eq!((outages(2.0), outages(1.1), outages(0.9)), (0, 0, 1));
+}
+
+#[test]
+fn how_many_services_were_watched_is_told() {
+    let watched = |services: Vec<Service>| {
+        let head = Some(StreamKind::QemuMigration);
+        let moves = vec![conversation(1, "10.78.0.12:4444", (500.0, 900.0), 5 << 20, head)];
+        find(&[WireAccount { services, ..account(0, moves) }])[0][0].watched
+    };
+    let of_host = Service { address: "10.78.0.12".into(), ..echo(&[]) };
+    let never_asked = Service { requests: 0, ..echo(&[]) };
+    assert_eq!(watched(Vec::new()), 0);
+    assert_eq!(watched(vec![of_host, never_asked]), 0);
+    assert_eq!(watched(vec![echo(&[]), echo(&[])]), 2);
+}
+
+#[test]
+fn an_outage_is_found_however_many_others_answer_more() {
+    let many = (0..1000).map(|number| Service {
+        address: format!("10.79.{}.{}", number / 250, number % 250),
+        answers: 5000,
+        mac: None,
+        ..echo(&[])
+    });
+    let head = Some(StreamKind::QemuMigration);
+    let moves = vec![conversation(1, "10.78.0.12:4444", (500.0, 900.0), 5 << 20, head)];
+    let services = many.chain([echo(&[(800, 850)])]).collect();
+    let told = find(&[WireAccount { services, ..account(0, moves) }]);
+    let [outage] = &told[0][0].outages[..] else { panic!("{told:#?}") };
+    assert_eq!((outage.address.as_str(), outage.outage_ms), ("10.77.0.100", 49.0));
 }

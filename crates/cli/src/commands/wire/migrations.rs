@@ -51,7 +51,9 @@ fn migration(one: &WireMigration) -> String {
         let _ =
             writeln!(text, "  and {} more services: --json has them all", one.outages.len() - MOST_OUTAGES);
     }
-    if one.outages.is_empty() {
+    if one.watched == 0 {
+        text.push_str("  gone: not known, as no service of it is in this file\n");
+    } else if one.outages.is_empty() {
         text.push_str("  gone: nothing here that was asked meanwhile fell silent for longer than before\n");
     }
     text

@@ -172,6 +172,41 @@ fn more_tunnels_in_each_other_than_are_looked_into_are_said_to_be() {
     assert_eq!(frame_of(&nested(9)), (8, false, Some(Stopped::TooDeep)));
 }
 
+/// Without a tunnel around them, too: 600,000 of them in one packet overflowed the stack.
+#[test]
+fn more_frames_in_each_other_than_are_looked_into_are_said_to_be() {
+    let nested = |depth: usize| [&ethernet(0x6558, &[]).repeat(depth)[..], &frame()].concat();
+    let frame_of = |data: &[u8]| {
+        let frame = of(&packet(link_type::ETHERNET, data));
+        (frame.segment.is_some(), frame.stopped)
+    };
+    assert_eq!(frame_of(&nested(8)), (true, None));
+    assert_eq!(frame_of(&nested(9)), (false, Some(Stopped::TooDeep)));
+    assert_eq!(frame_of(&nested(600_000)), (false, Some(Stopped::TooDeep)));
+    let tunnels =
+        (0..8).fold(frame(), |inside, _| ethernet(0x0800, &ipv4(17, &geneve(0x6558, &[], &inside))));
+    assert_eq!(frame_of(&tunnels), (true, None));
+}
+
+#[test]
+fn sctp_has_ports() {
+    let data = ipv4(132, &[0x0b, 0x59, 0x0b, 0x5a, 0, 0, 0, 1, 0, 0, 0, 0]);
+    let mut layers = Vec::new();
+    decode(&packet(link_type::RAW, &data), Some(&mut layers));
+    assert!(layers.contains(&Layer::Ports { protocol: 132, source: 2905, destination: 2906 }), "{layers:?}");
+}
+
+#[test]
+fn an_echo_s_identifier_may_be_0_and_a_fragment_has_no_ports() {
+    let ports = |data: &[u8]| of(&packet(link_type::RAW, data)).flow.and_then(|flow| flow.ports);
+    assert_eq!(ports(&ipv4(1, &[8, 0, 0, 0, 0, 0, 0, 1])), Some((0, 0)));
+    assert_eq!(ports(&ipv4(1, &[3, 0, 0, 0, 0, 0, 0, 1])), None);
+    let mut datagram = ipv4(17, &udp(53, &[0; 8]));
+    assert_eq!(ports(&datagram), Some((0xc000, 53)));
+    datagram[6] = 0x20;
+    assert_eq!(ports(&datagram), None);
+}
+
 #[test]
 fn tunnels_that_are_not_looked_into_are_named() {
     let gtp = |kind: u8| udp(2152, &[&[0x30, kind, 0, 40, 0, 0, 0, 1][..], &inner()].concat());
