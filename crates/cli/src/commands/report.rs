@@ -100,14 +100,15 @@ impl Loaded {
     /// whole, stay as they are.
     fn bring_up_to_date(&mut self) {
         let is_old = |outcome: &Outcome| outcome.analysis < ANALYSIS;
-        if !self.outcomes.is_empty() && !self.outcomes.iter().any(is_old) {
+        let none_is_kept = self.outcomes.is_empty();
+        if !none_is_kept && !self.outcomes.iter().any(is_old) {
             return;
         }
         // Of some archives the outcomes are all there is.
         let Ok(recorded) = self.folder.trials() else { return };
         for id in recorded {
-            let known = self.outcomes.iter().filter(|outcome| outcome.id == id);
-            if !self.outcomes.is_empty() && !known.clone().any(is_old) {
+            let mut known = self.outcomes.iter().filter(|outcome| outcome.id == id);
+            if !none_is_kept && !known.any(is_old) {
                 continue;
             }
             let whole = self.read_trial(&id).filter(|record| !record.truncated);
