@@ -14,7 +14,8 @@ const BOUNDS_PER_DECADE: f64 = 10.0;
 
 /// The response times of a probe's requests by the time in which they were sent.
 pub(crate) fn response_phases(log: &ProbeLog, moments: &Moments) -> ResponsePhases {
-    let sent_in = |time: Range<i64>| responses(&log.requests, time);
+    let until_ns = asked_until_ns(&log.requests);
+    let sent_in = |time: Range<i64>| responses(&log.requests, time, until_ns);
     ResponsePhases {
         before: sent_in(moments.baseline_start..moments.command),
         during: sent_in(moments.command..moments.end),
@@ -22,13 +23,14 @@ pub(crate) fn response_phases(log: &ProbeLog, moments: &Moments) -> ResponsePhas
     }
 }
 
-fn responses(requests: &[Request], time: Range<i64>) -> Responses {
+/// `until_ns`: when nobody asked any more.
+fn responses(requests: &[Request], time: Range<i64>, until_ns: i64) -> Responses {
     let sent: Vec<&Request> = requests.iter().filter(|request| time.contains(&request.sent_ns)).collect();
     let mut times_ns: Vec<i64> = sent.iter().filter_map(|request| request.round_trip_ns()).collect();
     times_ns.sort_unstable();
     let n = times_ns.len() as u64;
     let share = |share| quantile(&times_ns, share).map(ns_in_ms);
-    let seconds = time.end.min(asked_until_ns(requests)).saturating_sub(time.start) as f64 / 1e9;
+    let seconds = time.end.min(until_ns).saturating_sub(time.start) as f64 / 1e9;
     Responses {
         n,
         unanswered: sent.len() as u64 - n,
@@ -109,7 +111,7 @@ mod tests {
         };
         let requests: Vec<Request> = (0..=400).step_by(10).map(request).collect();
         // The probe was ended at 400 ms of a second.
-        let seen = responses(&requests, 0..1_000_000_000);
+        let seen = responses(&requests, 0..1_000_000_000, asked_until_ns(&requests));
         assert_eq!((seen.n, seen.answered_per_s), (41, Some(100.0)));
     }
 

@@ -75,14 +75,8 @@ fn guests_clocks(report: &Report, width: Option<u16>) -> String {
         let flagged = row.outcomes.iter().filter(|outcome| outcome.flags.contains(&Flag::GuestClockBehind));
         let behind: Vec<f64> =
             flagged.filter_map(|outcome| Some(outcome.guest_clock?.monotonic_behind_ms)).collect();
-        let (least, greatest) =
-            (behind.iter().copied().reduce(f64::min), behind.iter().copied().reduce(f64::max));
-        let Some((least, greatest)) = least.zip(greatest) else { continue };
-        let by = if least < greatest {
-            format!("{}–{}", number(least), number(greatest))
-        } else {
-            number(least)
-        };
+        let Some(spread) = Spread::of(behind.iter().copied()) else { continue };
+        let by = spread.range().unwrap_or_else(|| number(spread.median));
         let share = share(behind.len(), row.outcomes.len());
         text.push_str(if text.is_empty() { "\nGuests' monotonic clocks:\n" } else { "" });
         text.push_str(&wrapped(

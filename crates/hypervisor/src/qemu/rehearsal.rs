@@ -154,12 +154,7 @@ fn configure(qmp: &Qmp, migration: &MigrationSettings, own: &QemuSettings) -> Op
         // What else goes wrong shows in the trial with its own words.
         _ => None,
     };
-    let capabilities: Vec<Value> = migration
-        .capabilities
-        .iter()
-        .map(|(name, state)| json!({ "capability": name, "state": state }))
-        .collect();
-    if let Some(words) = refused("migrate-set-capabilities", json!({ "capabilities": capabilities })) {
+    if let Some(words) = refused("migrate-set-capabilities", migration.capabilities_argument()) {
         return Some(("qemu.capabilities".into(), words));
     }
     let words = refused("migrate-set-parameters", json!(migration.parameters))?;

@@ -21,6 +21,16 @@ pub(super) struct MigrationSettings {
     pub(super) parameters: BTreeMap<String, Value>,
 }
 
+impl MigrationSettings {
+    /// The arguments of `migrate-set-capabilities`.
+    pub(super) fn capabilities_argument(&self) -> Value {
+        let each = self.capabilities.iter();
+        let all: Vec<Value> =
+            each.map(|(name, state)| json!({ "capability": name, "state": state })).collect();
+        json!({ "capabilities": all })
+    }
+}
+
 /// The capabilities and parameters that a transport needs, by QEMU's names.
 pub(super) fn settings(transport: &Transport) -> MigrationSettings {
     let mut settings = MigrationSettings::default();

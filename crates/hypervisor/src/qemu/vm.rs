@@ -274,12 +274,7 @@ impl QemuVm {
 
     /// Sets capabilities and parameters.
     pub(super) fn configure(&self, settings: &MigrationSettings) -> Result<()> {
-        let capabilities: Vec<Value> = settings
-            .capabilities
-            .iter()
-            .map(|(name, state)| json!({ "capability": name, "state": state }))
-            .collect();
-        self.execute("migrate-set-capabilities", json!({ "capabilities": capabilities }))?;
+        self.execute("migrate-set-capabilities", settings.capabilities_argument())?;
         if !settings.parameters.is_empty() {
             self.execute("migrate-set-parameters", json!(settings.parameters))?;
         }
