@@ -49,7 +49,10 @@ fn vm_the_dirty_rate_is_that_asked_for_and_the_hypervisor_counts_the_same_pages(
             // What kept it from its end is told, also at the terminal.
             assert!(number(outcome, "/not_converged/dirty_again_bytes") > 0.0, "{outcome:#}");
             assert!(number(outcome, "/not_converged/sent_mib_s") > 0.0, "{outcome:#}");
-            assert!(number(outcome, "/not_converged/downtime_limit_needed_ms") > 1.0, "{outcome:#}");
+            // A slow pass may once have left less than the limit of 1 ms; one at full speed never does.
+            let least_ms = if asked_mib_s < WORKING_SET_MIB { 0.0 } else { 1.0 };
+            let needed_ms = number(outcome, "/not_converged/downtime_limit_needed_ms");
+            assert!(needed_ms > least_ms, "{outcome:#}");
             assert!(finished.stdout.contains("What would end it: post-copy"), "{}", finished.stdout);
         }
         assert_eq!(outcome.pointer("/workload/achieved/corrupt_pages"), Some(&Value::from(0)));

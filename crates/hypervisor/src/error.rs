@@ -35,6 +35,8 @@ pub enum HypervisorError {
         how: String,
         /// The end of its standard error.
         words: String,
+        /// Whether we ended it: then its end explains nothing.
+        by_us: bool,
     },
     /// The guest reset itself: all that it did is lost.
     #[error("{vm} reset itself on {host}{}", last_words(words))]

@@ -13,7 +13,7 @@ use crate::watch::Watch;
 /// How often the source's counters are read.
 pub(crate) const PROGRESS_EVERY: Duration = Duration::from_millis(50);
 /// How long a process may take from closing its sockets to its end.
-const DYING_LIMIT: Duration = Duration::from_millis(300);
+const DYING_LIMIT: Duration = Duration::from_secs(1);
 
 /// A migration to be done.
 pub struct Job<'a> {
@@ -70,8 +70,6 @@ pub(crate) struct Run<'a, 'w> {
     pub(crate) watch: Watch,
     /// Whether copies of the VM's disks are under way: from their begin to the hand-over, or to their being given up.
     pub(crate) disks_under_way: bool,
-    /// Whether we have ended an end.
-    pub(crate) has_ended_one: bool,
 }
 
 impl Run<'_, '_> {
@@ -140,7 +138,6 @@ impl Run<'_, '_> {
         match (&done, act) {
             (Ok(()), Act::HoldDestination) => self.watch.held = true,
             (Ok(()), Act::HoldSource) => self.watch.stopped_before = true,
-            (_, Act::EndSource { .. } | Act::EndDestination { .. }) => self.has_ended_one = true,
             (Err(_), Act::HoldSource) => self.watch.switch_over_begun = true,
             (Err(error), _) if error.is_refusal() => self.mark(act, false),
             _ => {}
@@ -187,11 +184,11 @@ impl Run<'_, '_> {
     pub(crate) fn explain(&mut self, why: &str) -> String {
         let until = self.after(DYING_LIMIT);
         // Its socket says so a moment before its process does.
-        while !self.has_ended_one
-            && let Some(left) = self.left_until(until)
-        {
-            if let Err(error) = self.job.mover.check() {
-                return in_one_line(&error);
+        while let Some(left) = self.left_until(until) {
+            match self.job.mover.check() {
+                Err(HypervisorError::Ended { by_us: true, .. }) => break,
+                Err(error) => return in_one_line(&error),
+                Ok(()) => {}
             }
             self.follow(left.min(Duration::from_millis(20)));
         }

@@ -37,7 +37,7 @@ pub fn migrate(job: Job<'_>, world: &mut dyn Surroundings) -> Ended {
     let (vm, host) = (job.mover.vm().clone(), job.mover.host(Side::Source).clone());
     // One that does not answer may have been paused by its owner: what we have not stopped is not resumed.
     let watch = Watch::new(vm, host, at_source.seen == Seen::Runs, world.now_ns());
-    let mut run = Run { job, world, watch, disks_under_way: false, has_ended_one: false };
+    let mut run = Run { job, world, watch, disks_under_way: false };
     let done = if matches!(at_source.seen, Seen::Runs | Seen::Holds) {
         run.sequence()
     } else {

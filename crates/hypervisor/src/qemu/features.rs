@@ -258,6 +258,7 @@ pub(super) fn aside<T>(
             host: host.id().clone(),
             how,
             words,
+            by_us: false,
         }),
         (asked, _) => asked,
     }

@@ -30,6 +30,8 @@ pub(super) const ACT_LIMIT: Duration = Duration::from_secs(6);
 pub(super) const ASK_LIMIT: Duration = Duration::from_secs(3);
 /// Limit of a QEMU's start to its monitor's greeting.
 const START_LIMIT: Duration = Duration::from_secs(30);
+/// How a QEMU ends that was asked to.
+const QUIT: &str = "exit status 0";
 /// How often a process is asked that is to end.
 const END_STEP: Duration = Duration::from_millis(5);
 /// More than any link carries, in bytes a second; 0 does not mean "unlimited" in every version.
@@ -224,7 +226,10 @@ impl QemuVm {
     pub(super) fn check_process(&self) -> Result<()> {
         match lock(&self.process).try_wait()? {
             None => Ok(()),
-            Some(how) => Err(ended(how, &self.machine, &self.host, &self.stderr)),
+            Some(how) => {
+                let by_us = self.expected_end.load(Ordering::Relaxed);
+                Err(ended(how, by_us, &self.machine, &self.host, &self.stderr))
+            }
         }
     }
 
@@ -255,11 +260,15 @@ impl QemuVm {
     pub(super) fn end_process(&self, limit: Duration) -> Result<()> {
         self.expected_end.store(true, Ordering::Relaxed);
         // A QEMU that is stuck or gone does not answer; its process is ended below all the same.
-        let _ = self.qmp.execute("quit", json!({}), limit.min(Duration::from_secs(2)));
+        let asked = self.qmp.execute("quit", json!({}), limit.min(Duration::from_secs(2)));
         let deadline = Deadline::after(limit);
         // Whoever asks meanwhile whether it is alive is not kept waiting.
         while !deadline.passed() {
-            if matches!(lock(&self.process).try_wait(), Ok(Some(_))) {
+            if let Ok(Some(how)) = lock(&self.process).try_wait() {
+                // It did not hear us: it was on its way out already, which takes a moment after its sockets are closed.
+                if matches!(asked, Err(QmpError::Closed(_))) && how != QUIT {
+                    self.expected_end.store(false, Ordering::Relaxed);
+                }
                 return Ok(());
             }
             std::thread::sleep(deadline.step(END_STEP));
@@ -418,14 +427,20 @@ fn ended_or(
     stderr: &Path,
 ) -> HypervisorError {
     match process.wait(Deadline::after(Duration::from_millis(200))) {
-        Ok(Some(how)) => ended(how, machine, host, stderr),
+        Ok(Some(how)) => ended(how, false, machine, host, stderr),
         _ => error,
     }
 }
 
-fn ended(how: String, machine: &Machine, host: &Arc<dyn Host>, stderr: &Path) -> HypervisorError {
-    let vm = machine.spec.id.clone();
-    HypervisorError::Ended { vm, host: host.id().clone(), how, words: last_of_qemu(&**host, stderr) }
+fn ended(
+    how: String,
+    by_us: bool,
+    machine: &Machine,
+    host: &Arc<dyn Host>,
+    stderr: &Path,
+) -> HypervisorError {
+    let (vm, words) = (machine.spec.id.clone(), last_of_qemu(&**host, stderr));
+    HypervisorError::Ended { vm, host: host.id().clone(), how, words, by_us }
 }
 
 fn monitor_error(machine: &Machine, host: &Arc<dyn Host>, doing: &str, source: QmpError) -> HypervisorError {

@@ -58,6 +58,7 @@ impl FakeEnd {
                 host,
                 how: "signal 9".into(),
                 words: String::new(),
+                by_us: self.model().ends[index(self.side)].ended_by_us,
             }),
         }
     }

@@ -88,6 +88,7 @@ impl Model {
     ) -> Self {
         let end = |running, act_fault| End {
             alive: true,
+            ended_by_us: false,
             running,
             frozen: 0,
             backlog: VecDeque::new(),

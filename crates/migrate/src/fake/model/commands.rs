@@ -132,6 +132,7 @@ impl Model {
         if self.ends[index(side)].running && is_only {
             self.wrongs.push(format!("the only running copy was ended at the {side:?}"));
         }
+        self.end(side).ended_by_us |= self.ends[index(side)].alive;
         self.kill(side);
     }
 

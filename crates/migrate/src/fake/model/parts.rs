@@ -145,6 +145,7 @@ impl Happening {
 #[derive(Debug, Clone)]
 pub(in crate::fake) struct End {
     pub(in crate::fake) alive: bool,
+    pub(in crate::fake) ended_by_us: bool,
     pub(in crate::fake) running: bool,
     pub(super) frozen: u32,
     pub(super) backlog: VecDeque<Happening>,
