@@ -7,10 +7,12 @@
 mod cancel;
 mod cpu_time;
 mod deadline;
+mod host_clock;
 
 pub use cancel::Cancel;
 pub use cpu_time::{CpuTime, MachineCpu, process_cpu_ns, thread_of_process_cpu_ns};
 pub use deadline::Deadline;
+pub use host_clock::{Exchange, HostClock, Moment};
 
 /// Nanoseconds in a second.
 pub const SECOND_NS: i64 = 1_000_000_000;

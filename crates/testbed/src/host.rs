@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use dunlin_clock::HostClock;
 use dunlin_record::{HostFingerprint, HostId};
 
 use crate::{Helper, Process, Result};
@@ -160,6 +161,9 @@ pub trait Host: Send + Sync {
     /// # Errors
     /// Where the process is gone or may not be looked at.
     fn resident_bytes(&self, pid: u32, mapping_bytes: u64) -> Result<Option<i64>>;
+
+    /// How its clocks stand to the bench's.
+    fn clock(&self) -> HostClock;
 
     /// What machine it is.
     fn fingerprint(&self) -> HostFingerprint;

@@ -19,7 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dunlin_clock::{Deadline, Mapping};
+use dunlin_clock::Deadline;
 use dunlin_record::{HostFingerprint, HostId, Link, Links};
 use dunlin_wire::SnmpAgent;
 use nix::sys::signal::{Signal, kill};
@@ -30,8 +30,7 @@ use crate::namespace::Namespace;
 use crate::netlink::{Netlink, Shape};
 use crate::node::Node;
 use crate::{
-    ClockReading, Host, LabHost, MacAddress, Network, Relay, Result, Testbed, TestbedError, device,
-    fingerprint, sysctl,
+    Host, LabHost, MacAddress, Network, Relay, Result, Testbed, TestbedError, device, fingerprint, sysctl,
 };
 pub use managed_switch::ManagedSwitch;
 pub use second_link::{SECOND_LINK, check_mptcp};
@@ -269,11 +268,6 @@ impl Testbed for Lab {
 
     fn manage_switch(&self, agent: &SnmpAgent) -> Result<ManagedSwitch> {
         self.manage_switch(agent)
-    }
-
-    /// All hosts are this machine, with its clock.
-    fn clock(&self, _host: &HostId) -> Result<ClockReading> {
-        Ok(ClockReading { offset_ns: 0, error_ns: 0, realtime: Mapping::read() })
     }
 
     /// One machine is them all.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use dunlin_clock::Deadline;
+use dunlin_clock::{Deadline, HostClock};
 use dunlin_record::{HostFingerprint, HostId};
 
 use crate::local_process::LocalProcess;
@@ -242,6 +242,11 @@ impl Host for LabHost {
 
     fn resident_bytes(&self, pid: u32, mapping_bytes: u64) -> Result<Option<i64>> {
         self.on_files(|| memory_map::resident_bytes(pid, mapping_bytes))
+    }
+
+    /// All hosts of a lab are this machine.
+    fn clock(&self) -> HostClock {
+        HostClock::own()
     }
 
     fn fingerprint(&self) -> HostFingerprint {

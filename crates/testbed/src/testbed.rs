@@ -6,7 +6,7 @@ use std::sync::Arc;
 use dunlin_record::{HostFingerprint, HostId, Links};
 use dunlin_wire::SnmpAgent;
 
-use crate::{ClockReading, Host, MacAddress, ManagedSwitch, Network, Result, TestbedError};
+use crate::{Host, MacAddress, ManagedSwitch, Network, Result, TestbedError};
 
 /// Hosts, the networks between them, and the bench from which VMs are observed.
 ///
@@ -59,12 +59,6 @@ pub trait Testbed: Send {
             because: "it has no switch of its own: name one by switch.snmp.address".into(),
         })
     }
-
-    /// How a host's clock stands to the bench's.
-    ///
-    /// # Errors
-    /// Where the host does not answer.
-    fn clock(&self, host: &HostId) -> Result<ClockReading>;
 
     /// What machines it is made of.
     fn fingerprints(&self) -> Vec<HostFingerprint>;

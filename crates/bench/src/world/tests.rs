@@ -4,10 +4,10 @@
 mod bare_host;
 
 use dunlin_record::Link;
-use dunlin_testbed::{ClockReading, MacAddress};
+use dunlin_testbed::MacAddress;
 
 use super::*;
-use bare_host::{BareHost, lacks};
+use bare_host::BareHost;
 
 /// As many bare hosts as this says.
 struct Bare(usize);
@@ -36,10 +36,6 @@ impl Testbed for Bare {
 
     fn links(&self) -> Option<&Links> {
         None
-    }
-
-    fn clock(&self, _: &HostId) -> Result<ClockReading, TestbedError> {
-        lacks("a clock")
     }
 
     fn fingerprints(&self) -> Vec<HostFingerprint> {

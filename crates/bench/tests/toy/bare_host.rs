@@ -85,6 +85,10 @@ impl Host for BareHost {
         Ok(None)
     }
 
+    fn clock(&self) -> dunlin_clock::HostClock {
+        dunlin_clock::HostClock::own()
+    }
+
     fn fingerprint(&self) -> HostFingerprint {
         HostFingerprint { hosts: self.0.to_string(), ..HostFingerprint::default() }
     }

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use dunlin_record::{HostFingerprint, HostId, Links};
-use dunlin_testbed::{ClockReading, Host, MacAddress, Network, Result, Testbed};
+use dunlin_testbed::{Host, MacAddress, Network, Testbed};
 
 use crate::bare_host::BareHost;
 
@@ -44,10 +44,6 @@ impl Testbed for ToyTestbed {
 
     fn links(&self) -> Option<&Links> {
         None
-    }
-
-    fn clock(&self, _: &HostId) -> Result<ClockReading> {
-        Ok(ClockReading { offset_ns: 0, error_ns: 0, realtime: dunlin_clock::Mapping::read() })
     }
 
     fn fingerprints(&self) -> Vec<HostFingerprint> {
