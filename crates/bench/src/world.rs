@@ -60,7 +60,9 @@ impl World {
         let second_link = transport == TransportKind::Mptcp;
         let fits =
             |up: &Up| up.lab.is_none() || (up.links.as_ref() == Some(links) && up.second_link >= second_link);
-        if self.up.as_ref().is_some_and(fits) {
+        // A helper whose connection broke is started anew: its host may be back.
+        let is_well = |up: &Up| up.helpers.iter().flatten().all(Helper::is_well);
+        if self.up.as_ref().is_some_and(|up| fits(up) && is_well(up)) {
             return Ok(());
         }
         self.up = None;

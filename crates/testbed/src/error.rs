@@ -49,6 +49,18 @@ pub enum TestbedError {
         /// What it said, or how it ended.
         why: String,
     },
+    /// A machine that is reached through ssh is not, or does not let us do what is needed.
+    #[error("cannot {doing} ({host}): {why}; to mend: {mend}")]
+    Ssh {
+        /// Which host.
+        host: String,
+        /// What was being done to it, as in "connect to it".
+        doing: String,
+        /// In the words of ssh, or of the machine.
+        why: String,
+        /// What may mend it, as a command where there is one.
+        mend: String,
+    },
     /// A node of the lab did not come up.
     #[error("the node {node} did not come up: {why}")]
     Node {

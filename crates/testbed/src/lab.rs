@@ -253,6 +253,10 @@ impl Testbed for Lab {
         Netlink::open_here("bench")?.set_neighbour(Network::Service.as_str(), address, mac)
     }
 
+    fn is_one_machine(&self) -> bool {
+        true
+    }
+
     fn links(&self) -> Option<&Links> {
         Some(&self.links)
     }

@@ -78,14 +78,6 @@ impl LabHost {
         Ok(self.scratch.join("outbox").join(local.strip_prefix("/").unwrap_or(&local)))
     }
 
-    /// Whether the host's programs find a local folder under the same name.
-    fn sees(&self, local: &Path) -> Result<bool> {
-        let which = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
-        let here = fs::metadata(local).map_err(TestbedError::io(format!("look at {}", local.display())))?;
-        let there = self.on_files(|| Ok(fs::metadata(local).ok()))?;
-        Ok(there.map(which) == Some(which(here)))
-    }
-
     fn io(&self, doing: &str, path: &Path) -> impl FnOnce(std::io::Error) -> TestbedError + use<> {
         TestbedError::io(format!("{doing} {} on {}", path.display(), self.id))
     }
@@ -116,8 +108,8 @@ impl Host for LabHost {
         &self.id
     }
 
-    fn scratch(&self) -> &Path {
-        &self.scratch
+    fn scratch(&self) -> PathBuf {
+        self.scratch.clone()
     }
 
     fn outbox(&self, local: &Path) -> Result<PathBuf> {
@@ -149,6 +141,26 @@ impl Host for LabHost {
             self.copy_from(&there, &local.join(name))?;
         }
         Ok(())
+    }
+
+    fn sees(&self, local: &Path) -> Result<bool> {
+        let which = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+        let here = fs::metadata(local).map_err(TestbedError::io(format!("look at {}", local.display())))?;
+        let there = self.on_files(|| Ok(fs::metadata(local).ok()))?;
+        Ok(there.map(which) == Some(which(here)))
+    }
+
+    fn place(&self, local: &Path) -> Result<PathBuf> {
+        if self.sees(local)? {
+            return Ok(local.to_owned());
+        }
+        // Under its own path: another file of that name is another.
+        let own = self.own_outbox(local)?;
+        if let Some(folder) = own.parent() {
+            self.on_files(|| fs::create_dir_all(folder).map_err(self.io("create", folder)))?;
+        }
+        self.copy_to(local, &own)?;
+        Ok(own)
     }
 
     fn address(&self, network: Network) -> Option<Ipv4Addr> {

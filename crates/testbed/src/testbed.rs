@@ -36,6 +36,9 @@ pub trait Testbed: Send {
         Ok(())
     }
 
+    /// Whether hosts and bench are one machine, so that what its CPUs do is counted once.
+    fn is_one_machine(&self) -> bool;
+
     /// Rate and delay to which its links are set; absent where they are as they are.
     fn links(&self) -> Option<&Links>;
 
