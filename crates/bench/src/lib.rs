@@ -14,6 +14,7 @@ mod recording;
 mod resume;
 mod runner;
 mod scenario;
+mod toml_file;
 mod trial;
 mod world;
 
@@ -27,8 +28,6 @@ pub use examine::{Examination, Found, Product, examine};
 pub use hold::{HeldVm, hold};
 pub use observer::Observer;
 pub use runner::{Finished, Order, run};
-pub use scenario::{
-    Problem, ProblemKind, Scenario, ScenarioError, expected_case_duration, expected_duration, starter,
-    trial_id,
-};
+pub use scenario::{Scenario, ScenarioError, expected_case_duration, expected_duration, starter, trial_id};
+pub use toml_file::{Problem, ProblemKind};
 pub use world::Ground;
