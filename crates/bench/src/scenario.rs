@@ -1,7 +1,7 @@
 //! Scenarios: a TOML file that names a matrix, and the cases it comes to.
 //!
-//! The file is read in four steps, each a module: [`node`] keeps every value with its place in the text, [`keys`] says
-//! what may stand where, [`check`] compares the two, [`matrix`] merges the defaults and multiplies the lists;
+//! The file is read in four steps, each a module: [`toml_file`] keeps every value with its place in the text, [`keys`]
+//! says what may stand where, [`check`] compares the two, [`matrix`] merges the defaults and multiplies the lists;
 //! [`driver`] says which hypervisor's driver a case is for. What a resolved case must still obey as a whole is in
 //! [`rules`].
 
@@ -11,7 +11,6 @@ mod error;
 mod estimate;
 mod keys;
 mod matrix;
-mod node;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -22,14 +21,12 @@ use std::path::Path;
 use dunlin_hypervisor::Registry;
 use dunlin_record::{Case, RunInfo, TrialId};
 
-pub(crate) use check::nearest;
-pub use error::{Problem, ProblemKind, ScenarioError};
+pub use error::ScenarioError;
 pub(crate) use estimate::expected_trial_duration;
 pub use estimate::{expected_case_duration, expected_duration};
 
-use error::Findings;
+use crate::toml_file::{self, Findings, Leaf, Node, ProblemKind, Table, Value};
 use keys::Grammar;
-use node::{Leaf, Node, Table, Value};
 
 /// The built-in defaults, as if they stood in every file.
 const DEFAULTS: &str = include_str!("scenario/defaults.toml");
@@ -105,13 +102,13 @@ impl Scenario {
     pub fn parse_for(text: &str, file_name: &str, drivers: &Registry) -> Result<Self, ScenarioError> {
         let grammar = Grammar::new(drivers);
         let mut findings = Findings::new(text, file_name);
-        let Some(file) = node::parse(text, &mut findings) else { return Err(findings.into_error()) };
+        let Some(file) = toml_file::parse(text, &mut findings) else { return Err(findings.into()) };
         check::file(&file, &grammar, &mut findings);
         if !findings.is_empty() {
-            return Err(findings.into_error());
+            return Err(findings.into());
         }
         let scenario = Self { file: file_name.to_owned(), ..resolve(&file, &grammar, &mut findings) };
-        if findings.is_empty() { Ok(scenario) } else { Err(findings.into_error()) }
+        if findings.is_empty() { Ok(scenario) } else { Err(findings.into()) }
     }
 }
 
@@ -152,7 +149,7 @@ fn slug(text: &str) -> String {
 fn resolve(file: &Table, grammar: &Grammar<'_>, findings: &mut Findings) -> Scenario {
     let name = text_of(file, "name").unwrap_or_default();
     let title = text_of(file, "title").unwrap_or_else(|| name.clone());
-    let built_in = node::parse(DEFAULTS, findings).unwrap_or_default();
+    let built_in = toml_file::parse(DEFAULTS, findings).unwrap_or_default();
     let defaults = matrix::merge_settings(grammar, &built_in, file);
     let (shuffle, seed) = (run_value(file, "shuffle"), run_value(file, "seed"));
     let mut scenario = Scenario {
