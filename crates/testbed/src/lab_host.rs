@@ -56,6 +56,10 @@ impl LabHost {
         }
     }
 
+    fn has_own_clocks(&self) -> bool {
+        self.node.as_ref().is_some_and(Node::has_own_clocks)
+    }
+
     /// Its address on a network.
     #[must_use]
     pub fn address(&self, network: Network) -> Ipv4Addr {
@@ -244,6 +248,14 @@ impl Host for LabHost {
     }
 
     fn helper(&self) -> Result<Helper> {
+        if self.has_own_clocks() {
+            return Err(TestbedError::Unsupported {
+                what: format!("a helper on {}", self.id),
+                because:
+                    "it would stamp by the node's own clock, which the lab does not compare with the bench's"
+                        .into(),
+            });
+        }
         let child = self.spawn_piped(Path::new("/proc/self/exe"), &["helper".into()])?;
         Helper::start(self.id.clone(), child)
     }
@@ -256,9 +268,9 @@ impl Host for LabHost {
         self.on_files(|| memory_map::resident_bytes(pid, mapping_bytes))
     }
 
-    /// All hosts of a lab are this machine.
+    /// All hosts of a lab are this machine, but some do not have its clock.
     fn clock(&self) -> HostClock {
-        HostClock::own()
+        if self.has_own_clocks() { HostClock::of_another() } else { HostClock::own() }
     }
 
     fn fingerprint(&self) -> HostFingerprint {
