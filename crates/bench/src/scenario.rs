@@ -50,6 +50,8 @@ pub struct Scenario {
     pub shuffle: bool,
     /// The seed of the order; one is chosen for each run if absent.
     pub seed: Option<u32>,
+    /// The first line that asks for links of a certain kind; absent where none does.
+    pub links_at: Option<usize>,
     /// Its cases in the order of the file; within one `[[case]]` the last list varies fastest.
     pub cases: Vec<Case>,
 }
@@ -82,6 +84,7 @@ impl Scenario {
             title: run.title.clone(),
             shuffle: run.seed.is_some(),
             seed: run.seed,
+            links_at: None,
             cases: run.cases.clone(),
         }
     }
@@ -107,9 +110,18 @@ impl Scenario {
         if !findings.is_empty() {
             return Err(findings.into());
         }
-        let scenario = Self { file: file_name.to_owned(), ..resolve(&file, &grammar, &mut findings) };
+        let links_at = links_at(&file).map(|at| findings.line(at));
+        let resolved = resolve(&file, &grammar, &mut findings);
+        let scenario = Self { file: file_name.to_owned(), links_at, ..resolved };
         if findings.is_empty() { Ok(scenario) } else { Err(findings.into()) }
     }
+}
+
+/// Where a file first asks for links of a certain kind.
+fn links_at(file: &Table) -> Option<usize> {
+    let of_cases = case_tables(file).into_iter().map(|(_, case)| case);
+    let links = std::iter::once(file).chain(of_cases).filter_map(|settings| settings.get("link"));
+    links.map(|link| link.key_at).min()
 }
 
 /// A commented scenario to begin with.
@@ -161,6 +173,7 @@ fn resolve(file: &Table, grammar: &Grammar<'_>, findings: &mut Findings) -> Scen
             Some(Leaf::Integer(seed)) => u32::try_from(*seed).ok(),
             _ => None,
         },
+        links_at: None,
         cases: Vec::new(),
     };
     let mut titles = BTreeSet::new();

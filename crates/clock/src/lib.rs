@@ -8,11 +8,15 @@ mod cancel;
 mod cpu_time;
 mod deadline;
 mod host_clock;
+#[cfg(feature = "skew")]
+mod skew;
 
 pub use cancel::Cancel;
 pub use cpu_time::{CpuTime, MachineCpu, process_cpu_ns, thread_of_process_cpu_ns};
 pub use deadline::Deadline;
-pub use host_clock::{Exchange, HostClock, Moment};
+pub use host_clock::{Exchange, HostClock, Moment, Standing};
+#[cfg(feature = "skew")]
+pub use skew::{skew, skewed};
 
 /// Nanoseconds in a second.
 pub const SECOND_NS: i64 = 1_000_000_000;
@@ -22,13 +26,19 @@ pub const MILLISECOND_NS: i64 = 1_000_000;
 /// Now, in nanoseconds of the bench's monotonic clock.
 #[must_use]
 pub fn now_ns() -> i64 {
-    read(libc::CLOCK_MONOTONIC)
+    let now_ns = read(libc::CLOCK_MONOTONIC);
+    #[cfg(feature = "skew")]
+    let now_ns = skewed(now_ns);
+    now_ns
 }
 
 /// Now in nanoseconds since the Unix epoch: for names and for the guest's clock, never for measuring.
 #[must_use]
 pub fn epoch_ns() -> i64 {
-    read(libc::CLOCK_REALTIME)
+    let epoch_ns = read(libc::CLOCK_REALTIME);
+    #[cfg(feature = "skew")]
+    let epoch_ns = skewed(epoch_ns);
+    epoch_ns
 }
 
 /// CPU time this thread has used so far, in nanoseconds.
@@ -39,6 +49,8 @@ pub fn thread_cpu_ns() -> i64 {
 
 /// Sleeps until the monotonic clock reaches `due_ns`; returns at once if it has. Signals do not cut it short.
 pub fn sleep_until(due_ns: i64) {
+    #[cfg(feature = "skew")]
+    let due_ns = skew::straight(due_ns);
     let due = libc::timespec { tv_sec: due_ns / SECOND_NS, tv_nsec: due_ns % SECOND_NS };
     loop {
         // SAFETY: `due` is a valid timespec that lives across the call; the remainder pointer may be null.

@@ -83,10 +83,10 @@ impl SshNodes {
     pub fn prepare(lab: &Lab) -> Result<Self> {
         let io = |error| SshNodesError::io("make the client's folder")(error);
         // In the lab's own /run, which goes with the lab even if nobody is left to remove it.
-        let place = lab.hosts().iter().find_map(|host| host.scratch().parent());
+        let place = lab.hosts().first().and_then(|host| host.scratch().parent().map(Path::to_owned));
         let folder = tempfile::Builder::new()
             .prefix("ssh-")
-            .tempdir_in(place.unwrap_or(Path::new("/run")))
+            .tempdir_in(place.as_deref().unwrap_or(Path::new("/run")))
             .map_err(io)?;
         let key = Key::make(folder.path(), "key")?;
         let serve = |host| {

@@ -27,6 +27,8 @@ pub(crate) fn spawn(mut command: Command) -> Result<Child> {
         // It may have ended before that.
         if getppid() == parent { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
     };
+    // What a terminal sends to its foreground (Ctrl-C) is for us alone: we end them when all is in order.
+    command.process_group(0);
     // SAFETY: after the fork this only makes system calls.
     unsafe { command.pre_exec(tie) };
     let made = MAKER.get_or_init(start_maker).as_ref().and_then(|maker| {

@@ -11,6 +11,7 @@ mod responder;
 mod routes;
 mod serve;
 pub(crate) mod services;
+mod stamps;
 mod streams;
 
 use std::net::SocketAddrV4;
@@ -22,9 +23,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use dunlin_clock::{Deadline, Mapping, now_ns};
+use dunlin_clock::{Deadline, Exchange, HostClock, now_ns};
 use dunlin_probe::TcpProbeSummary;
-use dunlin_record::{HostId, TcpProbe};
+use dunlin_record::{HostId, TcpProbe, shapes};
 use dunlin_wire::{CaptureSpec, CaptureSummary, Filter, RowSink, Summary};
 
 use crate::goodput::Arrived;
@@ -33,6 +34,7 @@ use pipe::RequestPipe;
 use protocol::{Ask, Request, Tell, write_frame};
 use routes::{Routes, read_reports};
 pub use serve::{serve as serve_helper, serve_remote as serve_remote_helper};
+use stamps::Stamps;
 
 /// How long a helper may take to begin what it is asked, on a machine that is busy with other things.
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -42,29 +44,19 @@ const END_LIMIT: Duration = Duration::from_secs(2);
 const END_STEP: Duration = Duration::from_millis(2);
 /// How long it may take to read a request.
 const READ_LIMIT: Duration = Duration::from_secs(10);
-/// How often a clock is asked; the quickest answer counts.
-const CLOCK_EXCHANGES: usize = 10;
+/// How often a clock is asked in a burst; the quickest answer counts.
+const CLOCK_EXCHANGES: usize = 5;
 
-/// A helper on a host. Dropping it ends it and all it does.
+/// A helper on a host. Dropping it ends it and all it does. All stamps that leave it are on the bench's clock.
 #[derive(Debug)]
 pub struct Helper {
     host: HostId,
+    stamps: Stamps,
     child: Child,
     requests: Arc<Mutex<Option<RequestPipe>>>,
     routes: Routes,
     reader: Option<JoinHandle<()>>,
     next_id: AtomicU32,
-}
-
-/// How a host's clocks stand to the bench's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ClockReading {
-    /// Add this to a stamp of its monotonic clock to get the bench's.
-    pub offset_ns: i64,
-    /// By how much that may be wrong, either way.
-    pub error_ns: i64,
-    /// From its real-time clock to the bench's.
-    pub realtime: Mapping,
 }
 
 /// Something a helper does until [`Helper::stop`].
@@ -73,15 +65,17 @@ pub struct HelperTask(u32);
 
 impl Helper {
     /// Takes over a freshly spawned `dunlin helper` whose standard input and output are pipes, and waits until it
-    /// answers.
+    /// answers. `clock` is its host's, by which all it stamps is put on the bench's clock; that of another machine learns
+    /// here how it stands.
     ///
     /// # Errors
     /// Where the child has no pipes, or does not answer as a helper does.
-    pub fn start(host: HostId, mut child: Child) -> Result<Self> {
+    pub fn start(host: HostId, mut child: Child, clock: HostClock) -> Result<Self> {
         let pipes = child.stdin.take().zip(child.stdout.take());
         let routes = Routes::default();
         let mut helper = Self {
             host,
+            stamps: Stamps::new(clock.clone()),
             child,
             requests: Arc::default(),
             routes: routes.clone(),
@@ -99,41 +93,47 @@ impl Helper {
         helper.reader =
             Some(reader.map_err(TestbedError::io("start the thread that reads a helper's reports"))?);
         let answer = helper.ask(Ask::Ping, None)?.next("an answer", START_LIMIT)?;
-        match answer {
-            Tell::Pong => Ok(helper),
-            other => Err(helper.unexpected(&other)),
+        if answer != Tell::Pong {
+            return Err(helper.unexpected(&answer));
         }
+        if !clock.is_own() {
+            clock.learn(helper.exchange(START_LIMIT)?);
+        }
+        Ok(helper)
     }
 
-    /// How the clocks of its host stand to ours, by the shortest of some exchanges (Cristian's algorithm: the host read them
-    /// somewhere between question and answer).
+    /// Asks its host for the time, in a short burst of questions; of them the one that took least time. Any thread may ask
+    /// while others do, again and again; what is learnt of it is the clock's ([`HostClock::learn`]).
     ///
     /// # Errors
     /// Where it does not answer.
-    pub fn clock(&self, limit: Duration) -> Result<ClockReading> {
+    pub fn exchange(&self, limit: Duration) -> Result<Exchange> {
         let deadline = Deadline::after(limit);
-        let mut best: Option<ClockReading> = None;
-        for _ in 0..CLOCK_EXCHANGES {
-            let asked_ns = now_ns();
-            let told = self.ask(Ask::Clock, None)?.next("the time", deadline.left())?;
-            let answered_ns = now_ns();
-            let Tell::Clock { monotonic_ns, epoch_ns, error_ns } = told else {
-                return Err(self.unexpected(&told));
-            };
-            let half_ns = (answered_ns - asked_ns) / 2;
-            let middle_ns = asked_ns + half_ns;
-            let reading = ClockReading {
-                offset_ns: middle_ns.saturating_sub(monotonic_ns),
-                // Half a nanosecond may be lost in each division.
-                error_ns: half_ns + 1,
-                realtime: Mapping {
-                    offset_ns: middle_ns.saturating_sub(epoch_ns),
-                    error_ns: error_ns.saturating_add(half_ns + 1),
-                },
-            };
-            best = best.filter(|best| best.error_ns <= reading.error_ns).or(Some(reading));
+        let mut best = self.exchange_once(deadline)?;
+        for _ in 1..CLOCK_EXCHANGES {
+            // One answer is enough; whoever asks next learns why there was no other.
+            let Ok(exchange) = self.exchange_once(deadline) else { break };
+            if exchange.took_ns() < best.took_ns() {
+                best = exchange;
+            }
         }
-        best.ok_or_else(|| self.failed("it was not asked for the time"))
+        Ok(best)
+    }
+
+    fn exchange_once(&self, deadline: Deadline) -> Result<Exchange> {
+        let asked_ns = now_ns();
+        let told = self.ask(Ask::Clock, None)?.next("the time", deadline.left())?;
+        let answered_ns = now_ns();
+        match told {
+            Tell::Clock { monotonic_ns, epoch_ns, error_ns } => Ok(Exchange {
+                asked_ns,
+                answered_ns,
+                monotonic_ns,
+                realtime_ns: epoch_ns,
+                apart_ns: error_ns,
+            }),
+            other => Err(self.unexpected(&other)),
+        }
     }
 
     /// The host it is on.
@@ -149,7 +149,7 @@ impl Helper {
     /// # Errors
     /// Where the helper cannot.
     pub fn watch_passages(&self, interface: &str, sink: RowSink) -> Result<HelperTask> {
-        self.record(Ask::WatchPassages { interface: interface.to_owned() }, sink)
+        self.record(Ask::WatchPassages { interface: interface.to_owned() }, shapes::PASSAGES, sink)
     }
 
     /// Records an interface's counters as rows of `dunlin_record::shapes::WIRE`, to a sink as in
@@ -158,7 +158,7 @@ impl Helper {
     /// # Errors
     /// Where the helper cannot.
     pub fn count(&self, interface: &str, sink: RowSink) -> Result<HelperTask> {
-        self.record(Ask::CountInterface { interface: interface.to_owned() }, sink)
+        self.record(Ask::CountInterface { interface: interface.to_owned() }, shapes::WIRE, sink)
     }
 
     /// Records what of an interface's counters fits a filter, as rows of `dunlin_record::shapes::WIRE`: see
@@ -168,7 +168,7 @@ impl Helper {
     /// Where the helper cannot.
     pub fn count_flow(&self, interface: &str, filter: &Filter, sink: RowSink) -> Result<HelperTask> {
         let (interface, filter) = (interface.to_owned(), filter.to_string());
-        self.record(Ask::CountFlow { interface, filter }, sink)
+        self.record(Ask::CountFlow { interface, filter }, shapes::WIRE, sink)
     }
 
     /// Records the CPU time of the host as rows of `dunlin_record::shapes::CPU`, to a sink as in
@@ -177,7 +177,7 @@ impl Helper {
     /// # Errors
     /// Where the helper cannot.
     pub fn count_cpu(&self, sink: RowSink) -> Result<HelperTask> {
-        self.record(Ask::CountCpu, sink)
+        self.record(Ask::CountCpu, shapes::CPU, sink)
     }
 
     /// Records the CPU time of a process on the host, that of its vCPUs' threads apart, as rows of
@@ -186,7 +186,7 @@ impl Helper {
     /// # Errors
     /// Where the helper cannot.
     pub fn count_process_cpu(&self, pid: u32, vcpu_threads: Vec<u32>, sink: RowSink) -> Result<HelperTask> {
-        self.record(Ask::CountProcessCpu { pid, vcpu_threads }, sink)
+        self.record(Ask::CountProcessCpu { pid, vcpu_threads }, shapes::PROCESS_CPU, sink)
     }
 
     /// Captures an interface to a file on the host: see [`dunlin_wire::capture`]. What is captured does not come back
@@ -202,7 +202,8 @@ impl Helper {
             snap_bytes: spec.snap_bytes,
             path: path.to_owned(),
         };
-        Ok(HostCapture { helper: self, task: Some(self.begin(ask, None)?) })
+        let began_ns = now_ns();
+        Ok(HostCapture { helper: self, task: Some(self.begin(ask, None)?), began_ns })
     }
 
     /// Answers UDP datagrams on the host with themselves; says at which address. Port 0 takes a free one.
@@ -227,7 +228,11 @@ impl Helper {
     /// # Errors
     /// Where the helper cannot.
     pub fn probe_tcp(&self, peer: SocketAddrV4, probe: TcpProbe, sink: RowSink) -> Result<HelperTask> {
-        self.begin(Ask::ProbeTcp { peer, probe }, Some(sink))
+        let shape = match probe {
+            TcpProbe::RequestResponse(_) => shapes::PROBE_TRANSACTIONS,
+            TcpProbe::Stream(_) => shapes::PROBE_SAMPLES,
+        };
+        self.record(Ask::ProbeTcp { peer, probe }, shape, sink)
     }
 
     /// Ends a TCP probe. When this returns, its sink has had its last row and is gone.
@@ -236,7 +241,7 @@ impl Helper {
     /// Where it does not end within `limit`.
     pub fn stop_tcp(&self, task: HelperTask, limit: Duration) -> Result<TcpProbeSummary> {
         match self.end(task, "the end of a TCP probe", limit)? {
-            Tell::ProbedTcp(summary) => Ok(summary),
+            Tell::ProbedTcp(summary) => Ok(self.stamps.probe(summary)),
             other => Err(self.unexpected(&other)),
         }
     }
@@ -275,8 +280,8 @@ impl Helper {
         }
     }
 
-    fn record(&self, ask: Ask, sink: RowSink) -> Result<HelperTask> {
-        self.begin(ask, Some(sink))
+    fn record(&self, ask: Ask, shape: shapes::Shape, sink: RowSink) -> Result<HelperTask> {
+        self.begin(ask, Some(self.stamps.rows(shape, sink)))
     }
 
     fn listen(&self, ask: Ask, what: &str) -> Result<(HelperTask, SocketAddrV4)> {
@@ -409,6 +414,7 @@ pub struct HostCapture<'a> {
     helper: &'a Helper,
     /// Absent once it was ended.
     task: Option<HelperTask>,
+    began_ns: i64,
 }
 
 impl HostCapture<'_> {
@@ -431,15 +437,18 @@ impl HostCapture<'_> {
                 clock_offset_ns,
                 clock_error_ns,
                 cut_short,
-            } => Ok(CaptureSummary {
-                accepted,
-                dropped,
-                written,
-                bytes,
-                clock_offset_ns,
-                clock_error_ns,
-                cut_short,
-            }),
+            } => {
+                let summary = CaptureSummary {
+                    accepted,
+                    dropped,
+                    written,
+                    bytes,
+                    clock_offset_ns,
+                    clock_error_ns,
+                    cut_short,
+                };
+                Ok(self.helper.stamps.capture(summary, self.began_ns))
+            }
             other => Err(self.helper.unexpected(&other)),
         }
     }

@@ -22,11 +22,16 @@ impl Findings {
     /// Notes a problem at an offset of the text. The cells of one case share their settings: what is wrong with
     /// several of them is noted once.
     pub(crate) fn add(&mut self, at: usize, path: impl Into<String>, kind: ProblemKind) {
-        let line = self.before(at).matches('\n').count() + 1;
+        let line = self.line(at);
         let problem = Problem { file: self.file.clone(), line, path: path.into(), kind };
         if !self.problems.iter().any(|(_, known)| *known == problem) {
             self.problems.push((at, problem));
         }
+    }
+
+    /// The line of an offset, from 1.
+    pub(crate) fn line(&self, at: usize) -> usize {
+        self.before(at).matches('\n').count() + 1
     }
 
     /// The column of an offset, from 1, and the whole line it is in.

@@ -2,21 +2,24 @@
 //!
 //! With `-msg timestamp=on` the log backend writes `PID@SECONDS.MICROSECONDS:vmstate_downtime_checkpoint NAME`.
 
-use dunlin_clock::Mapping;
+use dunlin_clock::HostClock;
 use dunlin_record::{Event, EventKind, HostId, Step, VmId};
 
 /// The trace point's name, as `-trace` wants it.
 pub(super) const TRACE_POINT: &str = "vmstate_downtime_checkpoint";
 
-/// The checkpoints in a QEMU's standard error; other lines are passed over.
-pub(super) fn parse_checkpoints(text: &str, mapping: Mapping, host: &HostId, vm: &VmId) -> Vec<Event> {
+/// The checkpoints in a QEMU's standard error, on the bench's clock; other lines are passed over. None where nothing is known
+/// of the host's clock.
+pub(super) fn parse_checkpoints(text: &str, clock: &HostClock, host: &HostId, vm: &VmId) -> Vec<Event> {
     text.lines()
         .filter_map(parse_line)
-        .map(|(epoch_ns, name)| Event {
-            t_ns: mapping.to_monotonic(epoch_ns),
-            host: Some(host.clone()),
-            vm: Some(vm.clone()),
-            kind: EventKind::Checkpoint { name: name.to_owned(), step: step_of(name) },
+        .filter_map(|(epoch_ns, name)| {
+            Some(Event {
+                t_ns: clock.realtime(epoch_ns)?.t_ns,
+                host: Some(host.clone()),
+                vm: Some(vm.clone()),
+                kind: EventKind::Checkpoint { name: name.to_owned(), step: step_of(name) },
+            })
         })
         .collect()
 }
@@ -37,6 +40,8 @@ fn parse_line(line: &str) -> Option<(i64, &str)> {
 
 #[cfg(test)]
 mod tests {
+    use dunlin_clock::Exchange;
+
     use super::*;
 
     #[test]
@@ -45,11 +50,19 @@ mod tests {
                     9609@1795223113.090419:vmstate_downtime_checkpoint src-iterable-saved\n\
                     9609@1795223113.09:vmstate_downtime_checkpoint cut-stamp\n\
                     9609@1795223113.134600:vmstate_downtime_checkpoint src-non-iterable-saved\n";
-        let mapping = Mapping { offset_ns: -1_795_223_113_000_000_000, error_ns: 0 };
-        let found: Vec<_> = parse_checkpoints(text, mapping, &HostId::new("host-a"), &VmId::new("vm0"))
-            .into_iter()
-            .map(|event| (event.t_ns, event.kind))
-            .collect();
+        let clock = HostClock::of_another();
+        let parse = || parse_checkpoints(text, &clock, &HostId::new("host-a"), &VmId::new("vm0"));
+        assert_eq!(parse(), [], "nothing is known of its clock");
+        let realtime_ns = 1_795_223_113_090_419_000;
+        let at_ns = 90_419_000;
+        clock.learn(Exchange {
+            asked_ns: at_ns,
+            answered_ns: at_ns,
+            monotonic_ns: 0,
+            realtime_ns,
+            apart_ns: 0,
+        });
+        let found: Vec<_> = parse().into_iter().map(|event| (event.t_ns, event.kind)).collect();
         assert_eq!(
             found,
             [
@@ -68,7 +81,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_text_is_read_without_panic(text in ".{0,200}") {
-            let _ = parse_checkpoints(&text, Mapping { offset_ns: 0, error_ns: 0 }, &HostId::new("a"), &VmId::new("v"));
+            let _ = parse_checkpoints(&text, &HostClock::own(), &HostId::new("a"), &VmId::new("v"));
         }
     }
 }

@@ -1,14 +1,16 @@
 //! From QEMU's events to the record's.
 
-use dunlin_clock::Mapping;
+use dunlin_clock::HostClock;
 use dunlin_record::{Event, EventKind, HostId, MigrationState, VmId};
 use serde_json::Value;
 
 use super::qmp::QmpEvent;
 
-/// What a QMP event means in the record; its time is QEMU's own stamp, mapped to the bench's clock.
-pub(super) fn translate(event: QmpEvent, mapping: Mapping, host: &HostId, vm: &VmId) -> Event {
-    let t_ns = event.epoch_ns.map_or(event.received_ns, |epoch_ns| mapping.to_monotonic(epoch_ns));
+/// What a QMP event means in the record; its time is QEMU's own stamp on the bench's clock, by what is known of its host's
+/// when it comes. Where nothing is, it is when it came.
+pub(super) fn translate(event: QmpEvent, clock: &HostClock, host: &HostId, vm: &VmId) -> Event {
+    let stamped = event.epoch_ns.and_then(|epoch_ns| clock.realtime_seen(epoch_ns, event.received_ns));
+    let t_ns = stamped.map_or(event.received_ns, |moment| moment.t_ns);
     let status = event.data.get("status").and_then(Value::as_str);
     let pass = event.data.get("pass").and_then(Value::as_u64).and_then(|pass| u32::try_from(pass).ok());
     let kind = match (event.name.as_str(), status, pass) {
@@ -65,14 +67,14 @@ pub(super) fn is_guest_reset(event: &QmpEvent) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use dunlin_clock::Exchange;
     use serde_json::json;
 
     use super::*;
 
     fn kind(name: &str, data: Value) -> EventKind {
         let event = QmpEvent { name: name.into(), data, epoch_ns: None, received_ns: 7 };
-        translate(event, Mapping { offset_ns: 0, error_ns: 0 }, &HostId::new("host-a"), &VmId::new("vm0"))
-            .kind
+        translate(event, &HostClock::own(), &HostId::new("host-a"), &VmId::new("vm0")).kind
     }
 
     #[test]
@@ -119,9 +121,17 @@ mod tests {
     }
 
     #[test]
-    fn the_hypervisors_stamp_is_mapped() {
-        let event = QmpEvent { name: "STOP".into(), data: Value::Null, epoch_ns: Some(100), received_ns: 7 };
-        let mapping = Mapping { offset_ns: -40, error_ns: 1 };
-        assert_eq!(translate(event, mapping, &HostId::new("a"), &VmId::new("v")).t_ns, 60);
+    fn the_hypervisors_stamp_is_put_on_the_benchs_clock_where_that_is_known() {
+        let t_ns = |epoch_ns, clock: &HostClock| {
+            let event = QmpEvent { name: "STOP".into(), data: Value::Null, epoch_ns, received_ns: 77 };
+            translate(event, clock, &HostId::new("a"), &VmId::new("v")).t_ns
+        };
+        let clock = HostClock::of_another();
+        assert_eq!(t_ns(Some(100), &clock), 77);
+        let (asked_ns, answered_ns) = (50, 50);
+        clock.learn(Exchange { asked_ns, answered_ns, monotonic_ns: 0, realtime_ns: 90, apart_ns: 0 });
+        assert_eq!(t_ns(Some(100), &clock), 60);
+        assert_eq!(t_ns(None, &clock), 77);
+        assert_eq!(t_ns(Some(1_000), &clock), 77, "it cannot have happened after it was told");
     }
 }

@@ -7,7 +7,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use dunlin_clock::{Deadline, Mapping};
+use dunlin_clock::Deadline;
 use dunlin_record::{Event, EventKind, HypervisorIdentity, TransportKind};
 use dunlin_testbed::{Host, Process};
 use serde_json::{Value, json};
@@ -126,15 +126,15 @@ impl QemuVm {
         let guest_reset = Arc::<AtomicBool>::default();
         let handler = {
             let (seen, guest_reset) = (Arc::clone(&first_disk_failure), Arc::clone(&guest_reset));
-            let (events, host, vm) = (events.clone(), host.id().clone(), spec.id.clone());
-            let mapping = Mapping::read();
+            let (events, clock) = (events.clone(), host.clock());
+            let (host, vm) = (host.id().clone(), spec.id.clone());
             Box::new(move |event| {
                 if let Some(failure) = disk_failure(&event) {
                     seen.get_or_init(|| failure);
                 }
                 guest_reset.fetch_or(is_guest_reset(&event), Ordering::Relaxed);
                 // Nobody listens any more where the trial has ended.
-                let _ = events.send(translate(event, mapping, &host, &vm));
+                let _ = events.send(translate(event, &clock, &host, &vm));
             })
         };
         let qmp = Qmp::negotiate(stream, handler, Box::new(transcript), START_LIMIT)
@@ -380,7 +380,7 @@ impl Drop for QemuVm {
         process.kill();
         let text = self.host.read(&self.stderr).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
-        for event in parse_checkpoints(&text, Mapping::read(), self.host.id(), &self.machine.spec.id) {
+        for event in parse_checkpoints(&text, &self.host.clock(), self.host.id(), &self.machine.spec.id) {
             let _ = self.events.send(event);
         }
         if let Some(how) = ended_by_itself {

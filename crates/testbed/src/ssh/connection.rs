@@ -38,9 +38,8 @@ impl Connection {
     pub(super) fn open(target: &Target, program: HelperProgram, clock: &HostClock) -> Result<Self> {
         let master = Master::open(target)?;
         let (child, folder) = deliver(&master, target, program)?;
-        let helper = Helper::start(target.id.clone(), child)?;
+        let helper = Helper::start(target.id.clone(), child, clock.clone())?;
         helper.keep_alive()?;
-        learn(&helper, clock, ANSWER_LIMIT)?;
         let helper = Arc::new(helper);
         clock_watch(&helper, clock)?;
         let connection = Self {
@@ -82,7 +81,7 @@ impl Connection {
     /// Runs our program once more there, to measure.
     pub(super) fn another_helper(&self, clock: &HostClock) -> Result<Helper> {
         let (child, _) = self.master.session(&again(&self.target, &self.folder))?;
-        let helper = Helper::start(self.target.id.clone(), child)?;
+        let helper = Helper::start(self.target.id.clone(), child, clock.clone())?;
         helper.keep_alive()?;
         Ok(helper)
     }
@@ -124,8 +123,10 @@ fn clock_watch(helper: &Arc<Helper>, clock: &HostClock) -> Result<()> {
     let watch = move || {
         while let Some(helper) = helper.upgrade() {
             // Where it does not answer, what is known gets less certain by itself.
-            if learn(&helper, &clock, Duration::from_secs(2)).is_err() && helper.why_ended().is_some() {
-                return;
+            match helper.exchange(Duration::from_secs(2)) {
+                Ok(exchange) => clock.learn(exchange),
+                Err(_) if helper.why_ended().is_some() => return,
+                Err(_) => {}
             }
             drop(helper);
             std::thread::sleep(EVERY);
@@ -133,17 +134,4 @@ fn clock_watch(helper: &Arc<Helper>, clock: &HostClock) -> Result<()> {
     };
     let thread = std::thread::Builder::new().name("clock-watch".into()).spawn(watch);
     thread.map(drop).map_err(TestbedError::io("start the thread that compares clocks"))
-}
-
-fn learn(helper: &Helper, clock: &HostClock, limit: Duration) -> Result<()> {
-    let asked_ns = dunlin_clock::now_ns();
-    let reading = helper.clock(limit)?;
-    clock.learn(dunlin_clock::Exchange {
-        asked_ns: asked_ns - reading.error_ns,
-        answered_ns: asked_ns + reading.error_ns,
-        monotonic_ns: asked_ns - reading.offset_ns,
-        realtime_ns: asked_ns - reading.realtime.offset_ns,
-        apart_ns: reading.realtime.error_ns,
-    });
-    Ok(())
 }
