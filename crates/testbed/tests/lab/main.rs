@@ -4,6 +4,7 @@
 mod clocks;
 mod impostor;
 mod roles;
+mod ssh_nodes;
 mod traces;
 
 use std::io::{BufRead, BufReader, Read};
@@ -25,7 +26,7 @@ const GONE_LIMIT: Duration = Duration::from_secs(5);
 /// A test's name, and what it does under that name.
 type Test = (&'static str, fn(&str));
 
-const TESTS: [Test; 20] = [
+const TESTS: [Test; 25] = [
     ("hosts_reach_each_other_over_both_networks", |name| ends_well(name, "reach")),
     ("a_rate_limits_its_own_network_and_no_other", |name| ends_well(name, "rate")),
     ("a_delay_delays_its_own_network_and_no_other", |name| ends_well(name, "delay")),
@@ -35,6 +36,10 @@ const TESTS: [Test; 20] = [
     ("three_nodes_are_worlds_of_their_own", |name| ends_well(name, "nodes")),
     ("what_is_a_nodes_own_is_reached_through_its_host", |name| ends_well(name, "node-files")),
     ("a_node_can_have_a_clock_of_its_own", |name| ends_well(name, "clocks")),
+    ("nodes_are_hosts_behind_ssh", |name| ends_well(name, "ssh-reach")),
+    ("ssh_says_why_a_node_cannot_be_reached", |name| ends_well(name, "ssh-refusals")),
+    ("a_node_can_be_cut_off_and_its_power_taken", |name| ends_well(name, "ssh-cuts")),
+    ("a_node_behind_ssh_can_have_a_clock_of_its_own", |name| ends_well(name, "ssh-clocks")),
     ("the_exit_code_comes_out", the_exit_code_comes_out),
     ("a_signal_is_passed_on_and_a_deaf_lab_is_killed_at_its_limit", signals),
     ("a_shell_joins_a_host_and_ends_with_the_lab", a_shell_joins_a_host_and_ends_with_the_lab),
@@ -47,6 +52,9 @@ const TESTS: [Test; 20] = [
     ("nothing_remains_when_the_inner_process_is_killed", |name| nothing_remains(name, "stay", Victim::Inner)),
     ("nothing_remains_of_nodes_when_the_outer_process_is_killed", |name| {
         nothing_remains(name, "stay-nodes", Victim::Outer);
+    }),
+    ("nothing_remains_of_nodes_behind_ssh_when_the_outer_process_is_killed", |name| {
+        nothing_remains(name, "ssh-stay", Victim::Outer);
     }),
     ("nothing_remains_when_killed_while_it_comes_up", nothing_remains_when_killed_while_it_comes_up),
     ("what_is_said_to_be_there_is_there", what_is_said_to_be_there_is_there),

@@ -17,7 +17,7 @@ use dunlin_testbed::{
     Taps, Testbed, TestbedError, capabilities, enter, running_labs, shell,
 };
 
-use super::{clocks, impostor};
+use super::{clocks, impostor, ssh_nodes};
 
 /// The argument that announces a role.
 pub(crate) const ROLE: &str = "--role";
@@ -67,6 +67,11 @@ fn act(role: &str, inside: &Inside) -> ExitCode {
         "nodes" => nodes(inside),
         "node-files" => node_files(inside),
         "clocks" => clocks::play(inside),
+        "ssh-reach" => ssh_nodes::reach(inside),
+        "ssh-refusals" => ssh_nodes::refusals(inside),
+        "ssh-cuts" => ssh_nodes::cuts(inside),
+        "ssh-stay" => ssh_nodes::stay(inside),
+        "ssh-clocks" => ssh_nodes::clocks(inside),
         "stay-nodes" => stay_nodes(inside),
         "exit-7" => return ExitCode::from(7),
         other => panic!("no role {other}"),
@@ -467,7 +472,7 @@ fn stay_nodes(inside: &Inside) {
 }
 
 /// Says that a lab of nodes is there, and which namespaces it is made of.
-fn say_ready(lab: &Lab) {
+pub(crate) fn say_ready(lab: &Lab) {
     let inode = |path: &str| fs::read_link(path).unwrap().to_str().unwrap().to_owned();
     let mut namespaces = ["pid", "mnt", "net"].map(|kind| inode(&format!("/proc/self/ns/{kind}"))).to_vec();
     for host in lab.hosts() {
