@@ -1,6 +1,7 @@
 //! The bench's side of a helper: our own binary run again on a host, which does there what has to be done there and
 //! streams what it sees back.
 
+pub(crate) mod bytes;
 mod echo;
 pub(crate) mod for_host;
 pub(crate) mod host_protocol;
@@ -12,7 +13,7 @@ mod routes;
 mod serve;
 pub(crate) mod services;
 mod stamps;
-mod streams;
+pub(crate) mod streams;
 
 use std::net::SocketAddrV4;
 use std::path::Path;

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
+use super::bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 /// From the bench.
@@ -39,7 +40,12 @@ pub(crate) enum HostAsk {
     /// Bytes for a dialled socket, or a file that is put. Not answered.
     Send {
         task: u32,
-        bytes: Vec<u8>,
+        bytes: Bytes,
+    },
+    /// So many zeros for a file that is put: a hole. Not answered.
+    Skip {
+        task: u32,
+        bytes: u64,
     },
     /// No more of them; a file is then answered as done. Not answered for a socket.
     Close {
@@ -58,7 +64,7 @@ pub(crate) enum HostAsk {
     },
     WritePrivate {
         path: PathBuf,
-        bytes: Vec<u8>,
+        bytes: Bytes,
     },
     Remove {
         path: PathBuf,
@@ -92,8 +98,8 @@ pub(crate) enum HostTell {
     Ran {
         how: String,
         success: bool,
-        stdout: Vec<u8>,
-        stderr: Vec<u8>,
+        stdout: Bytes,
+        stderr: Bytes,
     },
     Launched {
         pid: u32,
@@ -103,7 +109,9 @@ pub(crate) enum HostTell {
         success: bool,
     },
     Connected,
-    Bytes(Vec<u8>),
+    Bytes(Bytes),
+    /// So many zeros of a file.
+    Zeros(u64),
     /// No more bytes; of a file its mode.
     Closed {
         mode: u32,

@@ -17,6 +17,7 @@ use std::time::Duration;
 use dunlin_clock::Deadline;
 use nix::sys::signal::Signal;
 
+use super::bytes::Bytes;
 use super::host_protocol::{Device, HostAsk, HostTell, Machine};
 use super::protocol::Tell;
 use super::remote::Folder;
@@ -65,7 +66,12 @@ impl Services {
                     let Ran { how, success, stdout, stderr } =
                         process::run_to_end(LocalProcess::new(child), &program, limit)
                             .map_err(std::io::Error::other)?;
-                    Ok(Tell::Host(HostTell::Ran { how, success, stdout, stderr }))
+                    Ok(Tell::Host(HostTell::Ran {
+                        how,
+                        success,
+                        stdout: Bytes(stdout),
+                        stderr: Bytes(stderr),
+                    }))
                 })?;
                 Ok(None)
             }
@@ -86,7 +92,11 @@ impl Services {
             }
             HostAsk::Put { path, mode } => self.streams.put(id, &path, mode).map(|()| None),
             HostAsk::Send { task, bytes } => {
-                self.streams.send(task, bytes);
+                self.streams.send(task, bytes.0);
+                Ok(None)
+            }
+            HostAsk::Skip { task, bytes } => {
+                self.streams.skip(task, bytes);
                 Ok(None)
             }
             HostAsk::Close { task } => {
@@ -104,7 +114,7 @@ impl Services {
                     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
                 }
                 let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
-                file.write_all(&bytes)?;
+                file.write_all(&bytes.0)?;
                 done
             }
             HostAsk::Remove { path } => remove(&path).map(|()| Some(HostTell::Done)),

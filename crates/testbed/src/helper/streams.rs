@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::error::Error;
 use std::fs::File;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::net::Shutdown;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
@@ -14,12 +14,13 @@ use std::time::Duration;
 
 use dunlin_clock::Deadline;
 
+use super::bytes::Bytes;
 use super::host_protocol::HostTell;
 use super::protocol::Tell;
 use super::serve::Output;
 
 /// How much is read at once.
-const PIECE_BYTES: usize = 256 << 10;
+const PIECE_BYTES: usize = 64 << 10;
 /// How many pieces of a file wait to be written: more would be a copy of it in memory.
 const PIECES_WAITING: usize = 8;
 /// How long to wait before connecting again to a socket that is not there yet.
@@ -31,7 +32,13 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 enum Sink {
     /// A socket takes what there is: its sender must never wait for it.
     Socket(Sender<Vec<u8>>),
-    File(SyncSender<Vec<u8>>),
+    File(SyncSender<Piece>),
+}
+
+/// What becomes part of a file.
+enum Piece {
+    Bytes(Vec<u8>),
+    Zeros(u64),
 }
 
 /// All that passes through.
@@ -66,11 +73,17 @@ impl Streams {
         let temporary = beside(path);
         let mut options = File::options();
         let mut file = options.write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
-        let (sender, pieces) = sync_channel::<Vec<u8>>(PIECES_WAITING);
+        let (sender, pieces) = sync_channel::<Piece>(PIECES_WAITING);
         self.open.insert(id, Sink::File(sender));
         let path = path.to_owned();
         self.output.tell_later(id, move || {
-            let written = pieces.iter().try_for_each(|piece| file.write_all(&piece));
+            let write = |piece| match piece {
+                Piece::Bytes(bytes) => file.write_all(&bytes),
+                Piece::Zeros(bytes) => file.seek_relative(i64::try_from(bytes).unwrap_or(0)),
+            };
+            // The last hole counts, too.
+            let written = pieces.iter().try_for_each(write).and_then(|()| file.stream_position());
+            let written = written.and_then(|length| file.set_len(length));
             // What is only half there is nobody's file.
             if let Err(error) = written.and_then(|()| std::fs::rename(&temporary, &path)) {
                 let _ = std::fs::remove_file(&temporary);
@@ -84,10 +97,18 @@ impl Streams {
     pub(super) fn send(&mut self, task: u32, bytes: Vec<u8>) {
         let is_taken = match self.open.get(&task) {
             Some(Sink::Socket(sender)) => sender.send(bytes).is_ok(),
-            Some(Sink::File(sender)) => sender.send(bytes).is_ok(),
+            Some(Sink::File(sender)) => sender.send(Piece::Bytes(bytes)).is_ok(),
             None => false,
         };
         if !is_taken {
+            self.open.remove(&task);
+        }
+    }
+
+    pub(super) fn skip(&mut self, task: u32, bytes: u64) {
+        if let Some(Sink::File(sender)) = self.open.get(&task)
+            && sender.send(Piece::Zeros(bytes)).is_err()
+        {
             self.open.remove(&task);
         }
     }
@@ -108,8 +129,13 @@ impl Streams {
                 match file.read(&mut piece)? {
                     0 => return Ok(Tell::Host(HostTell::Closed { mode: mode & 0o777 })),
                     length => {
-                        let bytes = HostTell::Bytes(piece[..length].to_vec());
-                        output.tell(id, Tell::Host(bytes)).map_err(io::Error::other)?;
+                        let piece = &piece[..length];
+                        let told = if is_zero(piece) {
+                            HostTell::Zeros(length as u64)
+                        } else {
+                            HostTell::Bytes(Bytes(piece.to_vec()))
+                        };
+                        output.tell(id, Tell::Host(told)).map_err(io::Error::other)?;
                     }
                 }
             }
@@ -151,8 +177,14 @@ fn write_all(mut stream: UnixStream, to_write: &Receiver<Vec<u8>>) {
 fn pass_on(mut stream: UnixStream, id: u32, output: &Output) {
     let mut piece = vec![0; PIECE_BYTES];
     while let Ok(length @ 1..) = stream.read(&mut piece) {
-        if output.tell(id, Tell::Host(HostTell::Bytes(piece[..length].to_vec()))).is_err() {
+        if output.tell(id, Tell::Host(HostTell::Bytes(Bytes(piece[..length].to_vec())))).is_err() {
             return;
         }
     }
+}
+
+/// Whether there are only zeros, as in a hole.
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
+    let (chunks, rest) = bytes.as_chunks::<64>();
+    chunks.iter().all(|chunk| *chunk == [0; 64]) && rest.iter().all(|byte| *byte == 0)
 }

@@ -17,8 +17,8 @@ use crate::{Helper, Result, TestbedError};
 /// How long what is done at once may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(15);
 
-/// By what a local file is known again: device, inode, size and the time of its change.
-pub(super) type Version = (u64, u64, u64, i64);
+/// By what a local file is known again: device, inode, size, and when it was made, where that is told.
+pub(super) type Version = (u64, u64, u64, Option<std::time::SystemTime>);
 
 /// A connection that is up. Dropping it ends all that was started over it, and our folder there goes.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
@@ -15,8 +15,10 @@ use dunlin_record::{HostFingerprint, HostId};
 
 use super::connection::Connection;
 use super::{HelperProgram, Target};
+use crate::helper::bytes::Bytes;
 use crate::helper::for_host::Conversation;
 use crate::helper::host_protocol::{Device, HostAsk, HostTell, Machine};
+use crate::helper::streams::is_zero;
 use crate::process::{End, ProcessHandle};
 use crate::{Helper, Host, Launch, Network, Output, Process, Result, Taps, TestbedError};
 
@@ -25,7 +27,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(15);
 /// How long a piece of a file may take.
 const PIECE_LIMIT: Duration = Duration::from_secs(30);
 /// How much of a file is sent at once.
-const PIECE_BYTES: usize = 256 << 10;
+const PIECE_BYTES: usize = 64 << 10;
 /// The largest small file.
 const SMALL_BYTES: usize = 64 << 20;
 
@@ -41,6 +43,12 @@ pub struct SshHost {
     pub(super) bridge: Option<String>,
     fingerprint: HostFingerprint,
     pub(super) machine: Machine,
+}
+
+/// A piece of a file.
+enum Piece<'a> {
+    Bytes(&'a [u8]),
+    Zeros(u64),
 }
 
 /// Where a host is in a network.
@@ -122,7 +130,12 @@ impl SshHost {
             if length == 0 {
                 break;
             }
-            helper.say(HostAsk::Send { task: put.id, bytes: piece[..length].to_vec() })?;
+            let piece = &piece[..length];
+            helper.say(if is_zero(piece) {
+                HostAsk::Skip { task: put.id, bytes: length as u64 }
+            } else {
+                HostAsk::Send { task: put.id, bytes: Bytes(piece.to_vec()) }
+            })?;
         }
         helper.say(HostAsk::Close { task: put.id })?;
         let told = put.next(helper, &doing(), PIECE_LIMIT * 4);
@@ -134,15 +147,20 @@ impl SshHost {
     }
 
     /// Takes a file's bytes, piece by piece; says its mode.
-    fn fetch(&self, there: &Path, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<u32> {
+    fn fetch(&self, there: &Path, take: &mut dyn FnMut(Piece<'_>) -> Result<()>) -> Result<u32> {
         let connection = self.connection()?;
         let helper = connection.helper();
         let doing = format!("read {} on {}", there.display(), self.target.id);
         let fetched = helper.converse(HostAsk::Fetch { path: there.to_owned() })?;
         let mode = loop {
             match fetched.next(helper, &doing, PIECE_LIMIT) {
-                Ok(HostTell::Bytes(bytes)) => {
-                    if let Err(error) = take(&bytes) {
+                Ok(HostTell::Bytes(Bytes(bytes))) => {
+                    if let Err(error) = take(Piece::Bytes(&bytes)) {
+                        break Err(error);
+                    }
+                }
+                Ok(HostTell::Zeros(bytes)) => {
+                    if let Err(error) = take(Piece::Zeros(bytes)) {
                         break Err(error);
                     }
                 }
@@ -212,7 +230,8 @@ impl Host for SshHost {
         let doing = || format!("open {}", local.display());
         let from = File::open(local).map_err(TestbedError::io(doing()))?;
         let metadata = from.metadata().map_err(TestbedError::io(doing()))?;
-        let version = (metadata.dev(), metadata.ino(), metadata.size(), metadata.mtime_nsec());
+        // Not the time of its last change: a template is touched when it is used.
+        let version = (metadata.dev(), metadata.ino(), metadata.size(), metadata.created().ok());
         connection.place(local, version, |there| self.put(&connection, from, there))
     }
 
@@ -233,7 +252,9 @@ impl Host for SshHost {
         let what = format!("{} to end", program.display());
         let connection = self.connection()?;
         match connection.ask(ask, &what, limit + ANSWER_LIMIT).map_err(|error| self.because(&what, error))? {
-            HostTell::Ran { how, success, stdout, stderr } => Ok(Output { how, success, stdout, stderr }),
+            HostTell::Ran { how, success, stdout, stderr } => {
+                Ok(Output { how, success, stdout: stdout.0, stderr: stderr.0 })
+            }
             other => Err(connection.helper().misunderstood(&other)),
         }
     }
@@ -265,7 +286,16 @@ impl Host for SshHost {
     fn copy_from(&self, there: &Path, local: &Path) -> Result<()> {
         let doing = || format!("write {}", local.display());
         let mut to = File::create(local).map_err(TestbedError::io(doing()))?;
-        let mode = self.fetch(there, &mut |bytes| to.write_all(bytes).map_err(TestbedError::io(doing())))?;
+        let mode = self.fetch(there, &mut |piece| {
+            let written = match piece {
+                Piece::Bytes(bytes) => to.write_all(bytes),
+                Piece::Zeros(bytes) => to.seek_relative(i64::try_from(bytes).unwrap_or(0)),
+            };
+            written.map_err(TestbedError::io(doing()))
+        })?;
+        // The last hole counts, too.
+        let length = to.stream_position().map_err(TestbedError::io(doing()))?;
+        to.set_len(length).map_err(TestbedError::io(doing()))?;
         // What a machine says of its files must not make ours anybody's to write.
         let permissions = fs::Permissions::from_mode(mode & 0o755 | 0o600);
         to.set_permissions(permissions).map_err(TestbedError::io(doing()))
@@ -277,11 +307,18 @@ impl Host for SshHost {
             let doing = format!("read {} on {}", there.display(), self.target.id);
             TestbedError::io(doing)(std::io::Error::other(format!("it has more than {SMALL_BYTES} bytes")))
         };
-        self.fetch(there, &mut |bytes| {
-            if all.len() + bytes.len() > SMALL_BYTES {
+        self.fetch(there, &mut |piece| {
+            let length = match piece {
+                Piece::Bytes(bytes) => bytes.len(),
+                Piece::Zeros(bytes) => usize::try_from(bytes).unwrap_or(usize::MAX),
+            };
+            if length > SMALL_BYTES - all.len() {
                 return Err(too_large());
             }
-            all.extend_from_slice(bytes);
+            match piece {
+                Piece::Bytes(bytes) => all.extend_from_slice(bytes),
+                Piece::Zeros(_) => all.resize(all.len() + length, 0),
+            }
             Ok(())
         })?;
         Ok(all)
@@ -289,7 +326,7 @@ impl Host for SshHost {
 
     fn write_private(&self, there: &Path, bytes: &[u8]) -> Result<()> {
         let doing = format!("write {} on {}", there.display(), self.target.id);
-        let ask = HostAsk::WritePrivate { path: there.to_owned(), bytes: bytes.to_vec() };
+        let ask = HostAsk::WritePrivate { path: there.to_owned(), bytes: Bytes(bytes.to_vec()) };
         self.done(ask, &doing).map_err(|error| self.because(&doing, error))
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::thread::Builder;
 use std::time::Duration;
 
+use crate::helper::bytes::Bytes;
 use crate::helper::host_protocol::{HostAsk, HostTell};
 use crate::{Helper, Result, TestbedError};
 
@@ -42,7 +43,7 @@ pub(super) fn dial(helper: &Arc<Helper>, socket: &Path, limit: Duration) -> Resu
     let send = move || {
         let mut piece = vec![0; PIECE_BYTES];
         while let Ok(length @ 1..) = reading.read(&mut piece) {
-            if !say(HostAsk::Send { task: id, bytes: piece[..length].to_vec() }) {
+            if !say(HostAsk::Send { task: id, bytes: Bytes(piece[..length].to_vec()) }) {
                 break;
             }
         }
@@ -50,7 +51,7 @@ pub(super) fn dial(helper: &Arc<Helper>, socket: &Path, limit: Duration) -> Resu
         say(HostAsk::Close { task: id });
     };
     let receive = move || {
-        while let Some(HostTell::Bytes(bytes)) = conversation.wait() {
+        while let Some(HostTell::Bytes(Bytes(bytes))) = conversation.wait() {
             if writing.write_all(&bytes).is_err() {
                 break;
             }
