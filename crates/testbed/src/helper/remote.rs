@@ -26,7 +26,7 @@ const LOCK: &str = "lock";
 /// The taps that were made, a line each.
 const TAPS: &str = "taps";
 
-/// The folder of a helper. Dropping it removes it, with the taps that were made.
+/// The folder of a helper. Whoever ends the helper removes it: several threads may.
 pub(super) struct Folder {
     path: PathBuf,
     taps: Mutex<Vec<String>>,
@@ -74,12 +74,6 @@ impl Folder {
 
     fn taps(&self) -> MutexGuard<'_, Vec<String>> {
         self.taps.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        self.remove();
     }
 }
 

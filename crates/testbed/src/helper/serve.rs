@@ -48,10 +48,13 @@ pub fn serve_remote(mode: &str) -> i32 {
     let heard = Heard::now();
     let last = folder.clone();
     let watched = heard.clone().watch(move || last.iter().for_each(|folder| folder.remove()));
-    match watched {
-        Ok(()) => serve_with(Some(heard), folder),
+    let code = match watched {
+        Ok(()) => serve_with(Some(heard), folder.clone()),
         Err(error) => fail(&error),
-    }
+    };
+    // Once nothing runs any more that was started.
+    folder.iter().for_each(|folder| folder.remove());
+    code
 }
 
 fn serve_with(heard: Option<Heard>, folder: Option<Arc<Folder>>) -> i32 {
