@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -117,7 +117,8 @@ fn socket_folder() -> Result<TempDir> {
     let base = runtime.filter(|path| path.as_os_str().len() < 50).unwrap_or_else(|| "/tmp".into());
     remove_dead(&base);
     let prefix = format!("{FOLDER}{}-", std::process::id());
-    let made = tempfile::Builder::new().prefix(&prefix).tempdir_in(&base);
+    let private = fs::Permissions::from_mode(0o700);
+    let made = tempfile::Builder::new().prefix(&prefix).permissions(private).tempdir_in(&base);
     made.map_err(TestbedError::io(format!("make a folder for ssh's socket in {}", base.display())))
 }
 
