@@ -9,6 +9,7 @@ use dunlin_testbed::{HelperProgram, Inventory, SshTestbed};
 
 use super::testbed_failure;
 use crate::failure::{Exit, Failure, Result};
+use crate::helper_binary::{helper_binary, helper_sha256};
 use crate::terminal;
 
 /// Reads an inventory.
@@ -61,9 +62,5 @@ pub(crate) fn connect(inventory: &Inventory) -> Result<SshTestbed> {
 
 /// What is copied to hosts.
 pub(crate) fn program() -> HelperProgram {
-    let path = std::env::var("DUNLIN_HELPER").unwrap();
-    let bytes = std::fs::read(&path).unwrap();
-    let out = std::process::Command::new("sha256sum").arg(&path).output().unwrap();
-    let sha = String::from_utf8(out.stdout).unwrap()[..64].to_owned();
-    HelperProgram { bytes: bytes.leak(), sha256: sha.leak() }
+    HelperProgram { bytes: helper_binary(), sha256: helper_sha256().leak() }
 }
