@@ -25,7 +25,7 @@ pub use calibrate::{
 };
 pub use captured::read_migration_capture;
 pub use error::{BenchError, Mistake, Result};
-pub use examine::{Examination, Found, Product, examine};
+pub use examine::{Examination, Found, Product, examine, examine_host};
 pub use hold::{HeldVm, hold};
 pub use inventory::{InventoryError, inventory_starter, load_inventory, parse_inventory};
 pub use observer::Observer;

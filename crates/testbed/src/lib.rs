@@ -51,5 +51,5 @@ pub use relay::{
 };
 pub use running_lab::{RunningLabs, running_labs};
 pub use shell::shell;
-pub use ssh::{HelperProgram, SshHost, SshTestbed};
+pub use ssh::{HelperProgram, SshHost, SshTestbed, reach_all};
 pub use testbed::Testbed;

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use dunlin_record::HostId;
 
 pub use host::SshHost;
-pub use testbed::SshTestbed;
+pub use testbed::{SshTestbed, reach_all};
 
 /// The program that is copied to a machine.
 #[derive(Debug, Clone, Copy)]

@@ -83,10 +83,6 @@ pub(crate) enum HostAsk {
     },
     /// Its devices with IPv4 addresses.
     Devices,
-    /// From which of its addresses it would reach another.
-    SourceFor {
-        peer: Ipv4Addr,
-    },
     /// Which machine it is.
     Machine,
 }
@@ -119,7 +115,6 @@ pub(crate) enum HostTell {
     Files(Vec<OsString>),
     Resident(Option<i64>),
     Devices(Vec<Device>),
-    Source(Ipv4Addr),
     Machine(Machine),
 }
 

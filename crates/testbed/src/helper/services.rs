@@ -132,7 +132,6 @@ impl Services {
                 done
             }
             HostAsk::Devices => Ok(Some(HostTell::Devices(devices()?))),
-            HostAsk::SourceFor { peer } => Ok(Some(HostTell::Source(source_for(peer)?))),
             HostAsk::Machine => Ok(Some(HostTell::Machine(machine()?))),
         }
     }

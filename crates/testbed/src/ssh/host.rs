@@ -60,7 +60,7 @@ pub(super) struct Place {
 
 impl SshHost {
     /// Connects to a machine and starts our program there.
-    pub(super) fn connect(target: Target, program: HelperProgram) -> Result<Self> {
+    pub(super) fn connect(target: Target, program: HelperProgram, bridge: Option<String>) -> Result<Self> {
         let clock = HostClock::of_another();
         let connection = Connection::open(&target, program, &clock)?;
         let machine = match connection.ask(HostAsk::Machine, "which machine it is", ANSWER_LIMIT)? {
@@ -76,7 +76,7 @@ impl SshHost {
             clock,
             connection: Mutex::new(Arc::new(connection)),
             places: Default::default(),
-            bridge: None,
+            bridge,
             fingerprint,
             machine,
         })
@@ -110,12 +110,10 @@ impl SshHost {
         }
     }
 
-    /// From which of its addresses it would reach another.
-    pub(super) fn source_for(&self, peer: Ipv4Addr) -> Result<Ipv4Addr> {
-        match self.ask(HostAsk::SourceFor { peer }, "its way to another host")? {
-            HostTell::Source(address) => Ok(address),
-            other => Err(self.connection()?.helper().misunderstood(&other)),
-        }
+    /// Whether our program has all rights there.
+    #[must_use]
+    pub fn is_root(&self) -> bool {
+        self.machine.is_root
     }
 
     /// Brings a file, from an open one.
@@ -181,11 +179,6 @@ impl SshHost {
             }
             other => other,
         }
-    }
-
-    /// What is wrong with the connection; absent while it is well.
-    pub(super) fn why_lost(&self) -> Option<String> {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner).helper().why_ended()
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{Host, MacAddress, Network, Result, Testbed, TestbedError, this_machi
 #[derive(Debug)]
 pub struct SshTestbed {
     inventory: Inventory,
-    hosts: Vec<Arc<SshHost>>,
+    hosts: [Arc<SshHost>; 2],
     bench: [Option<Device>; 2],
 }
 
@@ -26,29 +26,48 @@ impl SshTestbed {
     /// # Errors
     /// Where a host cannot be reached or used, or is not what the inventory says.
     pub fn connect(inventory: &Inventory, program: HelperProgram) -> Result<Self> {
-        let (source, destination) = inventory.route().ok_or_else(|| TestbedError::Unsupported {
-            what: "a migration".into(),
-            because: "the inventory has no source with another host as destination".into(),
-        })?;
-        let mut hosts = connect_all(inventory, &[source, destination], program)?;
-        let [from, to] = hosts.as_mut_slice() else {
-            return Err(TestbedError::Unsupported {
-                what: "a migration".into(),
-                because: "it takes two hosts".into(),
-            });
-        };
+        let ends = route(inventory)?;
+        let mut hosts = reach_all(inventory, &ends, program).into_iter();
+        match (hosts.next(), hosts.next()) {
+            (Some(source), Some(destination)) => Self::of(inventory, [source?, destination?]),
+            _ => Err(no_route()),
+        }
+    }
+
+    /// The testbed of two hosts that have been reached: those of [`Inventory::route`], in that order.
+    ///
+    /// # Errors
+    /// Where they are not what the inventory says.
+    pub fn of(inventory: &Inventory, mut hosts: [SshHost; 2]) -> Result<Self> {
+        let ends = route(inventory)?;
         for network in Network::ALL {
-            let known = [(source, &*from), (destination, &*to)];
-            let [place, other] = places(known, network)?;
-            from.places[network as usize] = place;
-            to.places[network as usize] = other;
+            let places = places([(ends[0], &hosts[0]), (ends[1], &hosts[1])], network)?;
+            for (host, place) in hosts.iter_mut().zip(places) {
+                host.places[network as usize] = place;
+            }
         }
         check_bench(inventory, &hosts)?;
         let bench = bench_devices(inventory, &hosts)?;
-        let hosts = hosts.into_iter().map(Arc::new).collect();
-        let testbed = Self { inventory: inventory.clone(), hosts, bench };
-        testbed.prove_shared([source, destination])?;
+        let testbed = Self { inventory: inventory.clone(), hosts: hosts.map(Arc::new), bench };
+        testbed.prove_shared(ends)?;
         Ok(testbed)
+    }
+
+    /// Source and destination.
+    #[must_use]
+    pub fn ends(&self) -> [&SshHost; 2] {
+        self.hosts.each_ref().map(|host| &**host)
+    }
+
+    /// Largest frames, in bytes, of the hosts' devices on the migration network; absent where one is not known.
+    #[must_use]
+    pub fn migration_mtu(&self) -> Option<u32> {
+        let mtu = |host: &Arc<SshHost>| {
+            let place = &host.places[Network::Migration as usize];
+            let devices = host.devices().ok()?;
+            devices.iter().find(|device| Some(device.address) == place.address)?.mtu
+        };
+        self.hosts.iter().map(mtu).min().flatten()
     }
 
     /// Proves, from both ends, that storage which is said to be shared is.
@@ -128,14 +147,27 @@ impl Testbed for SshTestbed {
     }
 }
 
-/// Connects to all at once.
-fn connect_all(
+/// Source and destination.
+fn route(inventory: &Inventory) -> Result<[&InventoryHost; 2]> {
+    inventory.route().map(|(source, destination)| [source, destination]).ok_or_else(no_route)
+}
+
+fn no_route() -> TestbedError {
+    TestbedError::Unsupported {
+        what: "a migration".into(),
+        because: "the inventory has no source with another host as destination".into(),
+    }
+}
+
+/// Connects to hosts of an inventory, to all at once, and starts our program on each.
+#[must_use]
+pub fn reach_all(
     inventory: &Inventory,
     hosts: &[&InventoryHost],
     program: HelperProgram,
-) -> Result<Vec<SshHost>> {
+) -> Vec<Result<SshHost>> {
     std::thread::scope(|scope| {
-        let connect = |host: &&InventoryHost| {
+        let reach = |host: &&InventoryHost| {
             let target = Target {
                 id: host.name.clone(),
                 destination: host.ssh.clone(),
@@ -144,15 +176,11 @@ fn connect_all(
                 folder: Some(host.folder.clone()),
             };
             let bridge = host.bridge.clone();
-            scope.spawn(move || {
-                let mut host = SshHost::connect(target, program)?;
-                host.bridge = bridge;
-                Ok(host)
-            })
+            scope.spawn(move || SshHost::connect(target, program, bridge))
         };
-        let connecting: Vec<_> = hosts.iter().map(connect).collect();
+        let reaching: Vec<_> = hosts.iter().map(reach).collect();
         let panicked = || TestbedError::io("connect to a host")(std::io::Error::other("its thread panicked"));
-        connecting.into_iter().map(|one| one.join().unwrap_or_else(|_| Err(panicked()))).collect()
+        reaching.into_iter().map(|one| one.join().unwrap_or_else(|_| Err(panicked()))).collect()
     })
 }
 
