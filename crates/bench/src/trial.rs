@@ -1,6 +1,7 @@
 //! One trial: guests up, observed, moved, observed, ended; everything recorded, nothing left running.
 
 mod captures;
+mod disk_file;
 mod guest;
 mod load;
 mod migration;

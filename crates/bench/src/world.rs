@@ -164,11 +164,13 @@ impl World {
     fn ports(&self, snmp: &Snmp) -> Result<HostPorts> {
         let testbed = self.testbed()?;
         let port_of = |host: HostId| {
-            let own = || testbed.switch_port(&host, Network::Migration).filter(|_| snmp.address.is_none());
+            // Those of a lab's own switch are no other switch's; a switch that an inventory speaks of is asked at an address.
+            let is_meant = snmp.address.is_none() == testbed.is_one_machine();
+            let own = || testbed.switch_port(&host, Network::Migration).filter(|_| is_meant);
             let port = snmp.ports.get(&host).cloned().or_else(own);
             port.map(|port| (host.clone(), port)).ok_or_else(|| TestbedError::Unsupported {
                 what: format!("SNMP on the switch's port of {host}"),
-                because: "switch.snmp.ports does not name it".into(),
+                because: "neither switch.snmp.ports nor the inventory names it".into(),
             })
         };
         Ok(self.host_ids()?.into_iter().map(port_of).collect::<Result<_, _>>()?)

@@ -80,6 +80,12 @@ pub enum TestbedError {
 }
 
 impl TestbedError {
+    /// Whether it is about a machine that may be there again in a while.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Ssh { .. } | Self::Helper { .. } | Self::Timeout { .. })
+    }
+
     /// Wraps an I/O error with what was being done to what.
     pub(crate) fn io(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let doing = doing.into();

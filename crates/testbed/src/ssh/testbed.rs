@@ -1,6 +1,7 @@
 //! A testbed of machines that are reached through ssh, as an inventory describes them.
 
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use dunlin_record::{HostFingerprint, HostId, Links};
@@ -134,6 +135,11 @@ impl Testbed for SshTestbed {
     /// They are as they are.
     fn links(&self) -> Option<&Links> {
         None
+    }
+
+    fn shared_folders(&self) -> Option<[PathBuf; 2]> {
+        let (source, destination) = self.inventory.route()?;
+        Some([source.shared.clone()?, destination.shared.clone()?])
     }
 
     fn switch_port(&self, host: &HostId, network: Network) -> Option<String> {
