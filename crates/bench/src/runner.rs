@@ -161,7 +161,7 @@ impl Run<'_> {
 
     /// Makes one trial.
     fn make(&mut self, case_index: usize, number: u32) -> Result<()> {
-        let Some(plan) = &self.plans[case_index] else { return Ok(()) };
+        let Some(plan) = self.plans[case_index].clone() else { return Ok(()) };
         let case = &self.order.scenario.cases[case_index];
         let id = trial_id(case_index, case, number);
         let made = self.finished.ended.iter().sum::<usize>();
@@ -169,7 +169,7 @@ impl Run<'_> {
         self.observer.trial_started(made + 1, &title, expected_trial_duration(case));
         self.bring_up(case)?;
         self.world.manage_switch(&case.switch)?;
-        let plan = self.planner.again(plan, case, &self.world)?;
+        let plan = self.planner.again(&plan, case, &self.world)?;
         let trial = Trial {
             id: id.clone(),
             scenario: &self.order.scenario.name,
@@ -213,7 +213,7 @@ impl Run<'_> {
         let mut is_told = false;
         loop {
             match self.world.bring_up(&case.link, case.transport.kind) {
-                Err(BenchError::Testbed(error)) if error.may_pass() && !until.passed() => {
+                Err(BenchError::Testbed(error)) if self.world.may_be_back(&error) && !until.passed() => {
                     if self.order.cancel.is_cancelled() {
                         return Err(BenchError::Cancelled);
                     }

@@ -90,6 +90,11 @@ impl World {
         Ok(())
     }
 
+    /// Whether what went wrong is about a machine that may be there again in a while.
+    pub(crate) fn may_be_back(&self, error: &TestbedError) -> bool {
+        matches!(self.ground, Ground::Testbed(_)) && error.may_pass()
+    }
+
     /// Refuses a transport that the testbed does not have, before anything boots.
     ///
     /// # Errors
