@@ -10,6 +10,7 @@ mod fitness;
 mod flags;
 mod floors;
 mod guest_clock;
+mod host_clocks;
 mod iterations;
 mod mechanisms;
 mod moments;

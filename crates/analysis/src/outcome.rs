@@ -12,6 +12,7 @@ use crate::cpu_percent::cpu_percent;
 use crate::flags::flags;
 use crate::floors::{MeasuredLink, downtime_floor_ms, storage_data_bytes, total_floor_ms};
 use crate::guest_clock::{guest_clock, is_behind};
+use crate::host_clocks::{By, HostClocks};
 use crate::iterations::iterations;
 use crate::mechanisms::mechanisms;
 use crate::moments::Moments;
@@ -22,7 +23,7 @@ use crate::streams::streams;
 use crate::switch::switch_bytes;
 use crate::tcp_streams::tcp_streams;
 use crate::trial::Trial;
-use crate::units::{MIB_BYTES, figure, ms_between};
+use crate::units::{MIB_BYTES, error_in_ms, figure, ms_between};
 
 /// The outcome of a trial for each of its VMs, in the order of their ids; for `vm0` where no event names a VM.
 ///
@@ -54,6 +55,8 @@ fn outcome(trial: &Trial) -> Outcome {
     if mechanisms.iter().any(|seen| seen.used == Some(false)) {
         all_flags.insert(Flag::MechanismUnused);
     }
+    let clocks = HostClocks::of(trial);
+    let phases = moments.map(|moments| Phases::of(trial, moments)).unwrap_or_default();
     let guest_clock = moments.and_then(|moments| guest_clock(trial, moments));
     // Without a workload there is no rate that suffers by it.
     let behind = guest_clock.filter(|clock| is_behind(clock) && trial.case.workload.is_some());
@@ -84,7 +87,11 @@ fn outcome(trial: &Trial) -> Outcome {
             paused: moments.and_then(paused_ms),
             ..seen.downtime_ms
         },
-        downtime_error_ms: seen.downtime_error_ms,
+        downtime_error_ms: DowntimeMs {
+            // What is reported is the hypervisor's own account, by the clock of one host.
+            paused: moments.and_then(|moments| paused_error_ms(moments, &clocks)),
+            ..seen.downtime_error_ms
+        },
         downtime_at_most_ms: seen.downtime_at_most_ms,
         downtime_at_least_ms: seen.downtime_at_least_ms,
         probes: seen.probes,
@@ -95,7 +102,8 @@ fn outcome(trial: &Trial) -> Outcome {
         ram_bytes: report.and_then(|report| report.ram_bytes),
         storage_bytes: moments.and_then(|moments| storage_bytes(trial, moments)),
         iterations: moments.map_or_else(Vec::new, |moments| iterations(trial, moments)),
-        phases_ms: moments.map(|moments| Phases::of(trial, moments).lengths()).unwrap_or_default(),
+        phases_ms: phases.lengths(),
+        phases_error_ms: phases.errors(&clocks),
         cpu_percent: moments
             .map(|moments| cpu_percent(trial, moments))
             .filter(|cpu| *cpu != CpuPercent::default()),
@@ -122,6 +130,13 @@ fn migration_time_ms(total_time_ms: Option<f64>, icmp_ms: Option<f64>) -> Option
 fn paused_ms(moments: &Moments) -> Option<f64> {
     moments.completed?;
     Some(ms_between(moments.stopped?, moments.running?))
+}
+
+/// The stop is stamped at one host, the start at the other.
+fn paused_error_ms(moments: &Moments, clocks: &HostClocks) -> Option<f64> {
+    moments.completed?;
+    let (stopped, running) = ((moments.stopped?, By::Source), (moments.running?, By::Destination));
+    clocks.error_between_ns(stopped, running).map(error_in_ms)
 }
 
 fn wire_bytes(trial: &Trial, moments: &Moments) -> Option<WireBytes> {

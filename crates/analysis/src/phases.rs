@@ -2,16 +2,19 @@
 
 use dunlin_record::{EventKind, PhasesMs};
 
+use crate::host_clocks::{By, HostClocks};
 use crate::iterations::passes;
 use crate::moments::Moments;
 use crate::trial::Trial;
-use crate::units::ms_between;
+use crate::units::{error_in_ms, ms_between};
 
 /// A time with a begin and an end, never negative.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stretch {
     pub(crate) start_ns: i64,
     pub(crate) end_ns: i64,
+    /// Whose clocks stamped them.
+    by: [By; 2],
 }
 
 /// A phase or a pass, in ms after the migrate command.
@@ -52,28 +55,42 @@ impl Phases {
             initialize: stretch(
                 Some(storage.map_or(moments.command, |storage| storage.end_ns)),
                 moments.set_up,
+                [By::Bench, By::Source],
             ),
             reserve: reserve(trial),
             pre_copy: pre_copy(trial, moments),
-            stop_and_copy: stretch(stop_and_copy_from, moments.last_byte),
+            stop_and_copy: stretch(stop_and_copy_from, moments.last_byte, [By::Source; 2]),
             commit,
             activate,
-            post_copy: stretch(moments.running, moments.completed).filter(|_| moments.post_copy),
+            post_copy: stretch(moments.running, moments.completed, [By::Destination, By::Bench])
+                .filter(|_| moments.post_copy),
         }
     }
 
     /// Their lengths.
     pub(crate) fn lengths(&self) -> PhasesMs {
-        let length = |stretch: Stretch| ms_between(stretch.start_ns, stretch.end_ns);
+        self.of_each(|stretch| Some(ms_between(stretch.start_ns, stretch.end_ns)))
+    }
+
+    /// By how much the hosts' clocks may make each wrong.
+    pub(crate) fn errors(&self, clocks: &HostClocks) -> PhasesMs {
+        self.of_each(|Stretch { start_ns, end_ns, by: [from, to] }| {
+            clocks.error_between_ns((start_ns, from), (end_ns, to)).map(error_in_ms)
+        })
+    }
+
+    /// A figure of each phase; of the passes all or none.
+    fn of_each(&self, figure: impl Fn(Stretch) -> Option<f64>) -> PhasesMs {
+        let passes = self.pre_copy.iter().map(|(_, stretch)| figure(*stretch));
         PhasesMs {
-            storage: self.storage.map(length),
-            initialize: self.initialize.map(length),
-            reserve: self.reserve.map(length),
-            pre_copy: self.pre_copy.iter().map(|(_, stretch)| length(*stretch)).collect(),
-            stop_and_copy: self.stop_and_copy.map(length),
-            commit: self.commit.map(length),
-            activate: self.activate.map(length),
-            post_copy: self.post_copy.map(length),
+            storage: self.storage.and_then(&figure),
+            initialize: self.initialize.and_then(&figure),
+            reserve: self.reserve.and_then(&figure),
+            pre_copy: passes.collect::<Option<_>>().unwrap_or_default(),
+            stop_and_copy: self.stop_and_copy.and_then(&figure),
+            commit: self.commit.and_then(&figure),
+            activate: self.activate.and_then(&figure),
+            post_copy: self.post_copy.and_then(&figure),
         }
     }
 
@@ -107,9 +124,9 @@ impl Phases {
 }
 
 /// From one moment to another; absent where either is, or the second is the earlier.
-fn stretch(from: Option<i64>, to: Option<i64>) -> Option<Stretch> {
+fn stretch(from: Option<i64>, to: Option<i64>, by: [By; 2]) -> Option<Stretch> {
     let (start_ns, end_ns) = (from?, to?);
-    (end_ns >= start_ns).then_some(Stretch { start_ns, end_ns })
+    (end_ns >= start_ns).then_some(Stretch { start_ns, end_ns, by })
 }
 
 /// From the begin of the disks' copy to both hosts' being even. What is copied after that shares the memory's phases.
@@ -121,12 +138,13 @@ pub(crate) fn storage(trial: &Trial, moments: &Moments) -> Option<Stretch> {
     stretch(
         first(|kind| matches!(kind, EventKind::StorageMirrorStarted { .. })),
         first(|kind| matches!(kind, EventKind::StorageMirrored { .. })),
+        [By::Bench; 2],
     )
 }
 
 fn reserve(trial: &Trial) -> Option<Stretch> {
     let first = |kind: EventKind| trial.events().find(|event| event.kind == kind).map(|event| event.t_ns);
-    stretch(first(EventKind::DestinationLaunched), first(EventKind::DestinationListening))
+    stretch(first(EventKind::DestinationLaunched), first(EventKind::DestinationListening), [By::Bench; 2])
 }
 
 /// The passes that began while the VM ran at the source. The first begins within the setup; what it shares with that
@@ -138,7 +156,7 @@ fn pre_copy(trial: &Trial, moments: &Moments) -> Vec<(u32, Stretch)> {
     while_it_ran
         .map(|pass| {
             let start_ns = pass.start_ns.max(moments.set_up.unwrap_or(pass.start_ns)).min(pass.end_ns);
-            (pass.number, Stretch { start_ns, end_ns: pass.end_ns })
+            (pass.number, Stretch { start_ns, end_ns: pass.end_ns, by: [By::Source; 2] })
         })
         .collect()
 }
@@ -148,15 +166,17 @@ fn pre_copy(trial: &Trial, moments: &Moments) -> Vec<(u32, Stretch)> {
 /// acknowledgement belongs to the last page, not to the start, so there is no commit.
 fn hand_over(moments: &Moments) -> (Option<Stretch>, Option<Stretch>) {
     let Moments { last_byte, running, acknowledged, .. } = *moments;
+    let starts = [By::Source, By::Destination];
     match (acknowledged, running) {
         (Some(acknowledged), Some(running)) if moments.post_copy || running < acknowledged => {
-            let commit = stretch(Some(running), Some(acknowledged)).filter(|_| !moments.post_copy);
-            (commit, stretch(last_byte, Some(running)))
+            let commit = stretch(Some(running), Some(acknowledged), [By::Destination, By::Source]);
+            (commit.filter(|_| !moments.post_copy), stretch(last_byte, Some(running), starts))
         }
-        (Some(acknowledged), running) => {
-            (stretch(last_byte, Some(acknowledged)), stretch(Some(acknowledged), running))
-        }
-        (None, running) => (None, stretch(last_byte, running)),
+        (Some(acknowledged), running) => (
+            stretch(last_byte, Some(acknowledged), [By::Source; 2]),
+            stretch(Some(acknowledged), running, starts),
+        ),
+        (None, running) => (None, stretch(last_byte, running, starts)),
     }
 }
 

@@ -16,6 +16,12 @@ pub(crate) fn ns_in_ms(ns: i64) -> f64 {
     to_thousandths(ns as f64 / MILLISECOND_NS)
 }
 
+/// An error in ms, rounded up to the µs.
+pub(crate) fn error_in_ms(ns: i64) -> f64 {
+    let us = ns / 1_000 + i64::from(ns % 1_000 > 0);
+    us as f64 / 1_000.0
+}
+
 /// Milliseconds in whole nanoseconds; what is no number is 0.
 pub(crate) fn ms_in_ns(ms: f64) -> i64 {
     (ms * MILLISECOND_NS).round() as i64
@@ -49,6 +55,7 @@ mod tests {
         assert_eq!(ms_between(2_000_000, 0), -2.0);
         assert_eq!(ms_between(100, 0).to_string(), "0");
         assert_eq!(ms_between(i64::MIN, i64::MAX), ms_between(0, i64::MAX));
+        assert_eq!([0, 1, 1_000, 1_001].map(error_in_ms), [0.0, 0.001, 0.001, 0.002]);
         assert_eq!(ms_in_ns(0.1), 100_000);
         assert_eq!(ms_in_ns(f64::NAN), 0);
         assert_eq!((figure(1.23456), figure(f64::INFINITY)), (Some(1.235), None));

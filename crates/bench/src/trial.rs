@@ -1,6 +1,7 @@
 //! One trial: guests up, observed, moved, observed, ended; everything recorded, nothing left running.
 
 mod captures;
+mod clocks;
 mod disk_file;
 mod guest;
 mod load;
@@ -23,6 +24,7 @@ use crate::recording::Recording;
 use crate::world::World;
 use crate::{BenchError, Observer, Result};
 use captures::Captures;
+use clocks::Clocks;
 pub(crate) use guest::Guest;
 use observation::Observation;
 
@@ -98,6 +100,7 @@ struct Run<'a> {
 impl Run<'_> {
     fn all(mut self, journal: &mut Journal) -> Result<Ended> {
         self.open(journal)?;
+        let clocks = Clocks::start(&self)?;
         self.observer.stage("starting the guest");
         let mut guests = Vec::new();
         let existing = u32::try_from(self.trial.plan.existing.len()).unwrap_or(u32::MAX);
@@ -111,6 +114,7 @@ impl Run<'_> {
         let observed = observation.stop(&self, journal);
         let captured = captures.stop(journal);
         drop(guests);
+        drop(clocks);
         // What went wrong first says most.
         self.recording.check()?;
         let ended = ended?;

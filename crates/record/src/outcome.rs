@@ -52,7 +52,8 @@ pub struct Outcome {
     pub downtime_floor_ms: Option<f64>,
     /// The downtimes, in ms.
     pub downtime_ms: DowntimeMs,
-    /// The error of each downtime that is an estimate, in ms.
+    /// The error of each downtime that is an estimate, in ms; of `paused`, what the clocks of two hosts may make it wrong.
+    /// What the hypervisor reports is by its source's one clock and has none.
     pub downtime_error_ms: DowntimeMs,
     /// What a downtime without a value was at most, in ms: no gap stood out of those before the migration.
     #[serde(default, skip_serializing_if = "DowntimeMs::is_unknown")]
@@ -83,6 +84,10 @@ pub struct Outcome {
     pub iterations: Vec<Iteration>,
     /// The phases of Prakash et al., equation 1, in ms.
     pub phases_ms: PhasesMs,
+    /// By how much the hosts' clocks may make each phase wrong, in ms; absent where the bench's one clock stamped both its
+    /// ends, or how the hosts' stood was not recorded.
+    #[serde(default, skip_serializing_if = "PhasesMs::is_unknown")]
+    pub phases_error_ms: PhasesMs,
     /// Memory in the categories of Hu et al., section 2.2, in MiB, before the migration.
     pub memory_mib: MemoryMib,
     /// The same after it, where the VM runs then.
@@ -203,7 +208,7 @@ impl Flag {
 pub struct DowntimeMs {
     /// As the hypervisor reports it.
     pub reported: Option<f64>,
-    /// From the vCPUs' stop at the source to their running at the destination, by events on one clock.
+    /// From the vCPUs' stop at the source to their running at the destination, by events put on one clock.
     pub paused: Option<f64>,
     /// Longest outage of the ICMP probe.
     pub icmp: Option<f64>,
@@ -373,6 +378,14 @@ pub struct PhasesMs {
     pub activate: Option<f64>,
     /// From then to the last page, where the VM ran before its memory was there.
     pub post_copy: Option<f64>,
+}
+
+impl PhasesMs {
+    /// Whether none of them is there.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Memory in the categories of Hu et al., section 2.2, in MiB.

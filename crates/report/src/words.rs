@@ -84,7 +84,7 @@ impl Downtime {
             Self::Reported => "what the hypervisor itself says its downtime was.",
             Self::Paused => {
                 "the time in which no vCPU ran, from the stop at the source to the start at the destination, by \
-                 events on one clock."
+                 events put on one clock."
             }
             Self::Icmp => {
                 "the longest outage seen by the ICMP probe, an outside observer that sends echo requests at a fixed \

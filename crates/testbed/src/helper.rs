@@ -71,7 +71,7 @@ impl Helper {
     ///
     /// # Errors
     /// Where the child has no pipes, or does not answer as a helper does.
-    pub fn start(host: HostId, mut child: Child, clock: HostClock) -> Result<Self> {
+    pub fn start(host: HostId, mut child: Child, clock: &HostClock) -> Result<Self> {
         let pipes = child.stdin.take().zip(child.stdout.take());
         let routes = Routes::default();
         let mut helper = Self {

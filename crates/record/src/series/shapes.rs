@@ -93,6 +93,16 @@ shapes! {
         &[("t_ns", "ns"), ("kind", "1"), ("number", "1"), ("count", "1"), ("after_ns", "ns")];
     /// `cpu-<host>`: the machine's CPU time since boot.
     CPU in "cpu-<host>" = &[("t_ns", "ns"), ("busy_ns", "ns"), ("idle_ns", "ns")];
+    /// `clock-<host>`: how the host's clocks stood to the bench's, as known at the time: what was added to stamps that were
+    /// mapped then, and by how much that may be wrong, either way. The monotonic clock stamps what the host's helper records,
+    /// the real-time clock what its hypervisor tells. Of the bench's own machine the first is 0, give or take 0.
+    CLOCK in "clock-<host>" = &[
+        ("t_ns", "ns"),
+        ("monotonic_offset_ns", "ns"),
+        ("monotonic_error_ns", "ns"),
+        ("realtime_offset_ns", "ns"),
+        ("realtime_error_ns", "ns"),
+    ];
 }
 
 /// Blocks had not come when a later one did.

@@ -126,7 +126,7 @@ fn details(outcome: &Outcome) -> Markup {
     html! {
         div class="columns" {
             (pairs("Times, ms", &times(outcome)))
-            (pairs("Phases, ms", &phases(&outcome.phases_ms)))
+            (pairs("Phases, ms", &phases(outcome)))
             (pairs("Amounts", &amounts(outcome)))
         }
         @if let Some(cpu) = &outcome.cpu_percent { (cpu::shares(cpu)) }
@@ -172,19 +172,23 @@ fn times(outcome: &Outcome) -> Vec<Pair> {
     rows
 }
 
-fn phases(phases: &PhasesMs) -> Vec<Pair> {
-    let pre_copy = (!phases.pre_copy.is_empty()).then(|| phases.pre_copy.iter().sum());
+fn phases(outcome: &Outcome) -> Vec<Pair> {
+    let (phases, errors) = (&outcome.phases_ms, &outcome.phases_error_ms);
+    let all_passes = |phases: &PhasesMs| (!phases.pre_copy.is_empty()).then(|| phases.pre_copy.iter().sum());
     let storage = phases.storage.map(|storage| ("storage (the disks)", number(storage)));
     let named = [
-        ("reserve (before)", phases.reserve),
-        ("initialize", phases.initialize),
-        ("pre-copy, all passes", pre_copy),
-        ("stop-and-copy", phases.stop_and_copy),
-        ("commit", phases.commit),
-        ("activate", phases.activate),
-        ("post-copy", phases.post_copy),
+        ("reserve (before)", phases.reserve, errors.reserve),
+        ("initialize", phases.initialize, errors.initialize),
+        ("pre-copy, all passes", all_passes(phases), all_passes(errors)),
+        ("stop-and-copy", phases.stop_and_copy, errors.stop_and_copy),
+        ("commit", phases.commit, errors.commit),
+        ("activate", phases.activate, errors.activate),
+        ("post-copy", phases.post_copy, errors.post_copy),
     ]
-    .map(|(name, value)| (name, number_or_absent(value)));
+    .map(|(name, value, error)| {
+        let error = error.map(|error: f64| format!(" ±{}", number(error))).unwrap_or_default();
+        (name, number_or_absent(value) + &error)
+    });
     storage.into_iter().chain(named).collect()
 }
 

@@ -228,6 +228,7 @@ fn outcome(case: &Case, trial: u32, id: &TrialId, plan: &Plan) -> Outcome {
         ram_bytes: whole.then_some((plan.migration_end() * 108_000.0) as i64),
         iterations: iterations(plan),
         phases_ms: phases(plan),
+        phases_error_ms: PhasesMs::default(),
         memory_mib: MemoryMib {
             configured: Some(512.0),
             allocated: Some(211.4),
