@@ -10,6 +10,7 @@ pub(crate) mod guest;
 pub(crate) mod helper;
 pub(crate) mod hosts;
 pub(crate) mod http;
+pub(crate) mod inventory;
 pub(crate) mod lab;
 pub(crate) mod report;
 pub(crate) mod scenario;
@@ -17,6 +18,7 @@ pub(crate) mod scenarios;
 pub(crate) mod tcp;
 pub(crate) mod wire;
 
+use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
@@ -29,6 +31,7 @@ use dunlin_testbed::{Inside, TestbedError};
 
 use crate::failure::{Exit, Failure, Result};
 use crate::shipped;
+use crate::terminal;
 
 /// How long the work inside a lab may take to end once it was told to.
 const END_LIMIT: Duration = Duration::from_secs(30);
@@ -54,6 +57,16 @@ fn load_scenario(scenario: &Path) -> Result<Scenario> {
         let failure = Failure::new(Exit::BadInput, &error);
         if scenario.exists() { failure } else { failure.hint(shipped::hint(scenario)) }
     })
+}
+
+/// Writes a text to a file that must be new, and says with what it is checked.
+fn write_new(file: &Path, text: &str, next: &str) -> Result {
+    let written = std::fs::File::create_new(file).and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(|error| {
+        Failure::says(Exit::BadInput, format!("cannot create {}: {error}", file.display()))
+    })?;
+    terminal::say(&format!("wrote {}; check it with `{next}`", file.display()));
+    Ok(())
 }
 
 /// What went wrong with a run, with what to do about it.

@@ -17,8 +17,8 @@ pub use helper_binary::{helper_binary, helper_sha256};
 use clap::{Parser, Subcommand};
 
 use commands::{
-    bench, cache, calibrate, capture, compare, doctor, guest, helper, http, lab, report, scenario, scenarios,
-    tcp, wire,
+    bench, cache, calibrate, capture, compare, doctor, guest, helper, http, inventory, lab, report, scenario,
+    scenarios, tcp, wire,
 };
 
 /// Measures, explains and improves the live migration of virtual machines.
@@ -63,6 +63,9 @@ enum Command {
     Scenario(scenario::Action),
     /// List the scenarios that are shipped, or print one.
     Scenarios(scenarios::Args),
+    /// Check an inventory of real hosts, or begin a new one.
+    #[command(subcommand)]
+    Inventory(inventory::Action),
     /// Certify the probes: measure outages of known length.
     Calibrate(calibrate::Args),
     /// Capture the packets of an interface to a file that Wireshark opens.
@@ -110,6 +113,7 @@ pub fn run() -> ExitCode {
         Command::Report(args) => report::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Scenario(action) => scenario::run(action),
+        Command::Inventory(action) => inventory::run(action),
         Command::Scenarios(args) => scenarios::run(&args),
         Command::Calibrate(args) => calibrate::run(args),
         Command::Capture(args) => capture::run(args),

@@ -1,6 +1,5 @@
 //! `dunlin scenario check|new`.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use dunlin_bench::{Scenario, expected_case_duration, expected_duration, starter};
@@ -8,7 +7,7 @@ use dunlin_record::{Case, Links};
 use dunlin_report::{Table, count, wrapped};
 use serde_json::json;
 
-use super::load_scenario;
+use super::{load_scenario, write_new};
 use crate::failure::{Exit, Failure, Result};
 use crate::progress::{in_words, range};
 use crate::terminal;
@@ -34,7 +33,10 @@ pub(crate) enum Action {
 pub(crate) fn run(action: Action) -> Result {
     match action {
         Action::Check { file, json } => check(&file, json),
-        Action::New { file } => new(&file),
+        Action::New { file } => {
+            let next = format!("dunlin scenario check {}", file.display());
+            write_new(&file, starter(), &next)
+        }
     }
 }
 
@@ -151,13 +153,4 @@ fn as_json(scenario: &Scenario) -> String {
         }).collect::<Vec<_>>(),
     });
     format!("{document:#}\n")
-}
-
-fn new(file: &Path) -> Result {
-    let written = std::fs::File::create_new(file).and_then(|mut file| file.write_all(starter().as_bytes()));
-    written.map_err(|error| {
-        Failure::says(Exit::BadInput, format!("cannot create {}: {error}", file.display()))
-    })?;
-    terminal::say(&format!("wrote {0}; check it with `dunlin scenario check {0}`", file.display()));
-    Ok(())
 }
