@@ -233,7 +233,7 @@ impl Host for LabHost {
 
     fn helper(&self) -> Result<Helper> {
         let child = self.spawn_piped(Path::new("/proc/self/exe"), &["helper".into()])?;
-        Helper::start(self.id.clone(), child, &self.clock())
+        Helper::start(self.id.clone(), child, self.clock())
     }
 
     fn taps(&self) -> Option<&dyn Taps> {
