@@ -9,7 +9,7 @@ use dunlin_record::RecordError;
 use dunlin_testbed::TestbedError;
 
 use crate::ScenarioError;
-use crate::scenario::nearest;
+use crate::toml_file::nearest;
 
 /// A result of a run.
 pub type Result<T, E = BenchError> = std::result::Result<T, E>;

@@ -1,9 +1,11 @@
 //! What the hypervisors on this machine can do, found out by running them.
 
+use std::sync::Arc;
+
 use dunlin_guest::{build_image, default_cache_dir, find_kernel, kernel_args};
 use dunlin_hypervisor::{HypervisorError, OpenOrder, Registry, Side};
 use dunlin_record::{Case, DriverSettings, HypervisorIdentity, Links, TransportKind};
-use dunlin_testbed::Inside;
+use dunlin_testbed::{Host, Inside};
 
 use crate::plan::trial_boot;
 use crate::world::{Ground, World};
@@ -67,6 +69,28 @@ pub fn examine(inside: Inside) -> Result<Examination> {
         products.push(Product { driver: driver.name(), found, install_hint: driver.install_hint() });
     }
     Ok(Examination { products, guest_kernel: kernel.map(|kernel| kernel.release) })
+}
+
+/// Asks the hypervisors on a host what they are: those of one driver, or of all. Nothing boots.
+///
+/// # Errors
+/// Where there is no such driver, or no place for what is kept.
+pub fn examine_host(host: &Arc<dyn Host>, driver: Option<&str>) -> Result<Vec<Product>> {
+    let cache = default_cache_dir()?;
+    let registry = Registry::builtin();
+    let drivers = registry.all().filter(|known| driver.is_none_or(|wanted| wanted == known.name()));
+    drivers
+        .map(|driver| {
+            let case = plain_case(driver.name())?;
+            let order = OpenOrder { host, case: &case, side: Side::Source, cache: &cache };
+            let found = driver.open(&order).map(|product| Found {
+                identity: product.identity(),
+                facts: product.facts(),
+                accelerator_because: None,
+            });
+            Ok(Product { driver: driver.name(), found, install_hint: driver.install_hint() })
+        })
+        .collect()
 }
 
 /// A case with nothing but defaults, for a driver.

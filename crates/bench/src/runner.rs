@@ -1,12 +1,15 @@
 //! A run: every trial of every case, each on its own, whatever happens to the others.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use dunlin_analysis::TimeShares;
-use dunlin_clock::{Cancel, epoch_ns, now_ns};
+use dunlin_clock::{Cancel, Deadline, epoch_ns, now_ns};
 use dunlin_guest::default_cache_dir;
 use dunlin_hypervisor::Registry;
-use dunlin_record::{FORMAT, FolderLock, RunFolder, RunInfo, SkippedCase, Status, TransportKind};
+use dunlin_record::{
+    Case, FORMAT, FolderLock, RunFolder, RunInfo, SkippedCase, Status, TransportKind, in_one_line,
+};
 
 use crate::captured::add_capture;
 use crate::ledger::Ledger;
@@ -19,6 +22,11 @@ use crate::trial::{self, Trial};
 use crate::world::{Ground, World};
 
 use crate::{BenchError, Mistake, Observer, Result, Scenario};
+
+/// How long a host that was lost is waited for: some machines take minutes to start.
+const BACK_LIMIT: Duration = Duration::from_secs(180);
+/// How often it is tried.
+const BACK_EVERY: Duration = Duration::from_secs(3);
 
 /// A run to be made.
 pub struct Order<'a> {
@@ -153,15 +161,15 @@ impl Run<'_> {
 
     /// Makes one trial.
     fn make(&mut self, case_index: usize, number: u32) -> Result<()> {
-        let Some(plan) = &self.plans[case_index] else { return Ok(()) };
+        let Some(plan) = self.plans[case_index].clone() else { return Ok(()) };
         let case = &self.order.scenario.cases[case_index];
         let id = trial_id(case_index, case, number);
         let made = self.finished.ended.iter().sum::<usize>();
         let title = format!("{}, trial {number}", case.title());
         self.observer.trial_started(made + 1, &title, expected_trial_duration(case));
-        self.world.bring_up(&case.link, case.transport.kind)?;
+        self.bring_up(case)?;
         self.world.manage_switch(&case.switch)?;
-        let plan = self.planner.again(plan, case, &self.world)?;
+        let plan = self.planner.again(&plan, case, &self.world)?;
         let trial = Trial {
             id: id.clone(),
             scenario: &self.order.scenario.name,
@@ -195,6 +203,31 @@ impl Run<'_> {
             Status::Cancelled => self.finished.cancelled = true,
         }
         Ok(())
+    }
+}
+
+impl Run<'_> {
+    /// Makes the testbed ready for a case. A host that was lost may be on its way back, as after a restart: it is waited for.
+    fn bring_up(&mut self, case: &Case) -> Result<()> {
+        let until = Deadline::after(BACK_LIMIT);
+        let mut is_told = false;
+        loop {
+            match self.world.bring_up(&case.link, case.transport.kind) {
+                Err(BenchError::Testbed(error)) if self.world.may_be_back(&error) && !until.passed() => {
+                    if self.order.cancel.is_cancelled() {
+                        return Err(BenchError::Cancelled);
+                    }
+                    if !is_told {
+                        let error = in_one_line(&error);
+                        let note = format!("waiting {} s at most: {error}", BACK_LIMIT.as_secs());
+                        self.observer.note(&note);
+                        is_told = true;
+                    }
+                    std::thread::sleep(until.step(BACK_EVERY));
+                }
+                made => return made,
+            }
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Scenarios: a TOML file that names a matrix, and the cases it comes to.
 //!
-//! The file is read in four steps, each a module: [`node`] keeps every value with its place in the text, [`keys`] says
-//! what may stand where, [`check`] compares the two, [`matrix`] merges the defaults and multiplies the lists;
+//! The file is read in four steps, each a module: [`toml_file`] keeps every value with its place in the text, [`keys`]
+//! says what may stand where, [`check`] compares the two, [`matrix`] merges the defaults and multiplies the lists;
 //! [`driver`] says which hypervisor's driver a case is for. What a resolved case must still obey as a whole is in
 //! [`rules`].
 
@@ -11,7 +11,6 @@ mod error;
 mod estimate;
 mod keys;
 mod matrix;
-mod node;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -22,14 +21,12 @@ use std::path::Path;
 use dunlin_hypervisor::Registry;
 use dunlin_record::{Case, RunInfo, TrialId};
 
-pub(crate) use check::nearest;
-pub use error::{Problem, ProblemKind, ScenarioError};
+pub use error::ScenarioError;
 pub(crate) use estimate::expected_trial_duration;
 pub use estimate::{expected_case_duration, expected_duration};
 
-use error::Findings;
+use crate::toml_file::{self, Findings, Leaf, Node, ProblemKind, Table, Value};
 use keys::Grammar;
-use node::{Leaf, Node, Table, Value};
 
 /// The built-in defaults, as if they stood in every file.
 const DEFAULTS: &str = include_str!("scenario/defaults.toml");
@@ -53,6 +50,8 @@ pub struct Scenario {
     pub shuffle: bool,
     /// The seed of the order; one is chosen for each run if absent.
     pub seed: Option<u32>,
+    /// The first line that asks for links of a certain kind; absent where none does.
+    pub links_at: Option<usize>,
     /// Its cases in the order of the file; within one `[[case]]` the last list varies fastest.
     pub cases: Vec<Case>,
 }
@@ -85,6 +84,7 @@ impl Scenario {
             title: run.title.clone(),
             shuffle: run.seed.is_some(),
             seed: run.seed,
+            links_at: None,
             cases: run.cases.clone(),
         }
     }
@@ -105,14 +105,23 @@ impl Scenario {
     pub fn parse_for(text: &str, file_name: &str, drivers: &Registry) -> Result<Self, ScenarioError> {
         let grammar = Grammar::new(drivers);
         let mut findings = Findings::new(text, file_name);
-        let Some(file) = node::parse(text, &mut findings) else { return Err(findings.into_error()) };
+        let Some(file) = toml_file::parse(text, &mut findings) else { return Err(findings.into()) };
         check::file(&file, &grammar, &mut findings);
         if !findings.is_empty() {
-            return Err(findings.into_error());
+            return Err(findings.into());
         }
-        let scenario = Self { file: file_name.to_owned(), ..resolve(&file, &grammar, &mut findings) };
-        if findings.is_empty() { Ok(scenario) } else { Err(findings.into_error()) }
+        let links_at = links_at(&file).map(|at| findings.line(at));
+        let resolved = resolve(&file, &grammar, &mut findings);
+        let scenario = Self { file: file_name.to_owned(), links_at, ..resolved };
+        if findings.is_empty() { Ok(scenario) } else { Err(findings.into()) }
     }
+}
+
+/// Where a file first asks for links of a certain kind.
+fn links_at(file: &Table) -> Option<usize> {
+    let of_cases = case_tables(file).into_iter().map(|(_, case)| case);
+    let links = std::iter::once(file).chain(of_cases).filter_map(|settings| settings.get("link"));
+    links.map(|link| link.key_at).min()
 }
 
 /// A commented scenario to begin with.
@@ -152,7 +161,7 @@ fn slug(text: &str) -> String {
 fn resolve(file: &Table, grammar: &Grammar<'_>, findings: &mut Findings) -> Scenario {
     let name = text_of(file, "name").unwrap_or_default();
     let title = text_of(file, "title").unwrap_or_else(|| name.clone());
-    let built_in = node::parse(DEFAULTS, findings).unwrap_or_default();
+    let built_in = toml_file::parse(DEFAULTS, findings).unwrap_or_default();
     let defaults = matrix::merge_settings(grammar, &built_in, file);
     let (shuffle, seed) = (run_value(file, "shuffle"), run_value(file, "seed"));
     let mut scenario = Scenario {
@@ -164,6 +173,7 @@ fn resolve(file: &Table, grammar: &Grammar<'_>, findings: &mut Findings) -> Scen
             Some(Leaf::Integer(seed)) => u32::try_from(*seed).ok(),
             _ => None,
         },
+        links_at: None,
         cases: Vec::new(),
     };
     let mut titles = BTreeSet::new();

@@ -2,6 +2,7 @@
 
 mod captures;
 mod clocks;
+mod disk_file;
 mod guest;
 mod load;
 mod migration;

@@ -60,7 +60,9 @@ impl World {
         let second_link = transport == TransportKind::Mptcp;
         let fits =
             |up: &Up| up.lab.is_none() || (up.links.as_ref() == Some(links) && up.second_link >= second_link);
-        if self.up.as_ref().is_some_and(fits) {
+        // A helper whose connection broke is started anew: its host may be back.
+        let is_well = |up: &Up| up.helpers.iter().flatten().all(Helper::is_well);
+        if self.up.as_ref().is_some_and(|up| fits(up) && is_well(up)) {
             return Ok(());
         }
         self.up = None;
@@ -86,6 +88,11 @@ impl World {
         let links = testbed.links().cloned();
         self.up = Some(Up { switch: None, second_link, helpers, lab, links, goodput });
         Ok(())
+    }
+
+    /// Whether what went wrong is about a machine that may be there again in a while.
+    pub(crate) fn may_be_back(&self, error: &TestbedError) -> bool {
+        matches!(self.ground, Ground::Testbed(_)) && error.may_pass()
     }
 
     /// Refuses a transport that the testbed does not have, before anything boots.
@@ -162,11 +169,13 @@ impl World {
     fn ports(&self, snmp: &Snmp) -> Result<HostPorts> {
         let testbed = self.testbed()?;
         let port_of = |host: HostId| {
-            let own = || testbed.switch_port(&host, Network::Migration).filter(|_| snmp.address.is_none());
+            // Those of a lab's own switch are no other switch's; a switch that an inventory speaks of is asked at an address.
+            let is_meant = snmp.address.is_none() == testbed.is_one_machine();
+            let own = || testbed.switch_port(&host, Network::Migration).filter(|_| is_meant);
             let port = snmp.ports.get(&host).cloned().or_else(own);
             port.map(|port| (host.clone(), port)).ok_or_else(|| TestbedError::Unsupported {
                 what: format!("SNMP on the switch's port of {host}"),
-                because: "switch.snmp.ports does not name it".into(),
+                because: "neither switch.snmp.ports nor the inventory names it".into(),
             })
         };
         Ok(self.host_ids()?.into_iter().map(port_of).collect::<Result<_, _>>()?)

@@ -8,6 +8,7 @@ pub(crate) mod compare;
 pub(crate) mod doctor;
 pub(crate) mod guest;
 pub(crate) mod helper;
+pub(crate) mod hosts;
 pub(crate) mod http;
 pub(crate) mod lab;
 pub(crate) mod report;
@@ -87,6 +88,8 @@ fn failure_of(error: &BenchError) -> Failure {
 
 fn testbed_failure(error: &TestbedError) -> Failure {
     match error {
+        // What mends it is part of what it says.
+        TestbedError::Ssh { .. } => Failure::new(Exit::Machine, error),
         TestbedError::NotPermitted { .. } | TestbedError::Unsupported { .. } => {
             Failure::new(Exit::Machine, error).hint("`dunlin doctor` says what this machine can do")
         }

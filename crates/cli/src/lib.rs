@@ -3,6 +3,7 @@
 mod address;
 mod commands;
 mod failure;
+mod helper_binary;
 mod progress;
 mod shell;
 mod shipped;
@@ -10,6 +11,8 @@ mod terminal;
 mod time;
 
 use std::process::ExitCode;
+
+pub use helper_binary::{helper_binary, helper_sha256};
 
 use clap::{Parser, Subcommand};
 

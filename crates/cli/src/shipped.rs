@@ -20,6 +20,7 @@ macro_rules! shipped {
 /// All of them, in the order in which they are listed.
 pub(crate) const SHIPPED: &[Shipped] = shipped![
     "demo",
+    "hosts",
     "hu2013-baseline",
     "hu2013-dirty-sweep",
     "hu2013-stress",

@@ -49,6 +49,18 @@ pub enum TestbedError {
         /// What it said, or how it ended.
         why: String,
     },
+    /// A machine that is reached through ssh is not, or does not let us do what is needed.
+    #[error("cannot {doing} ({host}): {why}; to mend: {mend}")]
+    Ssh {
+        /// Which host.
+        host: String,
+        /// What was being done to it, as in "connect to it".
+        doing: String,
+        /// In the words of ssh, or of the machine.
+        why: String,
+        /// What may mend it, as a command where there is one.
+        mend: String,
+    },
     /// A node of the lab did not come up.
     #[error("the node {node} did not come up: {why}")]
     Node {
@@ -68,6 +80,12 @@ pub enum TestbedError {
 }
 
 impl TestbedError {
+    /// Whether it is about a machine that may be there again in a while.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Ssh { .. } | Self::Helper { .. } | Self::Timeout { .. })
+    }
+
     /// Wraps an I/O error with what was being done to what.
     pub(crate) fn io(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let doing = doing.into();

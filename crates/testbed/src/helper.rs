@@ -1,20 +1,26 @@
 //! The bench's side of a helper: our own binary run again on a host, which does there what has to be done there and
 //! streams what it sees back.
 
+pub(crate) mod bytes;
 mod echo;
+pub(crate) mod for_host;
+pub(crate) mod host_protocol;
 mod pipe;
 mod protocol;
+pub(crate) mod remote;
 mod responder;
 mod routes;
 mod serve;
+pub(crate) mod services;
 mod stamps;
+pub(crate) mod streams;
 
 use std::net::SocketAddrV4;
 use std::path::Path;
 use std::process::Child;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
@@ -28,7 +34,7 @@ use crate::{Result, TestbedError};
 use pipe::RequestPipe;
 use protocol::{Ask, Request, Tell, write_frame};
 use routes::{Routes, read_reports};
-pub use serve::serve as serve_helper;
+pub use serve::{serve as serve_helper, serve_remote as serve_remote_helper};
 use stamps::Stamps;
 
 /// How long a helper may take to begin what it is asked, on a machine that is busy with other things.
@@ -48,7 +54,7 @@ pub struct Helper {
     host: HostId,
     stamps: Stamps,
     child: Child,
-    requests: Mutex<Option<RequestPipe>>,
+    requests: Arc<Mutex<Option<RequestPipe>>>,
     routes: Routes,
     reader: Option<JoinHandle<()>>,
     next_id: AtomicU32,
@@ -72,7 +78,7 @@ impl Helper {
             host,
             stamps: Stamps::new(clock),
             child,
-            requests: Mutex::new(None),
+            requests: Arc::default(),
             routes: routes.clone(),
             reader: None,
             next_id: AtomicU32::new(0),
@@ -82,7 +88,7 @@ impl Helper {
         };
         let requests =
             RequestPipe::new(requests).map_err(TestbedError::io("prepare the pipe to a helper"))?;
-        helper.requests = Mutex::new(Some(requests));
+        *helper.requests() = Some(requests);
         let reader = Builder::new().name(format!("helper-{}", helper.host));
         let reader = reader.spawn(move || read_reports(reports, &routes));
         helper.reader =
@@ -306,15 +312,22 @@ impl Helper {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let reports = self.routes.open(id, sink).map_err(|why| self.failed(why))?;
         let pending = Pending { helper: self, id, reports, keep: false };
-        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        self.write(id, ask)?;
+        Ok(pending)
+    }
+
+    fn write(&self, id: u32, ask: Ask) -> Result<()> {
+        let mut requests = self.requests();
         let Some(pipe) = requests.as_mut() else { return Err(self.failed("it was ended")) };
         write_frame(&mut pipe.within(READ_LIMIT), &Request { id, ask }).map_err(|error| {
             // Half a request may be on its way: no other can follow.
             *requests = None;
             self.failed(format!("it takes no requests: {}", dunlin_record::in_one_line(&error)))
-        })?;
-        drop(requests);
-        Ok(pending)
+        })
+    }
+
+    fn requests(&self) -> MutexGuard<'_, Option<RequestPipe>> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn failed(&self, why: impl Into<String>) -> TestbedError {
@@ -329,7 +342,7 @@ impl Helper {
 impl Drop for Helper {
     fn drop(&mut self) {
         // The end of its input ends a helper that is well; any other is killed.
-        *self.requests.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.requests() = None;
         if !self.has_ended_by(Deadline::after(END_LIMIT)) {
             // Fails only where it has ended already.
             let _ = self.child.kill();

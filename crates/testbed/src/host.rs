@@ -78,7 +78,7 @@ pub trait Host: Send + Sync {
     fn id(&self) -> &HostId;
 
     /// A folder on the host for sockets and other things that need not stay.
-    fn scratch(&self) -> &Path;
+    fn scratch(&self) -> PathBuf;
 
     /// A folder on the host for what its programs write that is to end up in a local folder; `collect` brings it there.
     /// Where the host has the same files as this machine it is that folder itself.
@@ -92,6 +92,19 @@ pub trait Host: Send + Sync {
     /// # Errors
     /// Where it cannot be brought.
     fn collect(&self, local: &Path) -> Result<()>;
+
+    /// Whether the host's programs find a local file or folder under the same name.
+    ///
+    /// # Errors
+    /// Where it cannot be looked at.
+    fn sees(&self, local: &Path) -> Result<bool>;
+
+    /// Where a local file lies on the host, for its programs to read; it is brought there if need be, and goes with the
+    /// testbed.
+    ///
+    /// # Errors
+    /// Where it cannot be read or brought.
+    fn place(&self, local: &Path) -> Result<PathBuf>;
 
     /// Its address on a network; absent where it is not in it.
     fn address(&self, network: Network) -> Option<Ipv4Addr>;

@@ -30,7 +30,8 @@ use crate::namespace::Namespace;
 use crate::netlink::{Netlink, Shape};
 use crate::node::Node;
 use crate::{
-    Host, LabHost, MacAddress, Network, Relay, Result, Testbed, TestbedError, device, fingerprint, sysctl,
+    Host, LabHost, MacAddress, Network, Relay, Result, Testbed, TestbedError, device, fingerprint, node,
+    sysctl,
 };
 pub use managed_switch::ManagedSwitch;
 pub use second_link::{SECOND_LINK, check_mptcp};
@@ -66,6 +67,9 @@ pub struct LabSpec {
     pub hosts: u8,
     /// What they are.
     pub kind: HostKind,
+    /// By how many seconds each host's monotonic and boot-time clocks are off from the bench's, in the hosts' order; those
+    /// that are not named have the bench's. Only nodes can have clocks of their own, and those then have no helper.
+    pub clock_offsets_s: Vec<i64>,
 }
 
 /// What a host of a lab is. There is room for more: a *machine*, say, which a QEMU runs whole.
@@ -89,6 +93,7 @@ impl LabSpec {
             second_link: false,
             hosts: 2,
             kind: HostKind::default(),
+            clock_offsets_s: Vec::new(),
         }
     }
 }
@@ -253,6 +258,10 @@ impl Testbed for Lab {
         Netlink::open_here("bench")?.set_neighbour(Network::Service.as_str(), address, mac)
     }
 
+    fn is_one_machine(&self) -> bool {
+        true
+    }
+
     fn links(&self) -> Option<&Links> {
         Some(&self.links)
     }
@@ -314,7 +323,8 @@ impl Drop for Remains {
 
 fn make_hosts(places: Vec<Namespace>, spec: &LabSpec, congestion_control: &str) -> Result<Vec<Arc<LabHost>>> {
     let names = hosts_file(spec.hosts);
-    let make = |(namespace, last): (Namespace, u8)| {
+    let offsets = spec.clock_offsets_s.iter().copied().chain(std::iter::repeat(0));
+    let make = |((namespace, last), offset_s): ((Namespace, u8), i64)| {
         let scratch = Path::new(SCRATCH).join(namespace.name());
         let node = match spec.kind {
             HostKind::Namespace => {
@@ -322,7 +332,7 @@ fn make_hosts(places: Vec<Namespace>, spec: &LabSpec, congestion_control: &str) 
                 fs::create_dir_all(&scratch).map_err(TestbedError::io(doing))?;
                 None
             }
-            HostKind::Node => Some(Node::make(&namespace, &names, &scratch)?),
+            HostKind::Node => Some(Node::make(&namespace, &names, &scratch, offset_s)?),
         };
         Ok(Arc::new(LabHost {
             id: HostId::new(namespace.name()),
@@ -336,7 +346,7 @@ fn make_hosts(places: Vec<Namespace>, spec: &LabSpec, congestion_control: &str) 
             congestion_control: congestion_control.to_owned(),
         }))
     };
-    places.into_iter().zip(FIRST_HOST..).map(make).collect()
+    places.into_iter().zip(FIRST_HOST..).zip(offsets).map(make).collect()
 }
 
 /// The name of the host of this number, from 0.
@@ -382,6 +392,15 @@ fn check(spec: &LabSpec) -> Result<()> {
             what: format!("a lab of {} hosts", spec.hosts),
             because: format!("it can have from {fewest} to {HOSTS_MAX}"),
         });
+    }
+    if spec.clock_offsets_s.iter().any(|offset| *offset != 0) {
+        if spec.kind != HostKind::Node {
+            return Err(TestbedError::Unsupported {
+                what: "a host with clocks of its own".into(),
+                because: "only a node can have them".into(),
+            });
+        }
+        node::check_own_clocks()?;
     }
     for network in Network::ALL {
         let link = link_of(links, network);

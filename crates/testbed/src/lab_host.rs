@@ -56,6 +56,10 @@ impl LabHost {
         }
     }
 
+    fn has_own_clocks(&self) -> bool {
+        self.node.as_ref().is_some_and(Node::has_own_clocks)
+    }
+
     /// Its address on a network.
     #[must_use]
     pub fn address(&self, network: Network) -> Ipv4Addr {
@@ -76,14 +80,6 @@ impl LabHost {
         let doing = || TestbedError::io(format!("find {}", local.display()));
         let local = std::path::absolute(local).map_err(doing())?;
         Ok(self.scratch.join("outbox").join(local.strip_prefix("/").unwrap_or(&local)))
-    }
-
-    /// Whether the host's programs find a local folder under the same name.
-    fn sees(&self, local: &Path) -> Result<bool> {
-        let which = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
-        let here = fs::metadata(local).map_err(TestbedError::io(format!("look at {}", local.display())))?;
-        let there = self.on_files(|| Ok(fs::metadata(local).ok()))?;
-        Ok(there.map(which) == Some(which(here)))
     }
 
     fn io(&self, doing: &str, path: &Path) -> impl FnOnce(std::io::Error) -> TestbedError + use<> {
@@ -116,8 +112,8 @@ impl Host for LabHost {
         &self.id
     }
 
-    fn scratch(&self) -> &Path {
-        &self.scratch
+    fn scratch(&self) -> PathBuf {
+        self.scratch.clone()
     }
 
     fn outbox(&self, local: &Path) -> Result<PathBuf> {
@@ -149,6 +145,26 @@ impl Host for LabHost {
             self.copy_from(&there, &local.join(name))?;
         }
         Ok(())
+    }
+
+    fn sees(&self, local: &Path) -> Result<bool> {
+        let which = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+        let here = fs::metadata(local).map_err(TestbedError::io(format!("look at {}", local.display())))?;
+        let there = self.on_files(|| Ok(fs::metadata(local).ok()))?;
+        Ok(there.map(which) == Some(which(here)))
+    }
+
+    fn place(&self, local: &Path) -> Result<PathBuf> {
+        if self.sees(local)? {
+            return Ok(local.to_owned());
+        }
+        // Under its own path: another file of that name is another.
+        let own = self.own_outbox(local)?;
+        if let Some(folder) = own.parent() {
+            self.on_files(|| fs::create_dir_all(folder).map_err(self.io("create", folder)))?;
+        }
+        self.copy_to(local, &own)?;
+        Ok(own)
     }
 
     fn address(&self, network: Network) -> Option<Ipv4Addr> {
@@ -232,6 +248,14 @@ impl Host for LabHost {
     }
 
     fn helper(&self) -> Result<Helper> {
+        if self.has_own_clocks() {
+            return Err(TestbedError::Unsupported {
+                what: format!("a helper on {}", self.id),
+                because:
+                    "it would stamp by the node's own clock, which the lab does not compare with the bench's"
+                        .into(),
+            });
+        }
         let child = self.spawn_piped(Path::new("/proc/self/exe"), &["helper".into()])?;
         Helper::start(self.id.clone(), child, self.clock())
     }
@@ -244,9 +268,9 @@ impl Host for LabHost {
         self.on_files(|| memory_map::resident_bytes(pid, mapping_bytes))
     }
 
-    /// All hosts of a lab are this machine.
+    /// All hosts of a lab are this machine, but some do not have its clock.
     fn clock(&self) -> HostClock {
-        HostClock::own()
+        if self.has_own_clocks() { HostClock::of_another() } else { HostClock::own() }
     }
 
     fn fingerprint(&self) -> HostFingerprint {

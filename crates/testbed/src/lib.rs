@@ -2,12 +2,14 @@
 
 mod bootstrap;
 mod capabilities;
+mod children;
 mod device;
 mod error;
 mod fingerprint;
 mod goodput;
 mod helper;
 mod host;
+mod inventory;
 mod lab;
 mod lab_host;
 mod local_process;
@@ -24,6 +26,7 @@ mod realtime;
 mod relay;
 mod running_lab;
 mod shell;
+mod ssh;
 mod sysctl;
 mod testbed;
 
@@ -32,8 +35,9 @@ pub use capabilities::{Capability, Lack, capabilities};
 pub use error::{Result, TestbedError};
 pub use fingerprint::this_machine;
 pub use goodput::Goodput;
-pub use helper::{Helper, HelperTask, HostCapture, serve_helper};
+pub use helper::{Helper, HelperTask, HostCapture, serve_helper, serve_remote_helper};
 pub use host::{Host, Launch, Network, OUTPUT_BYTES, Output, Taps};
+pub use inventory::{Attachment, BenchPlace, Inventory, InventoryHost, VmAddresses};
 pub use lab::{HostKind, Lab, LabSpec, ManagedSwitch, SECOND_LINK, check_mptcp};
 pub use lab_host::LabHost;
 pub use mac_address::MacAddress;
@@ -47,4 +51,5 @@ pub use relay::{
 };
 pub use running_lab::{RunningLabs, running_labs};
 pub use shell::shell;
+pub use ssh::{HelperProgram, SshHost, SshTestbed, reach_all};
 pub use testbed::Testbed;

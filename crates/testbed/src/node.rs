@@ -2,9 +2,10 @@
 //! take a machine for granted (their own `/run`, `/tmp`, host name, process list) can live in it beside others.
 //!
 //! A node is held together by its first process, a tiny init of ours: whoever kills it kills all in the node, as a power cut
-//! would. It ends with the lab.
+//! would. It ends with the lab. Where asked, its monotonic clock is another than the machine's, as a real host's is.
 #![expect(unsafe_code, reason = "namespaces are entered and made between fork and exec")]
 
+mod clock;
 mod init;
 
 use std::fs::File;
@@ -20,9 +21,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns, unshare};
 use serde::{Deserialize, Serialize};
 
+use self::clock::Offsets;
 use crate::local_process::LocalProcess;
 use crate::namespace::{Namespace, on_own_thread};
 use crate::{Process, Result, TestbedError};
+pub(crate) use clock::check as check_own_clocks;
 pub use init::serve as serve_node;
 
 /// By which the program knows that it is to be a node's first process: its hidden subcommand.
@@ -50,23 +53,32 @@ pub(crate) struct Node {
     /// The first process as the lab sees it.
     pid: u32,
     namespaces: [(File, CloneFlags); 4],
+    /// Where it has clocks of its own.
+    time: Option<File>,
     /// Its end tells the first process that nobody needs the node any more.
     _lifeline: ChildStdin,
 }
 
 impl Node {
-    /// Makes a node's world around a network namespace of its own.
-    pub(crate) fn make(network: &Namespace, hosts: &str, scratch: &std::path::Path) -> Result<Self> {
+    /// Makes a node's world around a network namespace of its own, with clocks that are off by so many seconds.
+    pub(crate) fn make(
+        network: &Namespace,
+        hosts: &str,
+        scratch: &std::path::Path,
+        clock_offset_s: i64,
+    ) -> Result<Self> {
         let name = network.name();
         let doing = || format!("start the node {name}");
         let mut command = Command::new("/proc/self/exe");
         command.arg(NODE_ROLE).stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
         let net = network.as_fd().as_raw_fd();
+        let clocks = Offsets::new(clock_offset_s);
+        let has_own_clocks = clocks.is_some();
         let separate = move || {
             // SAFETY: the descriptor is the parent's open namespace, which the fork has copied.
             setns(unsafe { BorrowedFd::borrow_raw(net) }, CloneFlags::CLONE_NEWNET)?;
             unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWIPC)?;
-            Ok(())
+            clocks.as_ref().map_or(Ok(()), Offsets::separate)
         };
         // SAFETY: after the fork this only makes system calls.
         unsafe { command.pre_exec(separate) };
@@ -102,12 +114,18 @@ impl Node {
             (open("ipc")?, CloneFlags::CLONE_NEWIPC),
             (open("mnt")?, CloneFlags::CLONE_NEWNS),
         ];
-        Ok(Self { init, pid, namespaces, _lifeline: lifeline })
+        let time = has_own_clocks.then(|| open(clock::KIND)).transpose()?;
+        Ok(Self { init, pid, namespaces, time, _lifeline: lifeline })
     }
 
     /// Its first process, as the lab sees it.
     pub(crate) fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// Whether its monotonic clock is another than the machine's.
+    pub(crate) fn has_own_clocks(&self) -> bool {
+        self.time.is_some()
     }
 
     /// Does work on its files, on a thread made for it.
@@ -127,8 +145,9 @@ impl Node {
         let [pid, inner @ ..] = &self.namespaces;
         let inner = inner.each_ref().map(|(file, kind)| (file.as_raw_fd(), *kind));
         let net = network.as_fd().as_raw_fd();
+        let time = self.time.as_ref().map(|file| (file.as_raw_fd(), clock::NEW_TIME));
         let enter = move || {
-            for (fd, kind) in [(net, CloneFlags::CLONE_NEWNET)].into_iter().chain(inner) {
+            for (fd, kind) in [(net, CloneFlags::CLONE_NEWNET)].into_iter().chain(inner).chain(time) {
                 // SAFETY: the descriptor is the parent's open namespace, which the fork has copied.
                 setns(unsafe { BorrowedFd::borrow_raw(fd) }, kind)?;
             }

@@ -1,6 +1,7 @@
 //! What a testbed is, whoever it is made of: hosts, networks, and where the bench stands.
 
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use dunlin_record::{HostFingerprint, HostId, Links};
@@ -36,8 +37,16 @@ pub trait Testbed: Send {
         Ok(())
     }
 
+    /// Whether hosts and bench are one machine, so that what its CPUs do is counted once.
+    fn is_one_machine(&self) -> bool;
+
     /// Rate and delay to which its links are set; absent where they are as they are.
     fn links(&self) -> Option<&Links>;
+
+    /// Where source and destination have storage that both see; absent where they share none, or are one machine.
+    fn shared_folders(&self) -> Option<[PathBuf; 2]> {
+        None
+    }
 
     /// The device of the hosts' second link to each other; absent where there is none.
     fn second_link(&self) -> Option<&str> {

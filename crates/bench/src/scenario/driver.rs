@@ -3,9 +3,8 @@
 use dunlin_hypervisor::Driver;
 use serde_json::Value as Json;
 
-use super::error::{Findings, ProblemKind};
-use super::keys::{DRIVER, Grammar, one_of};
-use super::node::{Table, Value};
+use super::keys::{DRIVER, Grammar};
+use crate::toml_file::{Findings, ProblemKind, Table, Value, one_of};
 
 /// A driver of a case, with the case's settings for it.
 pub(super) struct Choice<'r> {

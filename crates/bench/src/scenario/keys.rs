@@ -4,7 +4,7 @@ use dunlin_hypervisor::{Driver, Registry, SettingKey, SettingKind};
 use dunlin_record::Percent;
 use dunlin_traffic::MESSAGE_BYTES_MAX;
 
-use super::node::{Leaf, Node, Value};
+use crate::toml_file::{Leaf, Node, Value, one_of};
 
 /// A key and what it takes.
 #[derive(Debug, Clone, Copy)]
@@ -445,13 +445,6 @@ fn number_verdict(value: f64, of: &str, min: f64, above: bool, max: f64) -> Verd
     Verdict::within(high_enough && value <= max, || {
         if above { format!("more than {min} and at most {max} {of}") } else { format!("{min} to {max} {of}") }
     })
-}
-
-pub(super) fn one_of(words: &[&str]) -> String {
-    match words {
-        [word] => format!("\"{word}\""),
-        words => format!("one of \"{}\"", words.join("\", \"")),
-    }
 }
 
 impl Leaf {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 
 use super::keys::{Grammar, Takes};
-use super::node::{Leaf, Node, Table, Value};
+use crate::toml_file::{Leaf, Node, Table, Value};
 
 /// A list that multiplies.
 #[derive(Debug)]

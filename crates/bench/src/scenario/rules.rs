@@ -5,10 +5,9 @@ use dunlin_hypervisor::Driver;
 use dunlin_record::{Case, Disk, HttpServer, Probes, Snmp, Strategy, TcpPath, VmSettings, Workload};
 use serde_json::{Value as Json, json};
 
-use super::error::{Findings, ProblemKind};
 use super::keys::{Grammar, Takes, Variant};
 use super::matrix::{Cell, to_json};
-use super::node::{Node, Table, Value};
+use crate::toml_file::{Findings, Node, ProblemKind, Table, Value};
 
 /// What the guest's kernel and agent need besides a workload's memory, in MiB, with the 16 MiB that the agent leaves free.
 ///

@@ -1,10 +1,11 @@
 //! Captures of the networks during a trial, where the case asks for them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use dunlin_record::{EventKind, Journal};
-use dunlin_testbed::{Helper, HostCapture, Network};
+use dunlin_testbed::{Helper, Host, HostCapture, Network};
 use dunlin_wire::{Capture, CaptureSpec, CaptureSummary, Filter};
 
 use super::{Guest, Run, event};
@@ -16,6 +17,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(20);
 /// The captures of a trial. Dropping them ends them.
 pub(super) struct Captures<'a> {
     running: Vec<(String, Capturer<'a>)>,
+    folder: PathBuf,
+    hosts: [Arc<dyn Host>; 2],
 }
 
 /// Where the capture is made.
@@ -25,7 +28,8 @@ enum Capturer<'a> {
 }
 
 impl<'a> Captures<'a> {
-    /// Begins to capture what the case asks for, to the run folder: the hosts are this machine too.
+    /// Begins to capture what the case asks for. What hosts capture stays there until the end, so that it does not travel
+    /// beside what is measured.
     pub(super) fn start(run: &Run<'a>, guests: &[Guest]) -> Result<Self> {
         let asked = run.trial.case.capture;
         let folder = run.trial.folder.captures_path(&run.trial.id);
@@ -37,17 +41,23 @@ impl<'a> Captures<'a> {
             filter: Filter::default(),
             snap_bytes: asked.snap_bytes,
         };
-        let mut captures = Self { running: Vec::new() };
+        let mut captures = Self { running: Vec::new(), folder: folder.clone(), hosts: run.world.hosts()? };
+        if !(asked.migration || asked.service) {
+            return Ok(captures);
+        }
+        let create = format!("create {}", folder.display());
+        std::fs::create_dir_all(&folder).map_err(|source| BenchError::Io { doing: create, source })?;
         for (helper, host) in run.world.helpers()?.iter().zip(run.world.hosts()?) {
             let (Some(helper), id) = (helper, host.id()) else { continue };
+            let outbox = host.outbox(&folder)?;
             if let Some(interface) = host.interface(Network::Migration).filter(|_| asked.migration) {
                 let spec = spec(interface, format!("{id}: migration network"));
-                captures.add(helper, &spec, &folder, format!("{id}-migration.pcapng"))?;
+                captures.add(helper, &spec, &outbox, format!("{id}-migration.pcapng"))?;
             }
             let tapped = guests.iter().filter_map(|guest| Some((guest, guest.tap()?)));
             for (guest, tap) in tapped.filter(|_| asked.service) {
                 let spec = spec(tap, format!("{id}: service network, tap of {}", guest.id));
-                captures.add(helper, &spec, &folder, format!("{id}-{}.pcapng", guest.id))?;
+                captures.add(helper, &spec, &outbox, format!("{id}-{}.pcapng", guest.id))?;
             }
         }
         let own = run.world.testbed()?.bench_interface(Network::Service);
@@ -69,11 +79,19 @@ impl<'a> Captures<'a> {
     /// Ends all captures and tells what each came to.
     pub(super) fn stop(self, journal: &mut Journal) -> Result<()> {
         let mut first_error = None;
+        if self.running.is_empty() {
+            return Ok(());
+        }
         for (file, capturer) in self.running {
             match capturer.stop() {
                 Ok(summary) => journal.keep(&event(None, None, ended(file, summary)))?,
                 // The others are ended all the same.
                 Err(error) => first_error = first_error.or(Some(error)),
+            }
+        }
+        for host in &self.hosts {
+            if let Err(error) = host.collect(&self.folder) {
+                first_error = first_error.or(Some(error.into()));
             }
         }
         first_error.map_or(Ok(()), Err)

@@ -82,7 +82,7 @@ impl Guest {
         let number = u8::try_from(number).unwrap_or(u8::MAX);
         let id = VmId::new(format!("vm{number}"));
         let mac = MacAddress::new([0x52, 0x54, 0x00, 0xd0, 0x00, number]);
-        let storage = Storage::make(&case.vm, context.logs)?;
+        let storage = Storage::make(&case.vm, context.logs, world.testbed()?)?;
         let hosts = [plan.source.host(), plan.destination.host()];
         let taps = hosts.map(|host| Tap::add(host, &format!("tap-{id}")));
         let taps: Vec<Tap> = taps.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();

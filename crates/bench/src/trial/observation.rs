@@ -21,6 +21,8 @@ pub(super) struct Observation {
     tasks: Vec<(usize, HelperTask, SeriesHandle, Kind)>,
     /// What the switch says of its ports.
     switch: Vec<(Recording, SeriesHandle)>,
+    /// What is counted on the bench's own machine, where that is none of the hosts'.
+    own: Vec<(Recording, SeriesHandle)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -33,7 +35,7 @@ enum Kind {
 impl Observation {
     /// Begins to count and to watch on both hosts.
     pub(super) fn start(run: &Run<'_>, guests: &[Guest], journal: &mut Journal) -> Result<Self> {
-        let mut observation = Self { tasks: Vec::new(), switch: Vec::new() };
+        let mut observation = Self { tasks: Vec::new(), switch: Vec::new(), own: Vec::new() };
         observation.ask_switch(run, journal)?;
         for (number, (helper, host)) in run.world.helpers()?.iter().zip(run.world.hosts()?).enumerate() {
             let Some(helper) = helper else { continue };
@@ -56,8 +58,7 @@ impl Observation {
                 let task = helper.count(device, series.sink())?;
                 observation.tasks.push((number, task, series, Kind::Counters));
             }
-            if number == 0 {
-                // Both hosts are one machine here.
+            if number == 0 || !run.world.testbed()?.is_one_machine() {
                 let series = run.recording.series(&format!("cpu-{id}"), shapes::CPU)?;
                 let task = helper.count_cpu(series.sink())?;
                 observation.tasks.push((number, task, series, Kind::Counters));
@@ -68,6 +69,10 @@ impl Observation {
                 let task = helper.watch_passages(tap, series.sink())?;
                 observation.tasks.push((number, task, series, Kind::Passages));
             }
+        }
+        if !run.world.testbed()?.is_one_machine() {
+            let series = run.recording.series("cpu-bench", shapes::CPU)?;
+            observation.own.push((dunlin_wire::count_cpu(series.sink())?, series));
         }
         for guest in guests {
             observation.count_vm(run, Side::Source, &*guest.source)?;
@@ -128,7 +133,7 @@ impl Observation {
             }
             series.finish();
         }
-        for (recording, series) in self.switch {
+        for (recording, series) in self.switch.into_iter().chain(self.own) {
             let ended = recording.stop();
             series.finish();
             if let Err(error) = ended {

@@ -2,17 +2,18 @@
 
 use std::path::Path;
 
-use dunlin_guest::{DISK_SERIAL, SWAP_SERIAL, format_disk, format_swap};
+use dunlin_guest::{DISK_SERIAL, SWAP_SERIAL};
 use dunlin_hypervisor::{Side, VmDisk};
 use dunlin_record::{DiskHeld, StorageHeld, VmSettings};
-use dunlin_testbed::{NamelessFile, TestbedError};
+use dunlin_testbed::Testbed;
 
-use crate::Result;
+use super::disk_file::{DiskFile, Format, Ground};
+use crate::{BenchError, Result};
 
 const MIB: i64 = 1 << 20;
 
-/// A guest's disks. Their files have no names: in the lab, where both hosts are one machine, each hypervisor opens them
-/// through this process.
+/// A guest's disks. Where both hosts are this machine their files have no names, and each hypervisor opens them through
+/// this process; on other machines they lie in our folder there, or in the storage that hosts share.
 pub(crate) struct Storage {
     source: Disks,
     /// The destination's own, where it has some: empty before the move.
@@ -26,21 +27,20 @@ struct Disks {
 }
 
 struct Disk {
-    file: NamelessFile,
+    file: DiskFile,
     size_mib: u32,
 }
 
 impl Storage {
-    /// Makes blank disks on the file system of a folder.
-    pub(crate) fn make(asked: &VmSettings, folder: &Path) -> Result<Self> {
-        let source = Disks::make(asked, folder)?;
-        if let Some(disk) = &source.disk {
-            format_disk(&disk.file.path(), disk.size_mib, folder)?;
+    /// Makes blank disks: on the file system of a folder, or on the hosts where these are other machines.
+    pub(crate) fn make(asked: &VmSettings, folder: &Path, testbed: &dyn Testbed) -> Result<Self> {
+        if asked.disk.is_none() && asked.swap_mib.is_none() {
+            return Ok(Self { source: Disks { disk: None, swap: None }, destination: None });
         }
-        if let Some(swap) = &source.swap {
-            format_swap(&swap.file.path(), swap.size_mib)?;
-        }
-        let destination = asked.moves_disks().then(|| Disks::empty(asked, folder)).transpose()?;
+        let ground = Ground::of(testbed, folder, !asked.moves_disks())?;
+        let source = Disks::make(asked, |size_mib, format| ground.formatted(size_mib, format))?;
+        let empty = || Disks::make(asked, |size_mib, _| ground.empty(size_mib));
+        let destination = asked.moves_disks().then(empty).transpose()?;
         Ok(Self { source, destination })
     }
 
@@ -49,7 +49,7 @@ impl Storage {
         let device = |disk: &Disk, serial: &str| VmDisk {
             serial: serial.to_owned(),
             size_mib: disk.size_mib,
-            path: disk.file.path(),
+            path: disk.file.path(side),
             direct: disk.file.takes_direct_io(),
         };
         let Disks { disk, swap } = self.of(side);
@@ -71,7 +71,7 @@ impl Storage {
     pub(crate) fn disk_held(&self, side: Side, used_bytes: u64) -> Option<DiskHeld> {
         self.of(side).disk.as_ref().map(|disk| DiskHeld {
             virtual_size_bytes: Some(i64::from(disk.size_mib) * MIB),
-            allocated_bytes: disk.file.allocated_bytes().ok().and_then(bytes),
+            allocated_bytes: disk.file.allocated_bytes(),
             used_bytes: bytes(used_bytes),
         })
     }
@@ -81,13 +81,11 @@ impl Storage {
         self.destination.as_ref()?;
         let Disks { disk, swap } = &self.source;
         let disks: Vec<&Disk> = disk.iter().chain(swap).collect();
-        let sum = |of: fn(&NamelessFile) -> Result<u64, TestbedError>| {
-            disks.iter().map(|disk| of(&disk.file).ok().and_then(bytes)).sum()
-        };
+        let sum = |of: fn(&DiskFile) -> Option<i64>| disks.iter().map(|disk| of(&disk.file)).sum();
         Some(StorageHeld {
             virtual_size_bytes: Some(disks.iter().map(|disk| i64::from(disk.size_mib) * MIB).sum()),
-            allocated_bytes: sum(NamelessFile::allocated_bytes),
-            data_bytes: sum(NamelessFile::data_bytes),
+            allocated_bytes: sum(DiskFile::allocated_bytes),
+            data_bytes: sum(DiskFile::data_bytes),
         })
     }
 
@@ -100,20 +98,12 @@ impl Storage {
 }
 
 impl Disks {
-    fn make(asked: &VmSettings, folder: &Path) -> Result<Self> {
-        let blank =
-            |size_mib| Ok::<_, crate::BenchError>(Disk { file: NamelessFile::make_in(folder)?, size_mib });
-        let disk = asked.disk.as_ref().map(|disk| blank(disk.size_mib)).transpose()?;
-        Ok(Self { disk, swap: asked.swap_mib.map(blank).transpose()? })
-    }
-
-    /// Of the right sizes, and nothing but holes.
-    fn empty(asked: &VmSettings, folder: &Path) -> Result<Self> {
-        let disks = Self::make(asked, folder)?;
-        for disk in disks.disk.iter().chain(&disks.swap) {
-            disk.file.resize(u64::from(disk.size_mib) << 20)?;
-        }
-        Ok(disks)
+    fn make(asked: &VmSettings, make: impl Fn(u32, Format) -> Result<DiskFile>) -> Result<Self> {
+        let disk = |size_mib, format| Ok::<_, BenchError>(Disk { file: make(size_mib, format)?, size_mib });
+        Ok(Self {
+            disk: asked.disk.as_ref().map(|asked| disk(asked.size_mib, Format::FileSystem)).transpose()?,
+            swap: asked.swap_mib.map(|size_mib| disk(size_mib, Format::Swap)).transpose()?,
+        })
     }
 }
 

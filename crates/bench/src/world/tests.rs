@@ -34,6 +34,10 @@ impl Testbed for Bare {
         None
     }
 
+    fn is_one_machine(&self) -> bool {
+        true
+    }
+
     fn links(&self) -> Option<&Links> {
         None
     }

@@ -21,8 +21,16 @@ impl Host for BareHost {
         &self.0
     }
 
-    fn scratch(&self) -> &Path {
-        Path::new("/nonexistent")
+    fn scratch(&self) -> PathBuf {
+        "/nonexistent".into()
+    }
+
+    fn sees(&self, _: &Path) -> Result<bool> {
+        Ok(false)
+    }
+
+    fn place(&self, _: &Path) -> Result<PathBuf> {
+        lacks("a file")
     }
 
     fn outbox(&self, _: &Path) -> Result<PathBuf> {

@@ -42,6 +42,10 @@ impl Testbed for ToyTestbed {
         (number == 0).then_some((VM_ADDRESS, 8))
     }
 
+    fn is_one_machine(&self) -> bool {
+        true
+    }
+
     fn links(&self) -> Option<&Links> {
         None
     }

@@ -7,7 +7,7 @@ use dunlin_hypervisor::Registry;
 use dunlin_record::RunFolder;
 use dunlin_report::count;
 
-use super::{bench_failure, cancel_on_signals, enter_lab, load_scenario, record_failure, report};
+use super::{bench_failure, cancel_on_signals, enter_lab, hosts, load_scenario, record_failure, report};
 use crate::failure::{Exit, Failure, Result};
 use crate::progress::RunProgress;
 use crate::terminal;
@@ -28,6 +28,9 @@ pub(crate) struct Args {
     /// taps and on the bench)
     #[arg(long, value_name = "NETWORK,…", value_delimiter = ',', hide_possible_values = true)]
     capture: Vec<Captured>,
+    /// Run on the hosts of this inventory, reached through ssh, instead of a lab on this machine (see docs/hosts.md)
+    #[arg(long, value_name = "FILE")]
+    inventory: Option<PathBuf>,
     /// Go on with the run in this folder: make the trials that are missing or were ended; more of them with --trials
     #[arg(long, value_name = "DIR")]
     resume: Option<PathBuf>,
@@ -52,15 +55,29 @@ pub(crate) fn run(args: Args) -> Result {
             case.capture.service = args.capture.contains(&Captured::Service);
         }
     }
-    let inside = enter_lab(&format!("bench-{}", scenario.name))?;
+    let registry = Registry::builtin();
+    let inventory = args.inventory.as_deref().map(|path| hosts::load(path, &registry)).transpose()?;
+    if let Some(inventory) = &inventory {
+        hosts::fit(&mut scenario, inventory)?;
+    }
+    let inside = match inventory {
+        Some(_) => None,
+        None => Some(enter_lab(&format!("bench-{}", scenario.name))?),
+    };
     let cancel = cancel_on_signals()?;
     let (folder, link) = match (args.resume.as_ref(), args.out) {
         (Some(folder), _) => (folder.clone(), None),
         (None, Some(folder)) => (unused(folder)?, None),
         (None, None) => default_folder(&scenario.name),
     };
-    outside_run(&folder)?;
-    let registry = Registry::builtin();
+    let ground = match (inside, &inventory) {
+        (Some(inside), _) => {
+            outside_run(&folder)?;
+            Ground::Lab(inside)
+        }
+        (None, Some(inventory)) => Ground::Testbed(Box::new(hosts::connect(inventory)?)),
+        (None, None) => return Err(Failure::says(Exit::Failed, "there is no place for the run".to_owned())),
+    };
     let order = Order {
         scenario: &scenario,
         folder: &folder,
@@ -70,8 +87,7 @@ pub(crate) fn run(args: Args) -> Result {
         existing: &[],
     };
     let mut progress = RunProgress::new();
-    let finished =
-        dunlin_bench::run(&order, Ground::Lab(inside), &mut progress).map_err(|error| bench_failure(&error));
+    let finished = dunlin_bench::run(&order, ground, &mut progress).map_err(|error| bench_failure(&error));
     drop(progress);
     if let Some(link) = link.filter(|_| folder.is_dir()) {
         point(&link, &folder);

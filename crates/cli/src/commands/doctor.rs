@@ -4,6 +4,10 @@ use dunlin_bench::{Examination, Product, examine};
 use dunlin_hypervisor::Registry;
 use serde_json::{Value, json};
 
+mod hosts;
+
+use std::path::PathBuf;
+
 use super::{bench_failure, enter_lab};
 use crate::failure::{Exit, Failure, Result};
 use crate::terminal;
@@ -12,6 +16,9 @@ use dunlin_record::in_one_line;
 /// Say what this machine can do, and what mends what it cannot.
 #[derive(clap::Args)]
 pub(crate) struct Args {
+    /// Look at the hosts of this inventory instead, each through ssh: what is missing there for a run, and what mends it
+    #[arg(long, value_name = "FILE")]
+    inventory: Option<PathBuf>,
     /// Print the findings as JSON
     #[arg(long)]
     json: bool,
@@ -57,6 +64,25 @@ impl Finding {
 }
 
 pub(crate) fn run(args: &Args) -> Result {
+    let (findings, place) = match &args.inventory {
+        Some(inventory) => (hosts::look(inventory)?, "these hosts need"),
+        None => (here()?, "a lab needs"),
+    };
+    let width = terminal::width().unwrap_or(100);
+    if args.json {
+        terminal::print_json(&as_json(&findings))?;
+    } else {
+        terminal::print(&as_text(&findings, width.into()))?;
+    }
+    match findings.iter().filter(|finding| finding.is_missing()).count() {
+        0 => Ok(()),
+        1 => Err(Failure::says(Exit::Machine, format!("something that {place} is missing"))),
+        lacks => Err(Failure::says(Exit::Machine, format!("{lacks} things that {place} are missing"))),
+    }
+}
+
+/// What this machine has for a lab.
+fn here() -> Result<Vec<Finding>> {
     let mut findings = machine();
     if findings.iter().any(Finding::is_missing) {
         let because = "not tried: a lab is needed";
@@ -68,17 +94,7 @@ pub(crate) fn run(args: &Args) -> Result {
         let examination = examine(inside).map_err(|error| bench_failure(&error))?;
         findings.extend(hypervisors(&examination));
     }
-    let width = terminal::width().unwrap_or(100);
-    if args.json {
-        terminal::print_json(&as_json(&findings))?;
-    } else {
-        terminal::print(&as_text(&findings, width.into()))?;
-    }
-    match findings.iter().filter(|finding| finding.is_missing()).count() {
-        0 => Ok(()),
-        1 => Err(Failure::says(Exit::Machine, "something that a lab needs is missing")),
-        lacks => Err(Failure::says(Exit::Machine, format!("{lacks} things that a lab needs are missing"))),
-    }
+    Ok(findings)
 }
 
 /// What the machine lets a testbed do: each is tried in a child, in the world the user is in.
@@ -157,7 +173,7 @@ fn as_text(findings: &[Finding], width: usize) -> String {
             &finding.state;
         wrap(&mut text, &head, said, head.len(), width);
         if let State::Lacking { mend, .. } = &finding.state {
-            let done_without = if finding.required { "" } else { "; a lab does without" };
+            let done_without = if finding.required { "" } else { "; it can be done without" };
             let indent = " ".repeat(DETAIL_INDENT);
             for detail in [format!("for {}{done_without}", finding.purpose), format!("to mend: {mend}")] {
                 wrap(&mut text, &indent, &detail, DETAIL_INDENT + 2, width);

@@ -16,6 +16,8 @@ use super::launch::{self, QemuBinary};
 use super::settings::Accelerator;
 use crate::{Result, TrialBoot};
 
+/// Limit of opening KVM.
+const OPEN_LIMIT: Duration = Duration::from_secs(10);
 /// A guest under KVM boots in a second or two; under one that hangs it never does.
 const BOOT_LIMIT: Duration = Duration::from_secs(15);
 
@@ -30,13 +32,15 @@ pub(super) fn detect_accelerator(
     boot: TrialBoot<'_>,
     memo: &Path,
 ) -> Result<(Accelerator, String)> {
-    if !Path::new("/dev/kvm").exists() {
-        return Ok((Accelerator::Tcg, "/dev/kvm is not there".into()));
+    // Opened there, for reading and writing, and nothing more.
+    let open = ["if=/dev/kvm", "of=/dev/kvm", "count=0", "conv=notrunc"].map(Into::into);
+    let opened = host.run(Path::new("dd"), &open, OPEN_LIMIT)?;
+    if !opened.success {
+        let words = String::from_utf8_lossy(&opened.stderr);
+        let why = words.lines().next().unwrap_or_default().trim_start_matches("dd: ").to_owned();
+        return Ok((Accelerator::Tcg, format!("/dev/kvm cannot be used: {why}")));
     }
-    if let Err(error) = fs::File::options().read(true).write(true).open("/dev/kvm") {
-        return Ok((Accelerator::Tcg, format!("/dev/kvm cannot be opened: {error}")));
-    }
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let kernel = host.fingerprint().kernel.unwrap_or_default();
     let subject =
         format!("{} {} {} {}", kernel.trim(), features.version, features.package, boot.kernel.display());
     // A file for each, so that two QEMUs do not make each other forget.
@@ -76,8 +80,8 @@ fn boots_under_kvm(host: &Arc<dyn Host>, binary: &QemuBinary, boot: TrialBoot<'_
             .split(' ')
             .map(Into::into),
     );
-    for (name, value) in [("-kernel", boot.kernel.as_os_str()), ("-initrd", boot.initrd.as_os_str())] {
-        args.extend([name.into(), value.to_owned()]);
+    for (name, file) in [("-kernel", boot.kernel), ("-initrd", boot.initrd)] {
+        args.extend([name.into(), host.place(file)?.into()]);
     }
     args.extend(["-append".into(), boot.kernel_args.into()]);
     args.extend(["-serial".into(), format!("file:{}", console.display()).into()]);
@@ -86,9 +90,9 @@ fn boots_under_kvm(host: &Arc<dyn Host>, binary: &QemuBinary, boot: TrialBoot<'_
     let mut booted = false;
     while !booted && !deadline.passed() && process.try_wait()?.is_none() {
         std::thread::sleep(Duration::from_millis(100));
-        booted = fs::read(&console).is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains(boot.marker));
+        booted = host.read(&console).is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains(boot.marker));
     }
     process.kill();
-    let _ = fs::remove_file(&console);
+    let _ = host.remove(&console);
     Ok(booted)
 }

@@ -282,7 +282,7 @@ impl Maker for QemuHypervisor {
     }
 
     fn template(&self, spec: &VmSpec, folder: &Path) -> Result<Option<PathBuf>> {
-        let key = TemplateKey::of(&self.binary, &self.features, &self.machine(spec))?;
+        let key = TemplateKey::of(&*self.host, &self.binary, &self.features, &self.machine(spec))?;
         Ok(Some(key.path(folder)))
     }
 

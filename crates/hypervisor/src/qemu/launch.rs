@@ -83,6 +83,20 @@ fn mend(program: &Path) -> String {
     }
 }
 
+impl Machine {
+    /// The same with the guest's kernel and initial file system where they lie on a host.
+    pub(super) fn on(&self, host: &dyn Host) -> Result<Self> {
+        let mut there = self.clone();
+        for file in [&mut there.spec.kernel, &mut there.spec.initrd] {
+            // A VM may have neither.
+            if !file.as_os_str().is_empty() {
+                *file = host.place(file)?;
+            }
+        }
+        Ok(there)
+    }
+}
+
 /// The words after the program's name.
 pub(super) fn arguments(
     binary: &QemuBinary,

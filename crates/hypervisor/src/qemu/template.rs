@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dunlin_testbed::NamelessFile;
+use dunlin_testbed::{Host, NamelessFile};
 
 use super::features::QemuFeatures;
 use super::launch::{Machine, QemuBinary};
@@ -29,14 +29,19 @@ impl TemplateKey {
     ///
     /// # Errors
     /// Where the kernel or the initial file system cannot be read.
-    pub(super) fn of(binary: &QemuBinary, features: &QemuFeatures, machine: &Machine) -> Result<Self> {
+    pub(super) fn of(
+        host: &dyn Host,
+        binary: &QemuBinary,
+        features: &QemuFeatures,
+        machine: &Machine,
+    ) -> Result<Self> {
         let mut hasher = blake3::Hasher::new();
         let mut part = |text: &str| {
             hasher.update(&(text.len() as u64).to_le_bytes());
             hasher.update(text.as_bytes());
         };
         part(&binary.program.to_string_lossy());
-        part(&build_stamp(&binary.program));
+        part(&build_stamp(host, &binary.program));
         part(&features.version);
         part(&features.package);
         // Names and paths on the host do not reach the guest; everything else in the specification does.
@@ -76,7 +81,16 @@ pub(super) fn save_template(vm: &QemuVm, features: &QemuFeatures, path: &Path) -
     let draft = NamelessFile::make_in(path.parent().unwrap_or(Path::new(".")))?;
     vm.stop()?;
     vm.configure(&file_settings(features))?;
-    vm.save(&address(features, &draft.path(), Direction::Save)?, TEMPLATE_LIMIT)?;
+    let save = |to: &Path| vm.save(&address(features, to, Direction::Save)?, TEMPLATE_LIMIT);
+    if vm.host.sees(&draft.path())? {
+        save(&draft.path())?;
+    } else {
+        let there = vm.host.scratch().join(format!("template-{}", dunlin_clock::now_ns()));
+        let brought = save(&there).and_then(|()| Ok(vm.host.copy_from(&there, &draft.path())?));
+        // It goes with the host's scratch folder otherwise.
+        let _ = vm.host.remove(&there);
+        brought?;
+    }
     Ok(draft.publish(path)?)
 }
 
@@ -86,7 +100,8 @@ pub(super) fn save_template(vm: &QemuVm, features: &QemuFeatures, path: &Path) -
 /// Where QEMU refuses it: the template is then of no use and should be removed.
 pub(super) fn restore_template(vm: &QemuVm, features: &QemuFeatures, path: &Path) -> Result<()> {
     vm.configure(&file_settings(features))?;
-    vm.load(&address(features, path, Direction::Restore)?, TEMPLATE_LIMIT)?;
+    let there = vm.host.place(path)?;
+    vm.load(&address(features, &there, Direction::Restore)?, TEMPLATE_LIMIT)?;
     // It was saved stopped.
     vm.resume()?;
     let mut off = file_settings(features);
@@ -132,8 +147,8 @@ fn address(features: &QemuFeatures, path: &Path, direction: Direction) -> Result
     })
 }
 
-/// Tells builds of the same version apart: a developer rebuilds QEMU in place.
-fn build_stamp(program: &Path) -> String {
+/// Tells builds of the same version apart: a developer rebuilds QEMU in place. Of another machine's it is not known.
+fn build_stamp(host: &dyn Host, program: &Path) -> String {
     let found = if program.components().count() > 1 {
         Some(program.to_owned())
     } else {
@@ -141,7 +156,8 @@ fn build_stamp(program: &Path) -> String {
             std::env::split_paths(&paths).map(|dir| dir.join(program)).find(|file| file.is_file())
         })
     };
-    let metadata = found.and_then(|file| fs::metadata(file).ok());
+    let is_here = |file: &PathBuf| host.sees(file).unwrap_or(false);
+    let metadata = found.filter(is_here).and_then(|file| fs::metadata(file).ok());
     metadata.map(|data| format!("{} {:?}", data.len(), data.modified().ok())).unwrap_or_default()
 }
 

@@ -116,7 +116,8 @@ impl QemuVm {
         let console = Console::new(host, &endpoints.console);
         let stderr = outbox.join(format!("{name}-stderr.log"));
         let transcript = append(&logs.join(format!("{name}-qmp.log")))?;
-        let args = arguments(binary, machine, &endpoints, start, features.checkpoints);
+        let there = machine.on(&**host)?;
+        let args = arguments(binary, &there, &endpoints, start, features.checkpoints);
         let mut process =
             launch::start(host, binary, args, outbox.join(format!("{name}-stdout.log")), stderr.clone())?;
         let connected = connect_while_alive(host, &endpoints.qmp, &mut process);

@@ -7,13 +7,14 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
 
+use super::host_protocol::{HostAsk, HostTell};
 use dunlin_probe::TcpProbeSummary;
 use dunlin_record::TcpProbe;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Raised with every change of what is said here.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 /// What a helper's first line begins with; its version follows.
 pub(super) const GREETING: &str = "dunlin-helper ";
 /// The longest first line.
@@ -88,6 +89,10 @@ pub(super) enum Ask {
     Stop {
         task: u32,
     },
+    /// Nothing but a sign of life; it is not answered.
+    Beat,
+    /// What a machine that is reached by its helper alone has to be asked.
+    Host(HostAsk),
 }
 
 /// From the helper to the bench.
@@ -140,6 +145,8 @@ pub(super) enum Tell {
     Failed {
         why: String,
     },
+    /// An answer to [`Ask::Host`].
+    Host(HostTell),
 }
 
 /// Why a frame could not be read or written.

@@ -62,6 +62,11 @@ impl Routes {
         table.open.clear();
     }
 
+    /// Why no more reports will come; absent as long as some may.
+    pub(super) fn has_ended(&self) -> Option<String> {
+        self.table().ended.clone()
+    }
+
     pub(super) fn why_ended(&self) -> String {
         self.table().ended.clone().unwrap_or_else(|| "it ended".into())
     }

@@ -18,7 +18,9 @@ use dunlin_wire::{
 
 use super::echo::Echo;
 use super::protocol::{Ask, FrameError, GREETING, Report, Request, Tell, VERSION, read_frame, write_frame};
+use super::remote::{Folder, Heard};
 use super::responder::Responder;
+use super::services::Services;
 use crate::goodput;
 
 /// What a helper asked for something returns.
@@ -28,12 +30,40 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 /// binary's hidden subcommand `helper` runs.
 #[must_use]
 pub fn serve() -> i32 {
+    serve_with(None, None)
+}
+
+/// The same on a machine that is reached through ssh: `measure` serves until nothing is heard of the bench any more;
+/// `host` moreover takes the folder of the program along. This is what the program runs that is copied there.
+#[must_use]
+pub fn serve_remote(mode: &str) -> i32 {
+    let folder = match mode {
+        "host" => match Folder::own() {
+            Ok(folder) => Some(Arc::new(folder)),
+            Err(error) => return fail(&error),
+        },
+        "measure" => None,
+        other => return fail(&io::Error::other(format!("there is no mode {other:?}"))),
+    };
+    let heard = Heard::now();
+    let last = folder.clone();
+    let watched = heard.clone().watch(move || last.iter().for_each(|folder| folder.remove()));
+    let code = match watched {
+        Ok(()) => serve_with(Some(heard), folder.clone()),
+        Err(error) => fail(&error),
+    };
+    // Once nothing runs any more that was started.
+    folder.iter().for_each(|folder| folder.remove());
+    code
+}
+
+fn serve_with(heard: Option<Heard>, folder: Option<Arc<Folder>>) -> i32 {
     // Standard output as a plain file: a line buffer would cut binary frames at every line feed.
     let output = match io::stdout().as_fd().try_clone_to_owned() {
         Ok(output) => File::from(output),
         Err(error) => return fail(&error),
     };
-    match serve_on(&mut io::stdin().lock(), output) {
+    match serve_on(&mut io::stdin().lock(), output, heard, folder) {
         Ok(()) => 0,
         Err(error) => fail(&error),
     }
@@ -45,11 +75,19 @@ fn fail(error: &dyn Error) -> i32 {
     1
 }
 
-fn serve_on(input: &mut impl Read, mut output: impl Write + Send + 'static) -> Result<(), FrameError> {
+fn serve_on(
+    input: &mut impl Read,
+    mut output: impl Write + Send + 'static,
+    heard: Option<Heard>,
+    folder: Option<Arc<Folder>>,
+) -> Result<(), FrameError> {
     output.write_all(format!("{GREETING}{VERSION}\n").as_bytes())?;
     output.flush()?;
-    let mut helper = Server { output: Output(Arc::new(Mutex::new(output))), tasks: HashMap::new() };
+    let output = Output(Arc::new(Mutex::new(output)));
+    let services = Services::new(output.clone(), folder);
+    let mut helper = Server { output, services, tasks: HashMap::new() };
     while let Some(Request { id, ask }) = read_frame(input)? {
+        heard.iter().for_each(Heard::again);
         let told =
             helper.answer(id, ask).unwrap_or_else(|error| Some(Tell::Failed { why: explain(&*error) }));
         if let Some(tell) = told {
@@ -61,6 +99,7 @@ fn serve_on(input: &mut impl Read, mut output: impl Write + Send + 'static) -> R
 
 struct Server {
     output: Output,
+    services: Services,
     tasks: HashMap<u32, Task>,
 }
 
@@ -78,6 +117,8 @@ impl Server {
     fn answer(&mut self, id: u32, ask: Ask) -> Outcome<Option<Tell>> {
         let (task, tell) = match ask {
             Ask::Ping => return Ok(Some(Tell::Pong)),
+            Ask::Beat => return Ok(None),
+            Ask::Host(ask) => return Ok(self.services.answer(id, ask)?.map(Tell::Host)),
             Ask::Clock => return Ok(Some(clock())),
             Ask::Stop { task } => return self.stop(task).map(Some),
             Ask::GoodputSink { bind, limit_ms } => return self.goodput_sink(id, bind, limit_ms).map(Some),
@@ -174,10 +215,11 @@ fn captured(summary: CaptureSummary) -> Tell {
 }
 
 /// Where reports go, from any thread.
-struct Output(Arc<Mutex<dyn Write + Send>>);
+#[derive(Clone)]
+pub(super) struct Output(Arc<Mutex<dyn Write + Send>>);
 
 impl Output {
-    fn tell(&self, id: u32, tell: Tell) -> Result<(), FrameError> {
+    pub(super) fn tell(&self, id: u32, tell: Tell) -> Result<(), FrameError> {
         let mut output = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         write_frame(&mut *output, &Report { id, tell })
     }
@@ -191,7 +233,7 @@ impl Output {
     }
 
     /// Does something that takes long on a thread of its own, and tells what came of it.
-    fn tell_later(
+    pub(super) fn tell_later(
         &self,
         id: u32,
         work: impl FnOnce() -> io::Result<Tell> + Send + 'static,
@@ -230,7 +272,7 @@ mod tests {
             write_frame(&mut input, &Request { id, ask: ask.clone() }).unwrap();
         }
         let (mut reader, writer) = io::pipe().unwrap();
-        serve_on(&mut &input[..], writer).unwrap();
+        serve_on(&mut &input[..], writer, None, None).unwrap();
         let mut greeting = vec![0; format!("{GREETING}{VERSION}\n").len()];
         reader.read_exact(&mut greeting).unwrap();
         assert_eq!(greeting, format!("{GREETING}{VERSION}\n").as_bytes());

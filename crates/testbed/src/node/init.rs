@@ -66,6 +66,8 @@ fn settle(settings: &Settings) -> Result<()> {
     let plain = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     mount(Some("proc"), "/proc", Some("proc"), plain | MsFlags::MS_NOEXEC, None::<&str>)
         .map_err(TestbedError::errno("mount the node's /proc"))?;
+    // It shows the devices of the network namespace of whoever mounts it. Where that is refused, those of the machine are seen.
+    let _ = mount(Some("sysfs"), "/sys", Some("sysfs"), plain | MsFlags::MS_NOEXEC, None::<&str>);
     for (folder, mode) in OWN.into_iter().filter(|(folder, _)| Path::new(folder).is_dir()) {
         mount(Some("dunlin"), folder, Some("tmpfs"), plain, Some(mode))
             .map_err(TestbedError::errno(format!("mount the node's {folder}")))?;

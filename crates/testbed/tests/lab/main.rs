@@ -1,8 +1,10 @@
 //! Real labs, made, used, left and killed. Each test runs this program again in a role (see `roles`).
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test, with a harness of its own")]
 
+mod clocks;
 mod impostor;
 mod roles;
+mod ssh_nodes;
 mod traces;
 
 use std::io::{BufRead, BufReader, Read};
@@ -24,7 +26,7 @@ const GONE_LIMIT: Duration = Duration::from_secs(5);
 /// A test's name, and what it does under that name.
 type Test = (&'static str, fn(&str));
 
-const TESTS: [Test; 19] = [
+const TESTS: [Test; 25] = [
     ("hosts_reach_each_other_over_both_networks", |name| ends_well(name, "reach")),
     ("a_rate_limits_its_own_network_and_no_other", |name| ends_well(name, "rate")),
     ("a_delay_delays_its_own_network_and_no_other", |name| ends_well(name, "delay")),
@@ -33,6 +35,11 @@ const TESTS: [Test; 19] = [
     ("labs_follow_one_another_in_one_process", |name| ends_well(name, "again")),
     ("three_nodes_are_worlds_of_their_own", |name| ends_well(name, "nodes")),
     ("what_is_a_nodes_own_is_reached_through_its_host", |name| ends_well(name, "node-files")),
+    ("a_node_can_have_a_clock_of_its_own", |name| ends_well(name, "clocks")),
+    ("nodes_are_hosts_behind_ssh", |name| ends_well(name, "ssh-reach")),
+    ("ssh_says_why_a_node_cannot_be_reached", |name| ends_well(name, "ssh-refusals")),
+    ("a_node_can_be_cut_off_and_its_power_taken", |name| ends_well(name, "ssh-cuts")),
+    ("a_node_behind_ssh_can_have_a_clock_of_its_own", |name| ends_well(name, "ssh-clocks")),
     ("the_exit_code_comes_out", the_exit_code_comes_out),
     ("a_signal_is_passed_on_and_a_deaf_lab_is_killed_at_its_limit", signals),
     ("a_shell_joins_a_host_and_ends_with_the_lab", a_shell_joins_a_host_and_ends_with_the_lab),
@@ -45,6 +52,9 @@ const TESTS: [Test; 19] = [
     ("nothing_remains_when_the_inner_process_is_killed", |name| nothing_remains(name, "stay", Victim::Inner)),
     ("nothing_remains_of_nodes_when_the_outer_process_is_killed", |name| {
         nothing_remains(name, "stay-nodes", Victim::Outer);
+    }),
+    ("nothing_remains_of_nodes_behind_ssh_when_the_outer_process_is_killed", |name| {
+        nothing_remains(name, "ssh-stay", Victim::Outer);
     }),
     ("nothing_remains_when_killed_while_it_comes_up", nothing_remains_when_killed_while_it_comes_up),
     ("what_is_said_to_be_there_is_there", what_is_said_to_be_there_is_there),
@@ -244,7 +254,7 @@ fn an_ordinary_user_has_a_lab_too(test: &str) {
     // The machine's own /dev/net/tun may be closed to ordinary users; this one is seen by nobody else.
     let script = "mount -t tmpfs none /dev/net && mknod -m 666 /dev/net/tun c 10 200 && \
         exec setpriv --reuid 65534 --regid 65534 --clear-groups -- \"$0\" \"$@\"";
-    for role in ["reach", "node-files"] {
+    for role in ["reach", "node-files", "clocks"] {
         as_an_ordinary_user(test, role, script);
     }
 }

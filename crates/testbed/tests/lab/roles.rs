@@ -17,7 +17,7 @@ use dunlin_testbed::{
     Taps, Testbed, TestbedError, capabilities, enter, running_labs, shell,
 };
 
-use super::impostor;
+use super::{clocks, impostor, ssh_nodes};
 
 /// The argument that announces a role.
 pub(crate) const ROLE: &str = "--role";
@@ -66,6 +66,12 @@ fn act(role: &str, inside: &Inside) -> ExitCode {
         }
         "nodes" => nodes(inside),
         "node-files" => node_files(inside),
+        "clocks" => clocks::play(inside),
+        "ssh-reach" => ssh_nodes::reach(inside),
+        "ssh-refusals" => ssh_nodes::refusals(inside),
+        "ssh-cuts" => ssh_nodes::cuts(inside),
+        "ssh-stay" => ssh_nodes::stay(inside),
+        "ssh-clocks" => ssh_nodes::clocks(inside),
         "stay-nodes" => stay_nodes(inside),
         "exit-7" => return ExitCode::from(7),
         other => panic!("no role {other}"),
@@ -458,20 +464,28 @@ fn node_files(inside: &Inside) {
 fn stay_nodes(inside: &Inside) {
     let spec = LabSpec { hosts: 3, kind: HostKind::Node, ..LabSpec::new(Links::default()) };
     let lab = up(inside, &spec);
+    for host in lab.hosts() {
+        sh(host, "setsid sleep 600 >/dev/null 2>&1 </dev/null &");
+    }
+    say_ready(&lab);
+    std::thread::sleep(Duration::from_secs(600));
+}
+
+/// Says that a lab of nodes is there, and which namespaces it is made of.
+pub(crate) fn say_ready(lab: &Lab) {
     let inode = |path: &str| fs::read_link(path).unwrap().to_str().unwrap().to_owned();
     let mut namespaces = ["pid", "mnt", "net"].map(|kind| inode(&format!("/proc/self/ns/{kind}"))).to_vec();
     for host in lab.hosts() {
-        sh(host, "setsid sleep 600 >/dev/null 2>&1 </dev/null &");
         let first = host.first_process().unwrap();
         namespaces.extend(
             ["net", "pid", "mnt", "uts", "ipc"].map(|kind| inode(&format!("/proc/{first}/ns/{kind}"))),
         );
     }
     say(&format!("ready {}", namespaces.join(" ")));
-    std::thread::sleep(Duration::from_secs(600));
 }
 
-fn sh(host: &LabHost, script: &str) -> String {
+/// What a script says on a host.
+pub(crate) fn sh(host: &LabHost, script: &str) -> String {
     let output = host.run(Path::new("sh"), &["-c".into(), script.into()], Duration::from_secs(20)).unwrap();
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }

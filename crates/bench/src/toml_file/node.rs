@@ -5,23 +5,23 @@ use std::fmt;
 
 use toml::de::{DeArray, DeTable, DeValue};
 
-use super::error::{Findings, ProblemKind};
+use super::{Findings, ProblemKind};
 
 /// A value and where it stands.
 #[derive(Debug, Clone)]
-pub(super) struct Node {
+pub(crate) struct Node {
     /// Offset of the value in the text, in bytes.
-    pub(super) at: usize,
+    pub(crate) at: usize,
     /// Offset of the key it was given by; its own where it has none.
-    pub(super) key_at: usize,
-    pub(super) value: Value,
+    pub(crate) key_at: usize,
+    pub(crate) value: Value,
 }
 
 /// A table's entries by key.
-pub(super) type Table = BTreeMap<String, Node>;
+pub(crate) type Table = BTreeMap<String, Node>;
 
 #[derive(Debug, Clone)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Leaf(Leaf),
     List(Vec<Node>),
     Table(Table),
@@ -29,7 +29,7 @@ pub(super) enum Value {
 
 /// A value without parts.
 #[derive(Debug, Clone)]
-pub(super) enum Leaf {
+pub(crate) enum Leaf {
     Bool(bool),
     Integer(i64),
     Float(f64),
@@ -40,7 +40,7 @@ pub(super) enum Leaf {
 
 impl Node {
     /// Whether this is a plain `true` or `false`, and which.
-    pub(super) fn as_bool(&self) -> Option<bool> {
+    pub(crate) fn as_bool(&self) -> Option<bool> {
         match self.value {
             Value::Leaf(Leaf::Bool(flag)) => Some(flag),
             _ => None,
@@ -48,7 +48,7 @@ impl Node {
     }
 
     /// The text that this is, if it is one.
-    pub(super) fn text(&self) -> Option<&str> {
+    pub(crate) fn text(&self) -> Option<&str> {
         match &self.value {
             Value::Leaf(Leaf::Text(text)) => Some(text),
             _ => None,
@@ -56,7 +56,7 @@ impl Node {
     }
 
     /// The entries of a list that is not empty, else this alone.
-    pub(super) fn items(&self) -> &[Node] {
+    pub(crate) fn items(&self) -> &[Node] {
         match &self.value {
             Value::List(items) if !items.is_empty() => items,
             _ => std::slice::from_ref(self),
@@ -94,7 +94,7 @@ impl fmt::Display for Leaf {
 }
 
 /// Parses TOML. What is no TOML is added to the findings.
-pub(super) fn parse(text: &str, findings: &mut Findings) -> Option<Table> {
+pub(crate) fn parse(text: &str, findings: &mut Findings) -> Option<Table> {
     match DeTable::parse(text) {
         Ok(table) => Some(from_table(table.get_ref())),
         Err(error) => {

@@ -1,0 +1,166 @@
+//! The file behind a guest's disk, wherever it lies.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use dunlin_clock::now_ns;
+use dunlin_guest::{format_disk, format_swap};
+use dunlin_hypervisor::Side;
+use dunlin_testbed::{Host, NamelessFile, Testbed, TestbedError};
+
+use crate::Result;
+
+/// How long a short program on a host may take.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// What is on a new disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    FileSystem,
+    Swap,
+}
+
+/// The file behind a disk. Dropping it removes it.
+pub(super) enum DiskFile {
+    /// On this machine, which both hosts are.
+    Here(NamelessFile),
+    There(RemoteFile),
+}
+
+/// A file on another machine.
+pub(super) struct RemoteFile {
+    host: Arc<dyn Host>,
+    path: PathBuf,
+    /// Where the destination sees the same file, where both see it.
+    at_destination: Option<PathBuf>,
+}
+
+/// Where disks are made.
+pub(super) enum Ground<'a> {
+    Here(&'a Path),
+    There { hosts: [Arc<dyn Host>; 2], folders: [PathBuf; 2], are_shared: bool, work: &'a Path },
+}
+
+impl<'a> Ground<'a> {
+    /// Where disks of a testbed are made; `work` is a local folder. Disks that both hosts must see take storage that they
+    /// share.
+    pub(super) fn of(testbed: &dyn Testbed, work: &'a Path, are_shared: bool) -> Result<Self> {
+        let hosts = testbed.hosts();
+        let [source, destination, ..] = hosts.as_slice() else { return Ok(Self::Here(work)) };
+        if source.sees(work)? && destination.sees(work)? {
+            return Ok(Self::Here(work));
+        }
+        let hosts = [Arc::clone(source), Arc::clone(destination)];
+        let folders = if are_shared {
+            testbed.shared_folders().ok_or_else(|| TestbedError::Unsupported {
+                what: "a disk that both hosts see".into(),
+                because: "the inventory names no storage that they share (`shared`); with vm.shared_storage = false \
+                          the disk moves along"
+                    .into(),
+            })?
+        } else {
+            hosts.each_ref().map(|host| host.scratch())
+        };
+        Ok(Self::There { hosts, folders, are_shared, work })
+    }
+
+    /// The source's disk, as it is when a guest first sees it.
+    pub(super) fn formatted(&self, size_mib: u32, format: Format) -> Result<DiskFile> {
+        let (Self::Here(folder) | Self::There { work: folder, .. }) = self;
+        let file = NamelessFile::make_in(folder)?;
+        match format {
+            Format::FileSystem => format_disk(&file.path(), size_mib, folder)?,
+            Format::Swap => format_swap(&file.path(), size_mib)?,
+        }
+        let Self::There { hosts: [source, _], folders, are_shared, .. } = self else {
+            return Ok(DiskFile::Here(file));
+        };
+        let name = format!("dunlin-disk-{}-{}", std::process::id(), now_ns());
+        let there = RemoteFile {
+            host: Arc::clone(source),
+            path: folders[0].join(&name),
+            at_destination: are_shared.then(|| folders[1].join(&name)),
+        };
+        source.copy_to(&file.path(), &there.path)?;
+        Ok(DiskFile::There(there))
+    }
+
+    /// The destination's own: of the right size, and nothing but a hole.
+    pub(super) fn empty(&self, size_mib: u32) -> Result<DiskFile> {
+        let (hosts, folders) = match self {
+            Self::Here(folder) => {
+                let file = NamelessFile::make_in(folder)?;
+                file.resize(u64::from(size_mib) << 20)?;
+                return Ok(DiskFile::Here(file));
+            }
+            Self::There { hosts, folders, .. } => (hosts, folders),
+        };
+        let path = folders[1].join(format!("dunlin-disk-{}-{}", std::process::id(), now_ns()));
+        let there = RemoteFile { host: Arc::clone(&hosts[1]), path, at_destination: None };
+        there.run("truncate", &["-s".into(), format!("{size_mib}M").into()])?;
+        Ok(DiskFile::There(there))
+    }
+}
+
+impl DiskFile {
+    /// By which a hypervisor on that side opens it.
+    pub(super) fn path(&self, side: Side) -> PathBuf {
+        match (self, side) {
+            (Self::Here(file), _) => file.path(),
+            (Self::There(RemoteFile { at_destination: Some(path), .. }), Side::Destination) => path.clone(),
+            (Self::There(file), _) => file.path.clone(),
+        }
+    }
+
+    /// Whether its file system can pass the page cache by; of another machine's it is not tried.
+    pub(super) fn takes_direct_io(&self) -> bool {
+        matches!(self, Self::Here(file) if file.takes_direct_io())
+    }
+
+    /// Bytes it takes up; absent where its host does not say.
+    pub(super) fn allocated_bytes(&self) -> Option<i64> {
+        match self {
+            Self::Here(file) => i64::try_from(file.allocated_bytes().ok()?).ok(),
+            Self::There(file) => {
+                // stat(1): blocks, and how many bytes each of these has.
+                let told = file.run("stat", &["-c".into(), "%b %B".into()]).ok()?;
+                let (blocks, bytes) = told.trim().split_once(' ')?;
+                blocks.parse::<i64>().ok()?.checked_mul(bytes.parse().ok()?)
+            }
+        }
+    }
+
+    /// Bytes that are no holes; absent on another machine, where nobody looks.
+    pub(super) fn data_bytes(&self) -> Option<i64> {
+        match self {
+            Self::Here(file) => i64::try_from(file.data_bytes().ok()?).ok(),
+            Self::There(_) => None,
+        }
+    }
+}
+
+impl RemoteFile {
+    /// Runs a program of coreutils on it.
+    fn run(&self, program: &str, args: &[OsString]) -> Result<String, TestbedError> {
+        let mut args = args.to_vec();
+        args.extend(["--".into(), self.path.clone().into()]);
+        let output = self.host.run(Path::new(program), &args, LIMIT)?;
+        let words = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if output.success {
+            return Ok(words(&output.stdout));
+        }
+        Err(TestbedError::Helper {
+            host: self.host.id().to_string(),
+            why: words(&output.stderr).trim().to_owned(),
+        })
+    }
+}
+
+impl Drop for RemoteFile {
+    fn drop(&mut self) {
+        // Where the host is gone, what lies in our folder there goes with its helper.
+        let _ = self.host.remove(&self.path);
+    }
+}

@@ -1,0 +1,61 @@
+//! Brings up a lab of two nodes behind ssh and runs a command beside them: `dunlin-ssh-nodes [--offset S] COMMAND…`. The
+//! command finds the inventory's path in `DUNLIN_HOSTS`, and the nodes' names in ssh's configuration in `DUNLIN_SSH_CONFIG`.
+//! For tests, and for whoever wants to try docs/hosts.md without hosts.
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use dunlin_record::{Link, Links};
+use dunlin_ssh_nodes::{Client, SshNodes};
+use dunlin_testbed::{HostKind, Lab, LabSpec, NODE_ROLE, enter, serve_helper, serve_node};
+
+/// How long the command may take to end once it was told to.
+const END_LIMIT: Duration = Duration::from_secs(30);
+/// The links, as a lab without a scenario's words has them: an Ethernet of 1 Gbit/s.
+const RATE_MBIT: f64 = 1000.0;
+
+fn main() -> ExitCode {
+    let mut args: Vec<OsString> = std::env::args_os().skip(1).collect();
+    match args.first().and_then(|arg| arg.to_str()) {
+        Some("helper") => return ExitCode::from(u8::try_from(serve_helper()).unwrap_or(1)),
+        Some(NODE_ROLE) => return ExitCode::from(u8::try_from(serve_node()).unwrap_or(1)),
+        _ => {}
+    }
+    let mut offset_s = 0;
+    if args.first().is_some_and(|arg| arg == "--offset") && args.len() > 1 {
+        offset_s = args[1].to_string_lossy().parse().unwrap_or(0);
+        args.drain(..2);
+    }
+    match run(&args, offset_s) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("error: {error}\n"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: &[OsString], offset_s: i64) -> Result<u8, Box<dyn Error>> {
+    let [program, args @ ..] = command else {
+        return Err("usage: dunlin-ssh-nodes [--offset SECONDS] COMMAND...".into());
+    };
+    let inside = enter("ssh-nodes", END_LIMIT)?;
+    if let Some(lack) = SshNodes::lack() {
+        return Err(lack.into());
+    }
+    let link = Link { rate_mbit: Some(RATE_MBIT), ..Link::default() };
+    let links = Links { service: link.clone(), migration: link };
+    let spec = LabSpec { kind: HostKind::Node, clock_offsets_s: vec![0, offset_s], ..LabSpec::new(links) };
+    let lab = Lab::up(&inside, &spec)?;
+    let nodes = SshNodes::up(&lab)?;
+    let hosts = nodes.folder().join("hosts.toml");
+    std::fs::write(&hosts, nodes.inventory(Client::Right))?;
+    let status = Command::new(program)
+        .args(args)
+        .env("DUNLIN_HOSTS", &hosts)
+        .env("DUNLIN_SSH_CONFIG", nodes.config(Client::Right))
+        .status()?;
+    Ok(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1))
+}

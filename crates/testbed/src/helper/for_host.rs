@@ -1,0 +1,117 @@
+//! The bench's side of what a helper does for its machine: questions with one answer, conversations with several.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, PoisonError};
+use std::thread::Builder;
+use std::time::Duration;
+
+use super::host_protocol::{HostAsk, HostTell};
+use super::protocol::{Ask, Request, Tell, write_frame};
+use super::{Helper, READ_LIMIT};
+use crate::{Result, TestbedError};
+
+/// How often a helper hears of us at least.
+const BEAT_EVERY: Duration = Duration::from_secs(1);
+
+impl Helper {
+    /// Asks for something that is answered once.
+    pub(crate) fn for_host(&self, ask: HostAsk, what: &str, limit: Duration) -> Result<HostTell> {
+        self.converse(ask)?.next(self, what, limit)
+    }
+
+    /// Asks for something that is answered more than once. Whoever asked says when it is over: [`Self::forget`].
+    pub(crate) fn converse(&self, ask: HostAsk) -> Result<Conversation> {
+        let id = self.next_id.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let reports = self.routes.open(id, None).map_err(|why| self.failed(why))?;
+        let conversation = Conversation { id, reports };
+        if let Err(error) = self.write(id, Ask::Host(ask)) {
+            self.routes.close(id);
+            return Err(error);
+        }
+        Ok(conversation)
+    }
+
+    /// Says something that is not answered.
+    pub(crate) fn say(&self, ask: HostAsk) -> Result<()> {
+        let id = self.next_id.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.write(id, Ask::Host(ask))
+    }
+
+    /// Listens no more to what is told of a conversation.
+    pub(crate) fn forget(&self, id: u32) {
+        self.routes.close(id);
+    }
+
+    /// Whether more can be asked of it.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        self.why_ended().is_none()
+    }
+
+    /// Why no more can be asked of it; absent while it is well.
+    pub(crate) fn why_ended(&self) -> Option<String> {
+        if self.requests().is_none() {
+            return Some("it takes no more requests".into());
+        }
+        self.routes.has_ended()
+    }
+
+    /// Lets it hear of us again and again, as one wants that ends by itself when it does not.
+    pub(crate) fn keep_alive(&self) -> Result<()> {
+        let requests = Arc::clone(&self.requests);
+        let beat = move || loop {
+            std::thread::sleep(BEAT_EVERY);
+            let mut requests = requests.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(pipe) = requests.as_mut() else { return };
+            if write_frame(&mut pipe.within(READ_LIMIT), &Request { id: u32::MAX, ask: Ask::Beat }).is_err() {
+                *requests = None;
+            }
+        };
+        let thread = Builder::new().name(format!("beat-{}", self.host)).spawn(beat);
+        thread.map(drop).map_err(TestbedError::io("start the thread that keeps a helper alive"))
+    }
+
+    /// What was told is no answer to what was asked.
+    pub(crate) fn misunderstood(&self, tell: &HostTell) -> TestbedError {
+        self.failed(format!("it gave an answer to another question: {tell:?}"))
+    }
+}
+
+/// What is told about one request.
+pub(crate) struct Conversation {
+    pub(crate) id: u32,
+    reports: Receiver<Tell>,
+}
+
+impl Conversation {
+    /// What is told next.
+    pub(crate) fn next(&self, helper: &Helper, what: &str, limit: Duration) -> Result<HostTell> {
+        match self.reports.recv_timeout(limit) {
+            Ok(Tell::Host(tell)) => Ok(tell),
+            Ok(Tell::Failed { why }) => Err(helper.failed(why)),
+            Ok(other) => Err(helper.unexpected(&other)),
+            Err(RecvTimeoutError::Timeout) => Err(TestbedError::Timeout {
+                waiting_for: format!("{what} by the helper on {}", helper.host),
+                after_s: limit.as_secs_f64(),
+            }),
+            Err(RecvTimeoutError::Disconnected) => Err(helper.failed(helper.routes.why_ended())),
+        }
+    }
+
+    /// What has been told already, if anything; an error where no more will be.
+    pub(crate) fn try_next(&self, helper: &Helper) -> Result<Option<HostTell>> {
+        match self.next(helper, "nothing", Duration::ZERO) {
+            Ok(tell) => Ok(Some(tell)),
+            Err(TestbedError::Timeout { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What is told next; none once no more will be.
+    pub(crate) fn wait(&self) -> Option<HostTell> {
+        match self.reports.recv() {
+            Ok(Tell::Host(tell)) => Some(tell),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! What the bench asks of a machine of which it has no more than a helper there: programs, files, sockets, taps.
+
+use std::ffi::OsString;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use super::bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// From the bench.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum HostAsk {
+    /// Runs a program to its end.
+    Run {
+        program: PathBuf,
+        args: Vec<OsString>,
+        limit_ms: u64,
+    },
+    /// Starts a program; its end is told later.
+    Launch {
+        program: PathBuf,
+        args: Vec<OsString>,
+        stdout: PathBuf,
+        stderr: PathBuf,
+    },
+    /// Ends a launched program and its group.
+    Kill {
+        task: u32,
+    },
+    /// Connects to a socket; what comes from it is told, until it is closed.
+    Dial {
+        socket: PathBuf,
+        limit_ms: u64,
+    },
+    /// Makes or replaces a file of what is sent, until that is closed.
+    Put {
+        path: PathBuf,
+        mode: u32,
+    },
+    /// Bytes for a dialled socket, or a file that is put. Not answered.
+    Send {
+        task: u32,
+        bytes: Bytes,
+    },
+    /// So many zeros for a file that is put: a hole. Not answered.
+    Skip {
+        task: u32,
+        bytes: u64,
+    },
+    /// No more of them; a file is then answered as done. Not answered for a socket.
+    Close {
+        task: u32,
+    },
+    /// A file's bytes, piece by piece, then done.
+    Fetch {
+        path: PathBuf,
+    },
+    /// The files in a folder; none where there is no folder.
+    List {
+        folder: PathBuf,
+    },
+    MakeFolder {
+        path: PathBuf,
+    },
+    WritePrivate {
+        path: PathBuf,
+        bytes: Bytes,
+    },
+    Remove {
+        path: PathBuf,
+    },
+    /// Resident bytes of a process's mapping of a size.
+    Resident {
+        pid: u32,
+        mapping_bytes: u64,
+    },
+    AddTap {
+        name: String,
+        bridge: String,
+    },
+    RemoveTap {
+        name: String,
+    },
+    /// Its devices with IPv4 addresses.
+    Devices,
+    /// Which machine it is.
+    Machine,
+}
+
+/// From the helper.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum HostTell {
+    Done,
+    Ran {
+        how: String,
+        success: bool,
+        stdout: Bytes,
+        stderr: Bytes,
+    },
+    Launched {
+        pid: u32,
+    },
+    Ended {
+        how: String,
+        success: bool,
+    },
+    Connected,
+    Bytes(Bytes),
+    /// So many zeros of a file.
+    Zeros(u64),
+    /// No more bytes; of a file its mode.
+    Closed {
+        mode: u32,
+    },
+    Files(Vec<OsString>),
+    Resident(Option<i64>),
+    Devices(Vec<Device>),
+    Machine(Machine),
+}
+
+/// A network device's IPv4 address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Device {
+    pub(crate) name: String,
+    pub(crate) address: Ipv4Addr,
+    pub(crate) prefix: u8,
+    pub(crate) mtu: Option<u32>,
+    pub(crate) mac: Option<[u8; 6]>,
+}
+
+/// Which machine it is, and what it may be used for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Machine {
+    /// Another with each start of its kernel.
+    pub(crate) boot_id: String,
+    /// Its fingerprint as JSON, as the record has it.
+    pub(crate) fingerprint: String,
+    pub(crate) is_root: bool,
+    /// Whether taps can be opened.
+    pub(crate) has_taps: bool,
+}

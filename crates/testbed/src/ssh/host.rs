@@ -1,0 +1,403 @@
+//! A machine that is reached through ssh, as a host of a testbed.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{Read, Seek, Write};
+use std::net::Ipv4Addr;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use dunlin_clock::HostClock;
+use dunlin_record::{HostFingerprint, HostId};
+
+use super::connection::Connection;
+use super::{HelperProgram, Target};
+use crate::helper::bytes::Bytes;
+use crate::helper::for_host::Conversation;
+use crate::helper::host_protocol::{Device, HostAsk, HostTell, Machine};
+use crate::helper::streams::is_zero;
+use crate::process::{End, ProcessHandle};
+use crate::{Helper, Host, Launch, Network, Output, Process, Result, Taps, TestbedError};
+
+/// How long what is done at once may take, on a machine that is busy and a connection that is slow.
+const ANSWER_LIMIT: Duration = Duration::from_secs(15);
+/// How long a piece of a file may take.
+const PIECE_LIMIT: Duration = Duration::from_secs(30);
+/// How much of a file is sent at once.
+const PIECE_BYTES: usize = 64 << 10;
+/// The largest small file.
+const SMALL_BYTES: usize = 64 << 20;
+
+/// A machine that is reached through ssh.
+#[derive(Debug)]
+pub struct SshHost {
+    target: Target,
+    program: HelperProgram,
+    clock: HostClock,
+    connection: Mutex<Arc<Connection>>,
+    pub(super) places: [Place; 2],
+    /// The bridge that joins the taps of VMs to the service network; absent where none are made.
+    pub(super) bridge: Option<String>,
+    fingerprint: HostFingerprint,
+    pub(super) machine: Machine,
+}
+
+/// A piece of a file.
+enum Piece<'a> {
+    Bytes(&'a [u8]),
+    Zeros(u64),
+}
+
+/// Where a host is in a network.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Place {
+    pub(super) address: Option<Ipv4Addr>,
+    pub(super) interface: Option<String>,
+}
+
+impl SshHost {
+    /// Connects to a machine and starts our program there.
+    pub(super) fn connect(target: Target, program: HelperProgram, bridge: Option<String>) -> Result<Self> {
+        let clock = HostClock::of_another();
+        let connection = Connection::open(&target, program, &clock)?;
+        let machine = match connection.ask(HostAsk::Machine, "which machine it is", ANSWER_LIMIT)? {
+            HostTell::Machine(machine) => machine,
+            other => return Err(connection.helper().misunderstood(&other)),
+        };
+        let mut fingerprint: HostFingerprint = serde_json::from_str(&machine.fingerprint)
+            .map_err(|error| target.failed("ask what it is", &error))?;
+        fingerprint.hosts = target.id.to_string();
+        Ok(Self {
+            target,
+            program,
+            clock,
+            connection: Mutex::new(Arc::new(connection)),
+            places: Default::default(),
+            bridge,
+            fingerprint,
+            machine,
+        })
+    }
+
+    /// The connection, made anew where it was lost: what had been started over the lost one is gone then.
+    pub(super) fn connection(&self) -> Result<Arc<Connection>> {
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        if connection.helper().why_ended().is_some() {
+            *connection = Arc::new(Connection::open(&self.target, self.program, &self.clock)?);
+        }
+        Ok(Arc::clone(&connection))
+    }
+
+    fn ask(&self, ask: HostAsk, what: &str) -> Result<HostTell> {
+        self.connection()?.ask(ask, what, ANSWER_LIMIT)
+    }
+
+    fn done(&self, ask: HostAsk, what: &str) -> Result<()> {
+        match self.ask(ask, what)? {
+            HostTell::Done => Ok(()),
+            other => Err(self.connection()?.helper().misunderstood(&other)),
+        }
+    }
+
+    /// Its devices that have IPv4 addresses.
+    pub(super) fn devices(&self) -> Result<Vec<Device>> {
+        match self.ask(HostAsk::Devices, "its network devices")? {
+            HostTell::Devices(devices) => Ok(devices),
+            other => Err(self.connection()?.helper().misunderstood(&other)),
+        }
+    }
+
+    /// Whether our program has all rights there.
+    #[must_use]
+    pub fn is_root(&self) -> bool {
+        self.machine.is_root
+    }
+
+    /// Brings a file, from an open one.
+    fn put(&self, connection: &Connection, mut from: File, there: &Path) -> Result<()> {
+        let doing = || format!("copy to {} on {}", there.display(), self.target.id);
+        let mode = from.metadata().map_err(TestbedError::io(doing()))?.mode() & 0o777;
+        let helper = connection.helper();
+        let put = helper.converse(HostAsk::Put { path: there.to_owned(), mode })?;
+        let mut piece = vec![0; PIECE_BYTES];
+        loop {
+            let length = from.read(&mut piece).map_err(TestbedError::io(doing()))?;
+            if length == 0 {
+                break;
+            }
+            let piece = &piece[..length];
+            helper.say(if is_zero(piece) {
+                HostAsk::Skip { task: put.id, bytes: length as u64 }
+            } else {
+                HostAsk::Send { task: put.id, bytes: Bytes(piece.to_vec()) }
+            })?;
+        }
+        helper.say(HostAsk::Close { task: put.id })?;
+        let told = put.next(helper, &doing(), PIECE_LIMIT * 4);
+        helper.forget(put.id);
+        match told.map_err(|error| self.because(&doing(), error))? {
+            HostTell::Done => Ok(()),
+            other => Err(helper.misunderstood(&other)),
+        }
+    }
+
+    /// Takes a file's bytes, piece by piece; says its mode.
+    fn fetch(&self, there: &Path, take: &mut dyn FnMut(Piece<'_>) -> Result<()>) -> Result<u32> {
+        let connection = self.connection()?;
+        let helper = connection.helper();
+        let doing = format!("read {} on {}", there.display(), self.target.id);
+        let fetched = helper.converse(HostAsk::Fetch { path: there.to_owned() })?;
+        let mode = loop {
+            match fetched.next(helper, &doing, PIECE_LIMIT) {
+                Ok(HostTell::Bytes(Bytes(bytes))) => {
+                    if let Err(error) = take(Piece::Bytes(&bytes)) {
+                        break Err(error);
+                    }
+                }
+                Ok(HostTell::Zeros(bytes)) => {
+                    if let Err(error) = take(Piece::Zeros(bytes)) {
+                        break Err(error);
+                    }
+                }
+                Ok(HostTell::Closed { mode }) => break Ok(mode),
+                Ok(other) => break Err(helper.misunderstood(&other)),
+                Err(error) => break Err(self.because(&doing, error)),
+            }
+        };
+        helper.forget(fetched.id);
+        mode
+    }
+
+    /// A refusal of the machine's, with what was being done.
+    fn because(&self, doing: &str, error: TestbedError) -> TestbedError {
+        match error {
+            TestbedError::Helper { why, .. } => {
+                TestbedError::io(doing.to_owned())(std::io::Error::other(why))
+            }
+            other => other,
+        }
+    }
+}
+
+impl Host for SshHost {
+    fn id(&self) -> &HostId {
+        &self.target.id
+    }
+
+    fn scratch(&self) -> PathBuf {
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        connection.folder().join("scratch")
+    }
+
+    fn outbox(&self, local: &Path) -> Result<PathBuf> {
+        let connection = self.connection()?;
+        let own = connection.outbox(local);
+        connection.make_folder(&own)?;
+        Ok(own)
+    }
+
+    fn collect(&self, local: &Path) -> Result<()> {
+        let connection = self.connection()?;
+        let own = connection.outbox(local);
+        let files =
+            match connection.ask(HostAsk::List { folder: own.clone() }, "a list of files", ANSWER_LIMIT)? {
+                HostTell::Files(files) => files,
+                other => return Err(connection.helper().misunderstood(&other)),
+            };
+        for name in files {
+            self.copy_from(&own.join(&name), &local.join(&name))?;
+        }
+        Ok(())
+    }
+
+    /// It is another machine.
+    fn sees(&self, _local: &Path) -> Result<bool> {
+        Ok(false)
+    }
+
+    fn place(&self, local: &Path) -> Result<PathBuf> {
+        let connection = self.connection()?;
+        let doing = || format!("open {}", local.display());
+        let from = File::open(local).map_err(TestbedError::io(doing()))?;
+        let metadata = from.metadata().map_err(TestbedError::io(doing()))?;
+        // Not the time of its last change: a template is touched when it is used.
+        let version = (metadata.dev(), metadata.ino(), metadata.size(), metadata.created().ok());
+        connection.place(local, version, |there| self.put(&connection, from, there))
+    }
+
+    fn address(&self, network: Network) -> Option<Ipv4Addr> {
+        self.places[network as usize].address
+    }
+
+    fn interface(&self, network: Network) -> Option<&str> {
+        self.places[network as usize].interface.as_deref()
+    }
+
+    fn run(&self, program: &Path, args: &[OsString], limit: Duration) -> Result<Output> {
+        let ask = HostAsk::Run {
+            program: program.to_owned(),
+            args: args.to_vec(),
+            limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
+        };
+        let what = format!("{} to end", program.display());
+        let connection = self.connection()?;
+        match connection.ask(ask, &what, limit + ANSWER_LIMIT).map_err(|error| self.because(&what, error))? {
+            HostTell::Ran { how, success, stdout, stderr } => {
+                Ok(Output { how, success, stdout: stdout.0, stderr: stderr.0 })
+            }
+            other => Err(connection.helper().misunderstood(&other)),
+        }
+    }
+
+    fn launch(&self, launch: Launch) -> Result<Process> {
+        let Launch { program, args, stdout, stderr } = launch;
+        let connection = self.connection()?;
+        let helper = connection.helper();
+        let doing = format!("start {} on {}", program.display(), self.target.id);
+        let conversation = helper.converse(HostAsk::Launch { program, args, stdout, stderr })?;
+        match conversation.next(helper, &doing, ANSWER_LIMIT).map_err(|error| self.because(&doing, error))? {
+            HostTell::Launched { pid } => {
+                let connection = Arc::clone(&connection);
+                Ok(Process::new(RemoteProcess { connection, conversation: Mutex::new(conversation), pid }))
+            }
+            other => Err(helper.misunderstood(&other)),
+        }
+    }
+
+    fn dial(&self, socket: &Path, limit: Duration) -> Result<UnixStream> {
+        super::sockets::dial(self.connection()?.helper(), socket, limit)
+    }
+
+    fn copy_to(&self, local: &Path, there: &Path) -> Result<()> {
+        let from = File::open(local).map_err(TestbedError::io(format!("open {}", local.display())))?;
+        self.put(&*self.connection()?, from, there)
+    }
+
+    fn copy_from(&self, there: &Path, local: &Path) -> Result<()> {
+        let doing = || format!("write {}", local.display());
+        let mut to = File::create(local).map_err(TestbedError::io(doing()))?;
+        let mode = self.fetch(there, &mut |piece| {
+            let written = match piece {
+                Piece::Bytes(bytes) => to.write_all(bytes),
+                Piece::Zeros(bytes) => to.seek_relative(i64::try_from(bytes).unwrap_or(0)),
+            };
+            written.map_err(TestbedError::io(doing()))
+        })?;
+        // The last hole counts, too.
+        let length = to.stream_position().map_err(TestbedError::io(doing()))?;
+        to.set_len(length).map_err(TestbedError::io(doing()))?;
+        // What a machine says of its files must not make ours anybody's to write.
+        let permissions = fs::Permissions::from_mode(mode & 0o755 | 0o600);
+        to.set_permissions(permissions).map_err(TestbedError::io(doing()))
+    }
+
+    fn read(&self, there: &Path) -> Result<Vec<u8>> {
+        let mut all = Vec::new();
+        let too_large = || {
+            let doing = format!("read {} on {}", there.display(), self.target.id);
+            TestbedError::io(doing)(std::io::Error::other(format!("it has more than {SMALL_BYTES} bytes")))
+        };
+        self.fetch(there, &mut |piece| {
+            let length = match piece {
+                Piece::Bytes(bytes) => bytes.len(),
+                Piece::Zeros(bytes) => usize::try_from(bytes).unwrap_or(usize::MAX),
+            };
+            if length > SMALL_BYTES - all.len() {
+                return Err(too_large());
+            }
+            match piece {
+                Piece::Bytes(bytes) => all.extend_from_slice(bytes),
+                Piece::Zeros(_) => all.resize(all.len() + length, 0),
+            }
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
+    fn write_private(&self, there: &Path, bytes: &[u8]) -> Result<()> {
+        let doing = format!("write {} on {}", there.display(), self.target.id);
+        let ask = HostAsk::WritePrivate { path: there.to_owned(), bytes: Bytes(bytes.to_vec()) };
+        self.done(ask, &doing).map_err(|error| self.because(&doing, error))
+    }
+
+    fn remove(&self, there: &Path) -> Result<()> {
+        let doing = format!("remove {} on {}", there.display(), self.target.id);
+        self.done(HostAsk::Remove { path: there.to_owned() }, &doing)
+            .map_err(|error| self.because(&doing, error))
+    }
+
+    fn helper(&self) -> Result<Helper> {
+        self.connection()?.another_helper(&self.clock)
+    }
+
+    fn taps(&self) -> Option<&dyn Taps> {
+        (self.bridge.is_some() && self.machine.has_taps).then_some(self)
+    }
+
+    fn resident_bytes(&self, pid: u32, mapping_bytes: u64) -> Result<Option<i64>> {
+        match self.ask(HostAsk::Resident { pid, mapping_bytes }, "what a process holds")? {
+            HostTell::Resident(bytes) => Ok(bytes),
+            other => Err(self.connection()?.helper().misunderstood(&other)),
+        }
+    }
+
+    fn clock(&self) -> HostClock {
+        self.clock.clone()
+    }
+
+    fn fingerprint(&self) -> HostFingerprint {
+        self.fingerprint.clone()
+    }
+}
+
+impl Taps for SshHost {
+    fn add_tap(&self, name: &str) -> Result<()> {
+        let bridge = self.bridge.clone().unwrap_or_default();
+        let doing = format!("add the tap {name} to {bridge} on {}", self.target.id);
+        self.done(HostAsk::AddTap { name: name.to_owned(), bridge }, &doing)
+            .map_err(|error| self.because(&doing, error))
+    }
+
+    fn remove_tap(&self, name: &str) -> Result<()> {
+        let doing = format!("remove the tap {name} on {}", self.target.id);
+        self.done(HostAsk::RemoveTap { name: name.to_owned() }, &doing)
+            .map_err(|error| self.because(&doing, error))
+    }
+}
+
+/// A program that was launched on a machine.
+struct RemoteProcess {
+    connection: Arc<Connection>,
+    conversation: Mutex<Conversation>,
+    pid: u32,
+}
+
+impl std::fmt::Debug for RemoteProcess {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RemoteProcess").field("pid", &self.pid).finish_non_exhaustive()
+    }
+}
+
+impl ProcessHandle for RemoteProcess {
+    fn pid(&self) -> Option<u32> {
+        Some(self.pid)
+    }
+
+    fn try_end(&mut self) -> Result<Option<End>> {
+        let conversation = self.conversation.get_mut().unwrap_or_else(PoisonError::into_inner);
+        match conversation.try_next(self.connection.helper())? {
+            Some(HostTell::Ended { how, success }) => Ok(Some(End { how, success })),
+            Some(other) => Err(self.connection.helper().misunderstood(&other)),
+            None => Ok(None),
+        }
+    }
+
+    fn kill(&mut self) {
+        let conversation = self.conversation.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // Where the connection is gone the machine's helper ends it.
+        let _ = self.connection.helper().say(HostAsk::Kill { task: conversation.id });
+    }
+}
