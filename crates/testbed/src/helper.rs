@@ -71,12 +71,12 @@ impl Helper {
     ///
     /// # Errors
     /// Where the child has no pipes, or does not answer as a helper does.
-    pub fn start(host: HostId, mut child: Child, clock: &HostClock) -> Result<Self> {
+    pub fn start(host: HostId, mut child: Child, clock: HostClock) -> Result<Self> {
         let pipes = child.stdin.take().zip(child.stdout.take());
         let routes = Routes::default();
         let mut helper = Self {
             host,
-            stamps: Stamps::new(clock.clone()),
+            stamps: Stamps::new(clock),
             child,
             requests: Arc::default(),
             routes: routes.clone(),
@@ -97,6 +97,7 @@ impl Helper {
         if answer != Tell::Pong {
             return Err(helper.unexpected(&answer));
         }
+        let clock = helper.stamps.clock();
         if !clock.is_own() {
             clock.learn(helper.exchange(START_LIMIT)?);
         }

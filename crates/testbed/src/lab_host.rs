@@ -257,7 +257,7 @@ impl Host for LabHost {
             });
         }
         let child = self.spawn_piped(Path::new("/proc/self/exe"), &["helper".into()])?;
-        Helper::start(self.id.clone(), child, &self.clock())
+        Helper::start(self.id.clone(), child, self.clock())
     }
 
     fn taps(&self) -> Option<&dyn Taps> {

@@ -64,7 +64,7 @@ fn main() {
 }
 
 fn a_stopped_record_has_handed_on_all_its_rows() {
-    let helper = Helper::start(HostId::new("host-a"), spawn_helper(), &HostClock::own()).unwrap();
+    let helper = Helper::start(HostId::new("host-a"), spawn_helper(), HostClock::own()).unwrap();
     let (sink, batches) = collect();
     let (cpu_sink, cpu_batches) = collect();
     let counting = helper.count("lo", sink).unwrap();
@@ -83,7 +83,7 @@ fn a_stopped_record_has_handed_on_all_its_rows() {
 }
 
 fn what_a_helper_cannot_do_is_an_error_that_says_why() {
-    let helper = Helper::start(HostId::new("host-a"), spawn_helper(), &HostClock::own()).unwrap();
+    let helper = Helper::start(HostId::new("host-a"), spawn_helper(), HostClock::own()).unwrap();
     let (sink, batches) = collect();
     let error = helper.watch_passages("dunlin-none", sink).unwrap_err();
     assert!(matches!(error, TestbedError::Helper { .. }));
@@ -100,7 +100,7 @@ fn what_a_helper_cannot_do_is_an_error_that_says_why() {
 fn a_helper_that_is_killed_fails_what_is_asked_of_it() {
     let child = spawn_helper();
     let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
-    let helper = Helper::start(HostId::new("host-a"), child, &HostClock::own()).unwrap();
+    let helper = Helper::start(HostId::new("host-a"), child, HostClock::own()).unwrap();
     let (sink, batches) = collect();
     let task = helper.count_cpu(sink).unwrap();
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
@@ -113,7 +113,7 @@ fn a_helper_that_is_killed_fails_what_is_asked_of_it() {
 fn a_program_that_is_no_helper_is_refused() {
     for (program, why) in [("true", "it ended"), ("yes", "no helper of dunlin's")] {
         let child = spawn(&mut Command::new(program));
-        let error = Helper::start(HostId::new("host-a"), child, &HostClock::own()).unwrap_err();
+        let error = Helper::start(HostId::new("host-a"), child, HostClock::own()).unwrap_err();
         let said = error.to_string();
         // `true` may be gone before the first request is written.
         assert!(said.contains(why) || said.contains("it takes no requests"), "{program}: {said}");
@@ -123,7 +123,7 @@ fn a_program_that_is_no_helper_is_refused() {
 fn a_dropped_helper_is_gone() {
     let child = spawn_helper();
     let process = format!("/proc/{}", child.id());
-    let helper = Helper::start(HostId::new("host-a"), child, &HostClock::own()).unwrap();
+    let helper = Helper::start(HostId::new("host-a"), child, HostClock::own()).unwrap();
     helper.count_cpu(collect().0).unwrap();
     assert!(std::fs::exists(&process).unwrap());
     drop(helper);
@@ -135,7 +135,7 @@ fn a_pipe_that_outlives_its_helper_holds_nobody_up() {
     // Whatever it left running still has its standard output.
     let script = format!("sleep 600 & echo $! >{}; echo foreign", file.path().display());
     let child = spawn(Command::new("sh").args(["-c", &script]));
-    Helper::start(HostId::new("host-a"), child, &HostClock::own()).unwrap_err();
+    Helper::start(HostId::new("host-a"), child, HostClock::own()).unwrap_err();
     let left: i32 = std::fs::read_to_string(file.path()).unwrap().trim().parse().unwrap();
     // It was not waited for: it is there to be ended.
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(left), nix::sys::signal::Signal::SIGKILL).unwrap();
@@ -148,11 +148,11 @@ fn two_hosts_are_watched_and_their_link_is_measured() {
     ip(&format!("link add near type veth peer name far netns {b_path}"));
     ip("address add 10.8.0.1/24 dev near");
     ip("link set near up");
-    let a = Helper::start(HostId::new("host-a"), spawn_helper(), &HostClock::own()).unwrap();
+    let a = Helper::start(HostId::new("host-a"), spawn_helper(), HostClock::own()).unwrap();
     setns(&b_namespace, CloneFlags::CLONE_NEWNET).unwrap();
     ip("address add 10.8.0.2/24 dev far");
     ip("link set far up");
-    let b = Helper::start(HostId::new("host-b"), spawn_helper(), &HostClock::own()).unwrap();
+    let b = Helper::start(HostId::new("host-b"), spawn_helper(), HostClock::own()).unwrap();
     setns(&a_namespace, CloneFlags::CLONE_NEWNET).unwrap();
 
     let (sink, batches) = collect();
@@ -181,7 +181,7 @@ fn two_hosts_are_watched_and_their_link_is_measured() {
 fn a_helper_of_another_version_is_refused() {
     let refused = |says: &str| {
         let child = spawn(Command::new("sh").args(["-c", &format!("printf '{says}'; exec sleep 600")]));
-        Helper::start(HostId::new("host-a"), child, &HostClock::own()).unwrap_err().to_string()
+        Helper::start(HostId::new("host-a"), child, HostClock::own()).unwrap_err().to_string()
     };
     let other = refused("dunlin-helper 999\\n");
     assert!(other.contains("version 999") && other.contains("the same dunlin on all hosts"), "{other}");
@@ -247,7 +247,7 @@ fn skewed_helper(ahead_ns: i64, gains_ppm: i64) -> (Helper, HostClock) {
     let clock = HostClock::of_another();
     let mut command = Command::new("/proc/self/exe");
     let child = spawn(command.arg("helper").env(SKEW, format!("{ahead_ns},{gains_ppm}")));
-    let helper = Helper::start(HostId::new("host-a"), child, &clock).unwrap();
+    let helper = Helper::start(HostId::new("host-a"), child, clock.clone()).unwrap();
     (helper, clock)
 }
 

@@ -14,6 +14,10 @@ impl Stamps {
         Self(clock)
     }
 
+    pub(super) fn clock(&self) -> &HostClock {
+        &self.0
+    }
+
     /// A sink for rows of a shape as the helper stamped them. Rows of the bench's own machine go through untouched.
     pub(super) fn rows(&self, shape: shapes::Shape, mut sink: RowSink) -> RowSink {
         if self.0.is_own() {
