@@ -265,7 +265,8 @@ impl QemuVm {
         let deadline = Deadline::after(limit);
         // Whoever asks meanwhile whether it is alive is not kept waiting.
         while !deadline.passed() {
-            if let Ok(Some(how)) = lock(&self.process).try_wait() {
+            // Where its host does not say, nothing is to be waited for.
+            if let Some(how) = lock(&self.process).try_wait()? {
                 // It did not hear us: it was on its way out already, which takes a moment after its sockets are closed.
                 if matches!(asked, Err(QmpError::Closed(_))) && how != QUIT {
                     self.expected_end.store(false, Ordering::Relaxed);

@@ -17,7 +17,8 @@ use super::{READY, Settings};
 use crate::{Result, TestbedError};
 
 /// File systems that are empty in a new node, with their modes: where daemons put sockets, locks and shared memory.
-const OWN: [(&str, &str); 3] = [("/run", "mode=0755"), ("/tmp", "mode=1777"), ("/dev/shm", "mode=1777")];
+const OWN: [(&str, &str); 4] =
+    [("/run", "mode=0755"), ("/tmp", "mode=1777"), ("/var/tmp", "mode=1777"), ("/dev/shm", "mode=1777")];
 /// Where the node's own versions of files lie that else are the machine's.
 const ETC: &str = "/run/dunlin/etc";
 

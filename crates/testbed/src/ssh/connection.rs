@@ -38,7 +38,7 @@ impl Connection {
     pub(super) fn open(target: &Target, program: HelperProgram, clock: &HostClock) -> Result<Self> {
         let master = Master::open(target)?;
         let (child, folder) = deliver(&master, target, program)?;
-        let helper = Helper::start(target.id.clone(), child, clock)?;
+        let helper = Helper::start(target.id.clone(), child, clock.clone())?;
         helper.keep_alive()?;
         let helper = Arc::new(helper);
         clock_watch(&helper, clock)?;
@@ -81,7 +81,7 @@ impl Connection {
     /// Runs our program once more there, to measure.
     pub(super) fn another_helper(&self, clock: &HostClock) -> Result<Helper> {
         let (child, _) = self.master.session(&again(&self.target, &self.folder))?;
-        let helper = Helper::start(self.target.id.clone(), child, clock)?;
+        let helper = Helper::start(self.target.id.clone(), child, clock.clone())?;
         helper.keep_alive()?;
         Ok(helper)
     }
