@@ -5,8 +5,11 @@ use std::sync::{Arc, PoisonError};
 use std::thread::Builder;
 use std::time::Duration;
 
+use dunlin_clock::now_ns;
+
 use super::host_protocol::{HostAsk, HostTell};
 use super::protocol::{Ask, Request, Tell, write_frame};
+use super::routes::Routes;
 use super::{Helper, READ_LIMIT};
 use crate::{Result, TestbedError};
 
@@ -19,15 +22,12 @@ impl Helper {
         self.converse(ask)?.next(self, what, limit)
     }
 
-    /// Asks for something that is answered more than once. Whoever asked says when it is over: [`Self::forget`].
+    /// Asks for something that is answered more than once. What is told after the conversation is dropped is nobody's.
     pub(crate) fn converse(&self, ask: HostAsk) -> Result<Conversation> {
         let id = self.next_id.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let reports = self.routes.open(id, None).map_err(|why| self.failed(why))?;
-        let conversation = Conversation { id, reports };
-        if let Err(error) = self.write(id, Ask::Host(ask)) {
-            self.routes.close(id);
-            return Err(error);
-        }
+        let conversation = Conversation { id, reports, routes: self.routes.clone() };
+        self.write(id, Ask::Host(ask))?;
         Ok(conversation)
     }
 
@@ -35,11 +35,6 @@ impl Helper {
     pub(crate) fn say(&self, ask: HostAsk) -> Result<()> {
         let id = self.next_id.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         self.write(id, Ask::Host(ask))
-    }
-
-    /// Listens no more to what is told of a conversation.
-    pub(crate) fn forget(&self, id: u32) {
-        self.routes.close(id);
     }
 
     /// Whether more can be asked of it.
@@ -50,10 +45,20 @@ impl Helper {
 
     /// Why no more can be asked of it; absent while it is well.
     pub(crate) fn why_ended(&self) -> Option<String> {
-        if self.requests().is_none() {
-            return Some("it takes no more requests".into());
+        // First what holds nobody up, as a request that it does not read does.
+        let ended = self.routes.has_ended();
+        ended.or_else(|| self.requests().is_none().then(|| "it takes no more requests".into()))
+    }
+
+    /// Takes it for lost if nothing at all was told for so long; whoever waits for it learns of that. Something must have
+    /// been asked all the time.
+    pub(crate) fn give_up_after(&self, limit: Duration) -> bool {
+        let silent_ns = self.routes.told_ns().map_or(0, |told_ns| now_ns() - told_ns);
+        let is_lost = u128::try_from(silent_ns).is_ok_and(|ns| ns > limit.as_nanos());
+        if is_lost {
+            self.routes.end(format!("nothing was heard of it for {} s", limit.as_secs()));
         }
-        self.routes.has_ended()
+        is_lost
     }
 
     /// Lets it hear of us again and again, as one wants that ends by itself when it does not.
@@ -81,6 +86,13 @@ impl Helper {
 pub(crate) struct Conversation {
     pub(crate) id: u32,
     reports: Receiver<Tell>,
+    routes: Routes,
+}
+
+impl Drop for Conversation {
+    fn drop(&mut self) {
+        self.routes.close(self.id);
+    }
 }
 
 impl Conversation {

@@ -62,6 +62,7 @@ pub(super) enum Ask {
         description: String,
         filter: String,
         snap_bytes: u32,
+        #[serde(with = "super::bytes::path")]
         path: PathBuf,
     },
     /// A task: answers datagrams until stopped.

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use dunlin_clock::HostClock;
 
-use super::deliver::{again, deliver};
-use super::master::Master;
+use super::deliver::{Delivered, again, deliver};
+use super::master::{Master, Patience, Words};
 use super::{HelperProgram, Target};
 use crate::helper::host_protocol::{HostAsk, HostTell};
 use crate::{Helper, Result, TestbedError};
@@ -35,10 +35,16 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn open(target: &Target, program: HelperProgram, clock: &HostClock) -> Result<Self> {
-        let master = Master::open(target)?;
-        let (child, folder) = deliver(&master, target, program)?;
-        let helper = Helper::start(target.id.clone(), child, clock.clone())?;
+    pub(super) fn open(
+        target: &Target,
+        program: HelperProgram,
+        clock: &HostClock,
+        patience: Patience,
+    ) -> Result<Self> {
+        let master = Master::open(target, patience)?;
+        let Delivered { child, folder, words } = deliver(&master, target, program)?;
+        let started = Helper::start(target.id.clone(), child, clock.clone());
+        let helper = started.map_err(|error| with_words(error, &words))?;
         helper.keep_alive()?;
         let helper = Arc::new(helper);
         clock_watch(&helper, clock)?;
@@ -115,17 +121,30 @@ impl Connection {
     }
 }
 
+/// A helper that ends at once has said why to nobody else.
+fn with_words(error: TestbedError, words: &Words) -> TestbedError {
+    match (error, words.said()) {
+        (TestbedError::Helper { host, why }, said) if !said.is_empty() => {
+            let said: Vec<&str> = said.lines().map(str::trim).collect();
+            TestbedError::Helper { host, why: format!("{why}: {}", said.join("; ")) }
+        }
+        (error, _) => error,
+    }
+}
+
 /// Compares the clocks again and again, until the helper is gone.
 fn clock_watch(helper: &Arc<Helper>, clock: &HostClock) -> Result<()> {
     /// How often: what two clocks run apart in that time stays below a millisecond.
     const EVERY: Duration = Duration::from_millis(500);
+    /// When it is taken for lost: ssh itself notices where the machine is gone, but not where it hangs.
+    const LOST_AFTER: Duration = Duration::from_secs(8);
     let (helper, clock) = (Arc::downgrade(helper), clock.clone());
     let watch = move || {
         while let Some(helper) = helper.upgrade() {
             // Where it does not answer, what is known gets less certain by itself.
             match helper.exchange(Duration::from_secs(2)) {
                 Ok(exchange) => clock.learn(exchange),
-                Err(_) if helper.why_ended().is_some() => return,
+                Err(_) if helper.why_ended().is_some() || helper.give_up_after(LOST_AFTER) => return,
                 Err(_) => {}
             }
             drop(helper);

@@ -7,13 +7,14 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dunlin_clock::HostClock;
-use dunlin_record::{HostFingerprint, HostId};
+use dunlin_clock::{HostClock, now_ns};
+use dunlin_record::{HostFingerprint, HostId, in_one_line};
 
 use super::connection::Connection;
+use super::master::Patience;
 use super::{HelperProgram, Target};
 use crate::helper::bytes::Bytes;
 use crate::helper::for_host::Conversation;
@@ -38,11 +39,20 @@ pub struct SshHost {
     program: HelperProgram,
     clock: HostClock,
     connection: Mutex<Arc<Connection>>,
+    /// Held by whoever connects again.
+    connecting: Mutex<Option<Failure>>,
     pub(super) places: [Place; 2],
     /// The bridge that joins the taps of VMs to the service network; absent where none are made.
     pub(super) bridge: Option<String>,
     fingerprint: HostFingerprint,
     pub(super) machine: Machine,
+}
+
+/// How connecting again went wrong last, and when.
+#[derive(Debug)]
+struct Failure {
+    t_ns: i64,
+    why: String,
 }
 
 /// A piece of a file.
@@ -62,7 +72,7 @@ impl SshHost {
     /// Connects to a machine and starts our program there.
     pub(super) fn connect(target: Target, program: HelperProgram) -> Result<Self> {
         let clock = HostClock::of_another();
-        let connection = Connection::open(&target, program, &clock)?;
+        let connection = Connection::open(&target, program, &clock, Patience::FIRST)?;
         let machine = match connection.ask(HostAsk::Machine, "which machine it is", ANSWER_LIMIT)? {
             HostTell::Machine(machine) => machine,
             other => return Err(connection.helper().misunderstood(&other)),
@@ -75,6 +85,7 @@ impl SshHost {
             program,
             clock,
             connection: Mutex::new(Arc::new(connection)),
+            connecting: Mutex::default(),
             places: Default::default(),
             bridge: None,
             fingerprint,
@@ -84,11 +95,45 @@ impl SshHost {
 
     /// The connection, made anew where it was lost: what had been started over the lost one is gone then.
     pub(super) fn connection(&self) -> Result<Arc<Connection>> {
-        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        if connection.helper().why_ended().is_some() {
-            *connection = Arc::new(Connection::open(&self.target, self.program, &self.clock)?);
+        let asked_ns = now_ns();
+        let current = self.current();
+        if current.helper().is_well() {
+            return Ok(current);
         }
-        Ok(Arc::clone(&connection))
+        drop(current);
+        let mut last = self.connecting.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = self.current();
+        if current.helper().is_well() {
+            return Ok(current);
+        }
+        drop(current);
+        // Who has waited for somebody's vain attempt need not wait for their own.
+        if let Some(Failure { t_ns, why }) = &*last
+            && *t_ns >= asked_ns
+        {
+            let why = std::io::Error::other(why.clone());
+            return Err(self.target.failed("connect to it again", &why));
+        }
+        match Connection::open(&self.target, self.program, &self.clock, Patience::AGAIN) {
+            Ok(connection) => {
+                let connection = Arc::new(connection);
+                let old = std::mem::replace(&mut *self.lock(), Arc::clone(&connection));
+                drop(old);
+                Ok(connection)
+            }
+            Err(error) => {
+                *last = Some(Failure { t_ns: now_ns(), why: in_one_line(&error) });
+                Err(error)
+            }
+        }
+    }
+
+    fn current(&self) -> Arc<Connection> {
+        Arc::clone(&self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Arc<Connection>> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn ask(&self, ask: HostAsk, what: &str) -> Result<HostTell> {
@@ -99,6 +144,24 @@ impl SshHost {
         match self.ask(ask, what)? {
             HostTell::Done => Ok(()),
             other => Err(self.connection()?.helper().misunderstood(&other)),
+        }
+    }
+
+    /// Whether taps can be made where they are to join a bridge.
+    pub(super) fn check_taps(&self) -> Result<()> {
+        match &self.bridge {
+            Some(bridge) if !self.machine.has_taps => Err(TestbedError::Ssh {
+                host: self.target.id.to_string(),
+                doing: format!("let taps join {bridge}"),
+                why: if self.machine.is_root { "it has no taps" } else { "its user may not make taps" }.into(),
+                mend: if self.machine.is_root {
+                    "modprobe tun there, or leave `bridge` out: VMs then have no network there"
+                } else {
+                    "write `sudo = true`, log in as root, or leave `bridge` out: VMs then have no network there"
+                }
+                .into(),
+            }),
+            _ => Ok(()),
         }
     }
 
@@ -139,7 +202,6 @@ impl SshHost {
         }
         helper.say(HostAsk::Close { task: put.id })?;
         let told = put.next(helper, &doing(), PIECE_LIMIT * 4);
-        helper.forget(put.id);
         match told.map_err(|error| self.because(&doing(), error))? {
             HostTell::Done => Ok(()),
             other => Err(helper.misunderstood(&other)),
@@ -169,7 +231,6 @@ impl SshHost {
                 Err(error) => break Err(self.because(&doing, error)),
             }
         };
-        helper.forget(fetched.id);
         mode
     }
 
@@ -185,7 +246,7 @@ impl SshHost {
 
     /// What is wrong with the connection; absent while it is well.
     pub(super) fn why_lost(&self) -> Option<String> {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner).helper().why_ended()
+        self.current().helper().why_ended()
     }
 }
 
@@ -195,8 +256,7 @@ impl Host for SshHost {
     }
 
     fn scratch(&self) -> PathBuf {
-        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        connection.folder().join("scratch")
+        self.current().folder().join("scratch")
     }
 
     fn outbox(&self, local: &Path) -> Result<PathBuf> {
@@ -215,6 +275,12 @@ impl Host for SshHost {
                 other => return Err(connection.helper().misunderstood(&other)),
             };
         for name in files {
+            // What a machine says of its files must not lead out of our folder.
+            let is_plain = Path::new(&name).file_name() == Some(&name);
+            if !is_plain {
+                let why = format!("it says that a file is named {}", name.display());
+                return Err(self.target.failed("list its files", &std::io::Error::other(why)));
+            }
             self.copy_from(&own.join(&name), &local.join(&name))?;
         }
         Ok(())
@@ -251,7 +317,10 @@ impl Host for SshHost {
         };
         let what = format!("{} to end", program.display());
         let connection = self.connection()?;
-        match connection.ask(ask, &what, limit + ANSWER_LIMIT).map_err(|error| self.because(&what, error))? {
+        match connection
+            .ask(ask, &what, limit.saturating_add(ANSWER_LIMIT))
+            .map_err(|error| self.because(&what, error))?
+        {
             HostTell::Ran { how, success, stdout, stderr } => {
                 Ok(Output { how, success, stdout: stdout.0, stderr: stderr.0 })
             }
@@ -265,7 +334,11 @@ impl Host for SshHost {
         let helper = connection.helper();
         let doing = format!("start {} on {}", program.display(), self.target.id);
         let conversation = helper.converse(HostAsk::Launch { program, args, stdout, stderr })?;
-        match conversation.next(helper, &doing, ANSWER_LIMIT).map_err(|error| self.because(&doing, error))? {
+        let told = conversation.next(helper, &doing, ANSWER_LIMIT).inspect_err(|_| {
+            // It may come up after all.
+            drop(helper.say(HostAsk::Kill { task: conversation.id }));
+        });
+        match told.map_err(|error| self.because(&doing, error))? {
             HostTell::Launched { pid } => {
                 let connection = Arc::clone(&connection);
                 Ok(Process::new(RemoteProcess { connection, conversation: Mutex::new(conversation), pid }))

@@ -44,6 +44,7 @@ impl SshTestbed {
             to.places[network as usize] = other;
         }
         check_bench(inventory, &hosts)?;
+        hosts.iter().try_for_each(SshHost::check_taps)?;
         let bench = bench_devices(inventory, &hosts)?;
         let hosts = hosts.into_iter().map(Arc::new).collect();
         let testbed = Self { inventory: inventory.clone(), hosts, bench };
@@ -211,6 +212,8 @@ fn common_subnet(
     let pairs: Vec<(&Device, &Device)> = one
         .iter()
         .flat_map(|device| other.iter().map(move |there| (device, there)))
+        // What has the same address on both is each one's own, as a container engine's bridge is.
+        .filter(|(device, there)| device.address != there.address)
         .filter(|(device, there)| device.prefix == there.prefix && is_in(device, there.address))
         .collect();
     match pairs.as_slice() {
