@@ -1,16 +1,16 @@
 //! The bench's side of what a helper does for its machine: questions with one answer, conversations with several.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, TryLockError};
 use std::thread::Builder;
 use std::time::Duration;
 
-use dunlin_clock::now_ns;
+use dunlin_clock::{Deadline, now_ns};
 
 use super::host_protocol::{HostAsk, HostTell};
 use super::protocol::{Ask, Request, Tell, write_frame};
 use super::routes::Routes;
-use super::{Helper, READ_LIMIT};
+use super::{END_LIMIT, END_STEP, Helper, READ_LIMIT};
 use crate::{Result, TestbedError};
 
 /// How often a helper hears of us at least.
@@ -48,6 +48,20 @@ impl Helper {
         // First what holds nobody up, as a request that it does not read does.
         let ended = self.routes.has_ended();
         ended.or_else(|| self.requests().is_none().then(|| "it takes no more requests".into()))
+    }
+
+    /// Ends it, whoever else has it, and waits a little for its end.
+    pub(crate) fn hang_up(&self) {
+        let deadline = Deadline::after(END_LIMIT);
+        match self.requests.try_lock() {
+            Ok(mut requests) => *requests = None,
+            Err(TryLockError::Poisoned(poisoned)) => *poisoned.into_inner() = None,
+            // It does not read what is written just now: it hangs.
+            Err(TryLockError::WouldBlock) => return,
+        }
+        while self.routes.has_ended().is_none() && !deadline.passed() {
+            std::thread::sleep(deadline.step(END_STEP));
+        }
     }
 
     /// Takes it for lost if nothing at all was told for so long; whoever waits for it learns of that. Something must have

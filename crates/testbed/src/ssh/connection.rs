@@ -121,6 +121,13 @@ impl Connection {
     }
 }
 
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // It need not be ours alone, and would else lose its session first.
+        self.helper.hang_up();
+    }
+}
+
 /// A helper that ends at once has said why to nobody else.
 fn with_words(error: TestbedError, words: &Words) -> TestbedError {
     match (error, words.said()) {

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dunlin_clock::{HostClock, now_ns};
-use dunlin_record::{HostFingerprint, HostId, in_one_line};
+use dunlin_record::{HostFingerprint, HostId};
 
 use super::connection::Connection;
 use super::master::Patience;
@@ -52,7 +52,7 @@ pub struct SshHost {
 #[derive(Debug)]
 struct Failure {
     t_ns: i64,
-    why: String,
+    error: TestbedError,
 }
 
 /// A piece of a file.
@@ -108,11 +108,10 @@ impl SshHost {
         }
         drop(current);
         // Who has waited for somebody's vain attempt need not wait for their own.
-        if let Some(Failure { t_ns, why }) = &*last
+        if let Some(Failure { t_ns, error }) = &*last
             && *t_ns >= asked_ns
         {
-            let why = std::io::Error::other(why.clone());
-            return Err(self.target.failed("connect to it again", &why));
+            return Err(self.once_more(error));
         }
         match Connection::open(&self.target, self.program, &self.clock, Patience::AGAIN) {
             Ok(connection) => {
@@ -122,9 +121,21 @@ impl SshHost {
                 Ok(connection)
             }
             Err(error) => {
-                *last = Some(Failure { t_ns: now_ns(), why: in_one_line(&error) });
-                Err(error)
+                let told = self.once_more(&error);
+                *last = Some(Failure { t_ns: now_ns(), error });
+                Err(told)
             }
+        }
+    }
+
+    /// Why connecting again went wrong, for one more who wanted it.
+    fn once_more(&self, error: &TestbedError) -> TestbedError {
+        match error {
+            TestbedError::Ssh { host, doing, why, mend } => {
+                let [host, doing, why, mend] = [host, doing, why, mend].map(String::clone);
+                TestbedError::Ssh { host, doing, why, mend }
+            }
+            other => self.target.failed("connect to it again", other),
         }
     }
 
@@ -315,7 +326,7 @@ impl Host for SshHost {
             args: args.to_vec(),
             limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
         };
-        let what = format!("{} to end", program.display());
+        let what = format!("run {} on {}", program.display(), self.target.id);
         let connection = self.connection()?;
         match connection
             .ask(ask, &what, limit.saturating_add(ANSWER_LIMIT))
@@ -340,8 +351,8 @@ impl Host for SshHost {
         });
         match told.map_err(|error| self.because(&doing, error))? {
             HostTell::Launched { pid } => {
-                let connection = Arc::clone(&connection);
-                Ok(Process::new(RemoteProcess { connection, conversation: Mutex::new(conversation), pid }))
+                let helper = Arc::clone(helper);
+                Ok(Process::new(RemoteProcess { helper, conversation: Mutex::new(conversation), pid }))
             }
             other => Err(helper.misunderstood(&other)),
         }
@@ -450,7 +461,8 @@ impl Taps for SshHost {
 
 /// A program that was launched on a machine.
 struct RemoteProcess {
-    connection: Arc<Connection>,
+    // Not the connection: it ends with its testbed, whoever still has what was started over it.
+    helper: Arc<Helper>,
     conversation: Mutex<Conversation>,
     pid: u32,
 }
@@ -468,9 +480,9 @@ impl ProcessHandle for RemoteProcess {
 
     fn try_end(&mut self) -> Result<Option<End>> {
         let conversation = self.conversation.get_mut().unwrap_or_else(PoisonError::into_inner);
-        match conversation.try_next(self.connection.helper())? {
+        match conversation.try_next(&self.helper)? {
             Some(HostTell::Ended { how, success }) => Ok(Some(End { how, success })),
-            Some(other) => Err(self.connection.helper().misunderstood(&other)),
+            Some(other) => Err(self.helper.misunderstood(&other)),
             None => Ok(None),
         }
     }
@@ -478,6 +490,6 @@ impl ProcessHandle for RemoteProcess {
     fn kill(&mut self) {
         let conversation = self.conversation.get_mut().unwrap_or_else(PoisonError::into_inner);
         // Where the connection is gone the machine's helper ends it.
-        let _ = self.connection.helper().say(HostAsk::Kill { task: conversation.id });
+        let _ = self.helper.say(HostAsk::Kill { task: conversation.id });
     }
 }

@@ -193,8 +193,6 @@ while True: c.sendall(c.recv(9) or sys.exit())";
         world.nodes.cut("host-a", Network::Service).unwrap();
         std::thread::sleep(Duration::from_secs_f64(cut_s));
         world.nodes.join("host-a", Network::Service).unwrap();
-        let (r, took_s) = timed(|| host.run(Path::new("true"), &[], LIMIT));
-        println!("DBG {took_s} {r:?} {:?}", world.traces("host-a"));
         let (word, took_s) = timed(|| said(host, "echo still there"));
         println!("a cut of {cut_s} s heals in {took_s:.1} s more");
         assert_eq!(word, "still there");
@@ -254,7 +252,7 @@ fn holds_nobody_up(world: &World, host: &dyn Host) {
             std::thread::scope(|scope| {
                 for (name, method) in methods(host, local.path()) {
                     scope.spawn(move || {
-                        let (done, took_s) = timed(method);
+                        let (done, took_s) = timed(&*method);
                         let error = done.map_or_else(|error| error.to_string(), |()| "done".into());
                         println!("    {round}: {name}: {took_s:.1} s: {error}");
                         assert!(error != "done" && took_s < HELD_UP_S, "{name}: {took_s}: {error}");
@@ -275,9 +273,9 @@ fn holds_nobody_up(world: &World, host: &dyn Host) {
     world.nodes.join("host-a", Network::Service).unwrap();
     let ((), took_s) = timed(|| usable_again(host));
     println!("joined again it can be used in {took_s:.1} s");
-    for (name, method) in methods(host, local.path()) {
+    for (name, method) in methods(host, local.path()).into_iter().filter(|(name, _)| *name != "dial") {
         if let Err(error) = method() {
-            assert!(matches!(name, "dial" | "write_private" | "copy_from" | "read"), "{name}: {error:?}");
+            assert!(matches!(name, "read"), "{name}: {error:?}");
         }
     }
 }

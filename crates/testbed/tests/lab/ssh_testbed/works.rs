@@ -303,7 +303,7 @@ fn found_out(world: &World) {
 
     // With one that both have, and another whose address is the same on both, as a container engine's own bridge is.
     for host in ["host-a", "host-b"] {
-        world.sh(host, "ip link add docker0 type dummy && ip addr add 172.17.0.1/16 dev docker0");
+        world.sh(host, "ip link add docker0 type bridge && ip addr add 172.17.0.1/16 dev docker0");
         world.sh(host, "ip addr flush dev migration");
     }
     let testbed = SshTestbed::connect(&inventory, world.program).unwrap();
