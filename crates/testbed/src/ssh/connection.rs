@@ -149,7 +149,7 @@ fn clock_watch(helper: &Arc<Helper>, clock: &HostClock) -> Result<()> {
     let watch = move || {
         while let Some(helper) = helper.upgrade() {
             // Where it does not answer, what is known gets less certain by itself.
-            match helper.exchange(Duration::from_secs(2)) {
+            match helper.exchange(Duration::from_secs(1)) {
                 Ok(exchange) => clock.learn(exchange),
                 Err(_) if helper.why_ended().is_some() || helper.give_up_after(LOST_AFTER) => return,
                 Err(_) => {}

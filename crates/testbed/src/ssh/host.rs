@@ -1,6 +1,6 @@
 //! A machine that is reached through ssh, as a host of a testbed.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{Read, Seek, Write};
 use std::net::Ipv4Addr;
@@ -15,12 +15,11 @@ use dunlin_record::{HostFingerprint, HostId};
 
 use super::connection::Connection;
 use super::master::Patience;
+use super::process::RemoteProcess;
 use super::{HelperProgram, Target};
 use crate::helper::bytes::Bytes;
-use crate::helper::for_host::Conversation;
 use crate::helper::host_protocol::{Device, HostAsk, HostTell, Machine};
 use crate::helper::streams::is_zero;
-use crate::process::{End, ProcessHandle};
 use crate::{Helper, Host, Launch, Network, Output, Process, Result, Taps, TestbedError};
 
 /// How long what is done at once may take, on a machine that is busy and a connection that is slow.
@@ -287,8 +286,7 @@ impl Host for SshHost {
             };
         for name in files {
             // What a machine says of its files must not lead out of our folder.
-            let is_plain = Path::new(&name).file_name() == Some(&name);
-            if !is_plain {
+            if !is_plain(&name) {
                 let why = format!("it says that a file is named {}", name.display());
                 return Err(self.target.failed("list its files", &std::io::Error::other(why)));
             }
@@ -352,7 +350,7 @@ impl Host for SshHost {
         match told.map_err(|error| self.because(&doing, error))? {
             HostTell::Launched { pid } => {
                 let helper = Arc::clone(helper);
-                Ok(Process::new(RemoteProcess { helper, conversation: Mutex::new(conversation), pid }))
+                Ok(Process::new(RemoteProcess::new(helper, conversation, pid)))
             }
             other => Err(helper.misunderstood(&other)),
         }
@@ -459,37 +457,22 @@ impl Taps for SshHost {
     }
 }
 
-/// A program that was launched on a machine.
-struct RemoteProcess {
-    // Not the connection: it ends with its testbed, whoever still has what was started over it.
-    helper: Arc<Helper>,
-    conversation: Mutex<Conversation>,
-    pid: u32,
+/// Whether it is a file's name and leads nowhere else.
+fn is_plain(name: &OsStr) -> bool {
+    Path::new(name).file_name() == Some(name)
 }
 
-impl std::fmt::Debug for RemoteProcess {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RemoteProcess").field("pid", &self.pid).finish_non_exhaustive()
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl ProcessHandle for RemoteProcess {
-    fn pid(&self) -> Option<u32> {
-        Some(self.pid)
-    }
-
-    fn try_end(&mut self) -> Result<Option<End>> {
-        let conversation = self.conversation.get_mut().unwrap_or_else(PoisonError::into_inner);
-        match conversation.try_next(&self.helper)? {
-            Some(HostTell::Ended { how, success }) => Ok(Some(End { how, success })),
-            Some(other) => Err(self.helper.misunderstood(&other)),
-            None => Ok(None),
+    #[test]
+    fn a_name_that_leads_out_of_its_folder_is_no_files() {
+        for plain in ["a", ".a", "a b", "..a", "\\", "$(x)\n"] {
+            assert!(is_plain(plain.as_ref()), "{plain}");
         }
-    }
-
-    fn kill(&mut self) {
-        let conversation = self.conversation.get_mut().unwrap_or_else(PoisonError::into_inner);
-        // Where the connection is gone the machine's helper ends it.
-        let _ = self.helper.say(HostAsk::Kill { task: conversation.id });
+        for other in ["", ".", "..", "/", "/etc/passwd", "../a", "a/b", "a/", "./a", "a/."] {
+            assert!(!is_plain(other.as_ref()), "{other}");
+        }
     }
 }

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use dunlin_clock::Deadline;
 use dunlin_ssh_nodes::Client;
-use dunlin_testbed::{Host, Inside, Network, Process, SshTestbed, Testbed, TestbedError};
+use dunlin_testbed::{Host, Inside, Launch, Network, Process, SshTestbed, Testbed, TestbedError};
 use dunlin_wire::CaptureSpec;
 
 use super::{GONE_LIMIT, LIMIT, World, inventory, launch, program, said, timed};
 use crate::roles::{ROLE, say};
 
 /// How long a host that is gone may hold anybody up.
-const HELD_UP_S: f64 = 10.0;
+const HELD_UP_S: f64 = 12.0;
 const BOTH: [&str; 2] = ["host-a", "host-b"];
 
 /// The ends of the bench and of helpers.
@@ -173,7 +173,7 @@ pub(crate) fn cuts(inside: &Inside) {
     let hosts = testbed.hosts();
     let host = &*hosts[0];
     heals(&world, host);
-    holds_nobody_up(&world, host);
+    holds_nobody_up(&world, host, &*hosts[1]);
     drop(hosts);
     drop(testbed);
     world.all_gone(&BOTH);
@@ -238,7 +238,7 @@ fn methods<'a>(host: &'a dyn Host, local: &'a Path) -> Vec<Method<'a>> {
     ]
 }
 
-fn holds_nobody_up(world: &World, host: &dyn Host) {
+fn holds_nobody_up(world: &World, host: &dyn Host, other: &dyn Host) {
     let local = tempfile::tempdir().unwrap();
     std::fs::write(local.path().join("big"), vec![7; 20 << 20]).unwrap();
     std::fs::write(local.path().join("file"), "file").unwrap();
@@ -247,6 +247,7 @@ fn holds_nobody_up(world: &World, host: &dyn Host) {
     world.nodes.cut("host-a", Network::Service).unwrap();
     std::thread::scope(|scope| {
         let gone = scope.spawn(|| world.all_gone(&["host-a"]));
+        scope.spawn(|| busy_is_not_lost(world, other));
         // All at once: at first nobody knows that it is gone; then all do.
         for round in ["just cut off", "gone"] {
             std::thread::scope(|scope| {
@@ -278,4 +279,21 @@ fn holds_nobody_up(world: &World, host: &dyn Host) {
             assert!(matches!(name, "read"), "{name}: {error:?}");
         }
     }
+}
+
+/// A helper that cannot go on for longer than it may be silent: it still hears, and is heard of.
+fn busy_is_not_lost(world: &World, host: &dyn Host) {
+    let mut before = busy(host);
+    world.sh("host-b", "mkfifo /tmp/stuck");
+    std::thread::scope(|scope| {
+        let stuck = Launch { stdout: "/tmp/stuck".into(), ..launch("echo", &["let go"]) };
+        let launching = scope.spawn(|| host.launch(stuck));
+        std::thread::sleep(Duration::from_secs_f64(9.5));
+        assert_eq!(world.sh("host-b", "cat /tmp/stuck"), "let go");
+        let mut launched = launching.join().unwrap().unwrap();
+        let end = launched.wait(Deadline::after(LIMIT)).unwrap();
+        assert_eq!(end.as_deref(), Some("exit status 0"));
+    });
+    assert_eq!(before.try_wait().unwrap(), None, "it was not ended meanwhile");
+    host.taps().unwrap().remove_tap("dt0").unwrap();
 }
