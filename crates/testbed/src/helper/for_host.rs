@@ -45,9 +45,15 @@ impl Helper {
 
     /// Why no more can be asked of it; absent while it is well.
     pub(crate) fn why_ended(&self) -> Option<String> {
-        // First what holds nobody up, as a request that it does not read does.
-        let ended = self.routes.has_ended();
-        ended.or_else(|| self.requests().is_none().then(|| "it takes no more requests".into()))
+        // Without waiting for a request that it does not read.
+        self.routes.has_ended().or_else(|| {
+            let is_closed = match self.requests.try_lock() {
+                Ok(requests) => requests.is_none(),
+                // Whoever writes just now finds out.
+                Err(_) => false,
+            };
+            is_closed.then(|| "it takes no more requests".into())
+        })
     }
 
     /// Ends it, whoever else has it, and waits a little for its end.
@@ -66,13 +72,11 @@ impl Helper {
 
     /// Takes it for lost if nothing at all was told for so long; whoever waits for it learns of that. Something must have
     /// been asked all the time.
-    pub(crate) fn give_up_after(&self, limit: Duration) -> bool {
+    pub(crate) fn give_up_after(&self, limit: Duration) {
         let silent_ns = self.routes.told_ns().map_or(0, |told_ns| now_ns() - told_ns);
-        let is_lost = u128::try_from(silent_ns).is_ok_and(|ns| ns > limit.as_nanos());
-        if is_lost {
+        if u128::try_from(silent_ns).is_ok_and(|ns| ns > limit.as_nanos()) {
             self.routes.end(format!("nothing was heard of it for {} s", limit.as_secs()));
         }
-        is_lost
     }
 
     /// Lets it hear of us again and again, as one wants that ends by itself when it does not.

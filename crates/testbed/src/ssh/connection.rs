@@ -48,6 +48,7 @@ impl Connection {
         helper.keep_alive()?;
         let helper = Arc::new(helper);
         clock_watch(&helper, clock)?;
+        life_watch(&helper)?;
         let connection = Self {
             helper,
             master,
@@ -143,21 +144,40 @@ fn with_words(error: TestbedError, words: &Words) -> TestbedError {
 fn clock_watch(helper: &Arc<Helper>, clock: &HostClock) -> Result<()> {
     /// How often: what two clocks run apart in that time stays below a millisecond.
     const EVERY: Duration = Duration::from_millis(500);
-    /// When it is taken for lost: ssh itself notices where the machine is gone, but not where it hangs.
-    const LOST_AFTER: Duration = Duration::from_secs(8);
-    let (helper, clock) = (Arc::downgrade(helper), clock.clone());
-    let watch = move || {
-        while let Some(helper) = helper.upgrade() {
-            // Where it does not answer, what is known gets less certain by itself.
-            match helper.exchange(Duration::from_secs(1)) {
-                Ok(exchange) => clock.learn(exchange),
-                Err(_) if helper.why_ended().is_some() || helper.give_up_after(LOST_AFTER) => return,
-                Err(_) => {}
-            }
-            drop(helper);
-            std::thread::sleep(EVERY);
+    let clock = clock.clone();
+    let compare = move |helper: &Helper| {
+        // Where it does not answer, what is known gets less certain by itself.
+        if let Ok(exchange) = helper.exchange(Duration::from_secs(1)) {
+            clock.learn(exchange);
         }
     };
-    let thread = std::thread::Builder::new().name("clock-watch".into()).spawn(watch);
-    thread.map(drop).map_err(TestbedError::io("start the thread that compares clocks"))
+    again_and_again("clock-watch", helper, EVERY, compare)
+}
+
+/// Takes the helper for lost where nothing is heard of it, though it is asked for the time again and again: ssh itself notices
+/// where its machine is gone, but not where it hangs. On a thread that never waits for what is said to it to be taken.
+fn life_watch(helper: &Arc<Helper>) -> Result<()> {
+    /// As long as it waits to hear of us.
+    const LOST_AFTER: Duration = Duration::from_secs(8);
+    const EVERY: Duration = Duration::from_millis(250);
+    again_and_again("life-watch", helper, EVERY, |helper| helper.give_up_after(LOST_AFTER))
+}
+
+/// Does something with a helper until it is gone, on a thread that does not keep it.
+fn again_and_again(
+    name: &str,
+    helper: &Arc<Helper>,
+    every: Duration,
+    what: impl Fn(&Helper) + Send + 'static,
+) -> Result<()> {
+    let helper = Arc::downgrade(helper);
+    let watch = move || {
+        while let Some(helper) = helper.upgrade().filter(|helper| helper.is_well()) {
+            what(&helper);
+            drop(helper);
+            std::thread::sleep(every);
+        }
+    };
+    let thread = std::thread::Builder::new().name(name.into()).spawn(watch);
+    thread.map(drop).map_err(TestbedError::io("start a thread that watches a helper"))
 }

@@ -147,7 +147,7 @@ impl SshHost {
     }
 
     fn ask(&self, ask: HostAsk, what: &str) -> Result<HostTell> {
-        self.connection()?.ask(ask, what, ANSWER_LIMIT)
+        self.connection()?.ask(ask, what, ANSWER_LIMIT).map_err(|error| self.unless_lost(error))
     }
 
     fn done(&self, ask: HostAsk, what: &str) -> Result<()> {
@@ -204,11 +204,12 @@ impl SshHost {
                 break;
             }
             let piece = &piece[..length];
-            helper.say(if is_zero(piece) {
+            let said = helper.say(if is_zero(piece) {
                 HostAsk::Skip { task: put.id, bytes: length as u64 }
             } else {
                 HostAsk::Send { task: put.id, bytes: Bytes(piece.to_vec()) }
-            })?;
+            });
+            said.map_err(|error| self.unless_lost(error))?;
         }
         helper.say(HostAsk::Close { task: put.id })?;
         let told = put.next(helper, &doing(), PIECE_LIMIT * 4);
@@ -224,7 +225,7 @@ impl SshHost {
         let helper = connection.helper();
         let doing = format!("read {} on {}", there.display(), self.target.id);
         let fetched = helper.converse(HostAsk::Fetch { path: there.to_owned() })?;
-        let mode = loop {
+        loop {
             match fetched.next(helper, &doing, PIECE_LIMIT) {
                 Ok(HostTell::Bytes(Bytes(bytes))) => {
                     if let Err(error) = take(Piece::Bytes(&bytes)) {
@@ -240,13 +241,28 @@ impl SshHost {
                 Ok(other) => break Err(helper.misunderstood(&other)),
                 Err(error) => break Err(self.because(&doing, error)),
             }
-        };
-        mode
+        }
+    }
+
+    /// An error as it is, unless what is wrong is that the machine is not heard any more.
+    fn unless_lost(&self, error: TestbedError) -> TestbedError {
+        match (error, self.why_lost()) {
+            (TestbedError::Helper { host, .. }, Some(lost)) => TestbedError::Ssh {
+                host,
+                doing: "go on with it".into(),
+                why: format!("the connection to our helper there is lost: {lost}"),
+                mend: format!(
+                    "is it up, and the way to it well? `ssh {}` by hand tells; what was started there is ended",
+                    self.target.destination
+                ),
+            },
+            (error, _) => error,
+        }
     }
 
     /// A refusal of the machine's, with what was being done.
     fn because(&self, doing: &str, error: TestbedError) -> TestbedError {
-        match error {
+        match self.unless_lost(error) {
             TestbedError::Helper { why, .. } => {
                 TestbedError::io(doing.to_owned())(std::io::Error::other(why))
             }
@@ -272,18 +288,19 @@ impl Host for SshHost {
     fn outbox(&self, local: &Path) -> Result<PathBuf> {
         let connection = self.connection()?;
         let own = connection.outbox(local);
-        connection.make_folder(&own)?;
+        connection.make_folder(&own).map_err(|error| self.unless_lost(error))?;
         Ok(own)
     }
 
     fn collect(&self, local: &Path) -> Result<()> {
         let connection = self.connection()?;
         let own = connection.outbox(local);
-        let files =
-            match connection.ask(HostAsk::List { folder: own.clone() }, "a list of files", ANSWER_LIMIT)? {
-                HostTell::Files(files) => files,
-                other => return Err(connection.helper().misunderstood(&other)),
-            };
+        let ask = HostAsk::List { folder: own.clone() };
+        let told = connection.ask(ask, "a list of files", ANSWER_LIMIT);
+        let files = match told.map_err(|error| self.unless_lost(error))? {
+            HostTell::Files(files) => files,
+            other => return Err(connection.helper().misunderstood(&other)),
+        };
         for name in files {
             // What a machine says of its files must not lead out of our folder.
             if !is_plain(&name) {
@@ -358,6 +375,7 @@ impl Host for SshHost {
 
     fn dial(&self, socket: &Path, limit: Duration) -> Result<UnixStream> {
         super::sockets::dial(self.connection()?.helper(), socket, limit)
+            .map_err(|error| self.unless_lost(error))
     }
 
     fn copy_to(&self, local: &Path, there: &Path) -> Result<()> {
@@ -419,7 +437,7 @@ impl Host for SshHost {
     }
 
     fn helper(&self) -> Result<Helper> {
-        self.connection()?.another_helper(&self.clock)
+        self.connection()?.another_helper(&self.clock).map_err(|error| self.unless_lost(error))
     }
 
     fn taps(&self) -> Option<&dyn Taps> {

@@ -38,11 +38,11 @@ const WORDS_BYTES: usize = 4096;
 /// What the names of our folders for sockets begin with; our process id follows.
 const FOLDER: &str = "dunlin-ssh-";
 /// Whatever the user's configuration says of these: nobody is there to be asked, nothing but our sessions goes over the
-/// connection, and it ends soon when the machine is gone (after 2 s three times).
+/// connection, and it ends soon when the machine is gone: after 2 s four times, and not before we ourselves take it for lost.
 const OPTIONS: [&str; 11] = [
     "BatchMode=yes",
     "ServerAliveInterval=2",
-    "ServerAliveCountMax=3",
+    "ServerAliveCountMax=4",
     "ControlPersist=no",
     "ClearAllForwardings=yes",
     "ForwardAgent=no",
