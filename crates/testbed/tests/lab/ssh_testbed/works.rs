@@ -44,6 +44,7 @@ pub(crate) fn works(inside: &Inside) {
     drop(hosts);
     drop(testbed);
     println!("all is gone {:.2} s after the testbed", world.all_gone(&["host-a", "host-b"]));
+    assert_eq!(world.sh("host-a", "ip -o link | grep -c xx0"), "1", "somebody else's tap stays");
     found_out(&world);
     shared(&world);
     world.all_gone(&["host-a", "host-b"]);
