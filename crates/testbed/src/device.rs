@@ -40,6 +40,25 @@ nix::ioctl_write_ptr_bad!(
     libc::ifreq
 );
 
+nix::ioctl_read_bad!(
+    /// Tells the longest packet of a device.
+    get_mtu,
+    libc::SIOCGIFMTU,
+    libc::ifreq
+);
+
+/// The longest packet of a device of the calling thread's namespace.
+pub(crate) fn mtu(device: &str) -> io::Result<u32> {
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    let mut request = request(device)?;
+    // SAFETY: the request is a valid ifreq that lives across the call, which fills in its MTU.
+    let mtu = unsafe {
+        get_mtu(socket.as_raw_fd(), &raw mut request)?;
+        request.ifr_ifru.ifru_mtu
+    };
+    u32::try_from(mtu).map_err(io::Error::other)
+}
+
 /// Makes a tap in the calling thread's namespace that stays when nobody has it open.
 pub(crate) fn add_tap(name: &str) -> Result<()> {
     let doing = || format!("create the tap {name}");

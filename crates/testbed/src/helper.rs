@@ -4,7 +4,9 @@
 pub(crate) mod bytes;
 mod echo;
 pub(crate) mod for_host;
+mod hearing;
 pub(crate) mod host_protocol;
+mod launched;
 mod pipe;
 mod protocol;
 pub(crate) mod remote;
@@ -32,7 +34,7 @@ use dunlin_wire::{CaptureSpec, CaptureSummary, Filter, RowSink, Summary};
 use crate::goodput::Arrived;
 use crate::{Result, TestbedError};
 use pipe::RequestPipe;
-use protocol::{Ask, Request, Tell, write_frame};
+use protocol::{Ask, FrameError, Request, Tell, write_frame};
 use routes::{Routes, read_reports};
 pub use serve::{serve as serve_helper, serve_remote as serve_remote_helper};
 use stamps::Stamps;
@@ -320,8 +322,10 @@ impl Helper {
         let mut requests = self.requests();
         let Some(pipe) = requests.as_mut() else { return Err(self.failed("it was ended")) };
         write_frame(&mut pipe.within(READ_LIMIT), &Request { id, ask }).map_err(|error| {
-            // Half a request may be on its way: no other can follow.
-            *requests = None;
+            // Half a request may be on its way, after which no other can follow; but nothing of one that is no message.
+            if matches!(error, FrameError::Io(_)) {
+                *requests = None;
+            }
             self.failed(format!("it takes no requests: {}", dunlin_record::in_one_line(&error)))
         })
     }

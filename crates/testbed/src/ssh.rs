@@ -8,6 +8,7 @@ mod connection;
 mod deliver;
 mod host;
 mod master;
+mod process;
 mod sockets;
 mod testbed;
 

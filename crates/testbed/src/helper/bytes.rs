@@ -1,4 +1,4 @@
-//! Bytes in a message, which serde would else take one by one.
+//! Bytes in a message, which serde would else take one by one, and paths, of which it would refuse some.
 
 use std::fmt;
 
@@ -50,5 +50,27 @@ impl<'de> Visitor<'de> for Taken {
             bytes.push(byte);
         }
         Ok(Bytes(bytes))
+    }
+}
+
+/// A path as its bytes: to Linux it need not be any encoding's text.
+pub(super) mod path {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    use std::path::{Path, PathBuf};
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::Bytes;
+
+    pub(in crate::helper) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(path.as_os_str().as_bytes())
+    }
+
+    pub(in crate::helper) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<PathBuf, D::Error> {
+        let Bytes(bytes) = Bytes::deserialize(deserializer)?;
+        Ok(OsString::from_vec(bytes).into())
     }
 }

@@ -1,13 +1,16 @@
 //! The bench's side of what a helper does for its machine: questions with one answer, conversations with several.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, TryLockError};
 use std::thread::Builder;
 use std::time::Duration;
 
+use dunlin_clock::{Deadline, now_ns};
+
 use super::host_protocol::{HostAsk, HostTell};
 use super::protocol::{Ask, Request, Tell, write_frame};
-use super::{Helper, READ_LIMIT};
+use super::routes::Routes;
+use super::{END_LIMIT, END_STEP, Helper, READ_LIMIT};
 use crate::{Result, TestbedError};
 
 /// How often a helper hears of us at least.
@@ -19,15 +22,12 @@ impl Helper {
         self.converse(ask)?.next(self, what, limit)
     }
 
-    /// Asks for something that is answered more than once. Whoever asked says when it is over: [`Self::forget`].
+    /// Asks for something that is answered more than once. What is told after the conversation is dropped is nobody's.
     pub(crate) fn converse(&self, ask: HostAsk) -> Result<Conversation> {
         let id = self.next_id.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let reports = self.routes.open(id, None).map_err(|why| self.failed(why))?;
-        let conversation = Conversation { id, reports };
-        if let Err(error) = self.write(id, Ask::Host(ask)) {
-            self.routes.close(id);
-            return Err(error);
-        }
+        let conversation = Conversation { id, reports, routes: self.routes.clone() };
+        self.write(id, Ask::Host(ask))?;
         Ok(conversation)
     }
 
@@ -35,11 +35,6 @@ impl Helper {
     pub(crate) fn say(&self, ask: HostAsk) -> Result<()> {
         let id = self.next_id.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         self.write(id, Ask::Host(ask))
-    }
-
-    /// Listens no more to what is told of a conversation.
-    pub(crate) fn forget(&self, id: u32) {
-        self.routes.close(id);
     }
 
     /// Whether more can be asked of it.
@@ -50,10 +45,38 @@ impl Helper {
 
     /// Why no more can be asked of it; absent while it is well.
     pub(crate) fn why_ended(&self) -> Option<String> {
-        if self.requests().is_none() {
-            return Some("it takes no more requests".into());
+        // Without waiting for a request that it does not read.
+        self.routes.has_ended().or_else(|| {
+            let is_closed = match self.requests.try_lock() {
+                Ok(requests) => requests.is_none(),
+                // Whoever writes just now finds out.
+                Err(_) => false,
+            };
+            is_closed.then(|| "it takes no more requests".into())
+        })
+    }
+
+    /// Ends it, whoever else has it, and waits a little for its end.
+    pub(crate) fn hang_up(&self) {
+        let deadline = Deadline::after(END_LIMIT);
+        match self.requests.try_lock() {
+            Ok(mut requests) => *requests = None,
+            Err(TryLockError::Poisoned(poisoned)) => *poisoned.into_inner() = None,
+            // It does not read what is written just now: it hangs.
+            Err(TryLockError::WouldBlock) => return,
         }
-        self.routes.has_ended()
+        while self.routes.has_ended().is_none() && !deadline.passed() {
+            std::thread::sleep(deadline.step(END_STEP));
+        }
+    }
+
+    /// Takes it for lost if nothing at all was told for so long; whoever waits for it learns of that. Something must have
+    /// been asked all the time.
+    pub(crate) fn give_up_after(&self, limit: Duration) {
+        let silent_ns = self.routes.told_ns().map_or(0, |told_ns| now_ns() - told_ns);
+        if u128::try_from(silent_ns).is_ok_and(|ns| ns > limit.as_nanos()) {
+            self.routes.end(format!("nothing was heard of it for {} s", limit.as_secs()));
+        }
     }
 
     /// Lets it hear of us again and again, as one wants that ends by itself when it does not.
@@ -81,6 +104,13 @@ impl Helper {
 pub(crate) struct Conversation {
     pub(crate) id: u32,
     reports: Receiver<Tell>,
+    routes: Routes,
+}
+
+impl Drop for Conversation {
+    fn drop(&mut self) {
+        self.routes.close(self.id);
+    }
 }
 
 impl Conversation {

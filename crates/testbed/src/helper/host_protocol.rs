@@ -12,15 +12,19 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum HostAsk {
     /// Runs a program to its end.
     Run {
+        #[serde(with = "super::bytes::path")]
         program: PathBuf,
         args: Vec<OsString>,
         limit_ms: u64,
     },
     /// Starts a program; its end is told later.
     Launch {
+        #[serde(with = "super::bytes::path")]
         program: PathBuf,
         args: Vec<OsString>,
+        #[serde(with = "super::bytes::path")]
         stdout: PathBuf,
+        #[serde(with = "super::bytes::path")]
         stderr: PathBuf,
     },
     /// Ends a launched program and its group.
@@ -29,11 +33,13 @@ pub(crate) enum HostAsk {
     },
     /// Connects to a socket; what comes from it is told, until it is closed.
     Dial {
+        #[serde(with = "super::bytes::path")]
         socket: PathBuf,
         limit_ms: u64,
     },
     /// Makes or replaces a file of what is sent, until that is closed.
     Put {
+        #[serde(with = "super::bytes::path")]
         path: PathBuf,
         mode: u32,
     },
@@ -53,20 +59,25 @@ pub(crate) enum HostAsk {
     },
     /// A file's bytes, piece by piece, then done.
     Fetch {
+        #[serde(with = "super::bytes::path")]
         path: PathBuf,
     },
     /// The files in a folder; none where there is no folder.
     List {
+        #[serde(with = "super::bytes::path")]
         folder: PathBuf,
     },
     MakeFolder {
+        #[serde(with = "super::bytes::path")]
         path: PathBuf,
     },
     WritePrivate {
+        #[serde(with = "super::bytes::path")]
         path: PathBuf,
         bytes: Bytes,
     },
     Remove {
+        #[serde(with = "super::bytes::path")]
         path: PathBuf,
     },
     /// Resident bytes of a process's mapping of a size.

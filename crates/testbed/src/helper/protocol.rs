@@ -62,6 +62,7 @@ pub(super) enum Ask {
         description: String,
         filter: String,
         snap_bytes: u32,
+        #[serde(with = "super::bytes::path")]
         path: PathBuf,
     },
     /// A task: answers datagrams until stopped.
@@ -199,10 +200,15 @@ pub(super) fn read_frame<T: DeserializeOwned>(from: &mut impl Read) -> Result<Op
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
+
     use dunlin_record::{ProbeConnection, RequestResponse, SocketBuffers, StreamProbe};
     use proptest::prelude::*;
 
     use super::*;
+    use crate::helper::bytes::Bytes;
+    use crate::helper::host_protocol::Device;
 
     fn read_all(mut bytes: &[u8]) -> Result<Vec<Report>, FrameError> {
         let mut reports = Vec::new();
@@ -264,7 +270,123 @@ mod tests {
         assert_eq!(read_all(&bytes).unwrap(), [report]);
     }
 
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        proptest::collection::vec(any::<u8>(), 0..200)
+    }
+
+    /// Of any bytes that the kernel takes, unicode or not.
+    fn os() -> impl Strategy<Value = OsString> {
+        bytes().prop_map(OsString::from_vec)
+    }
+
+    fn path() -> impl Strategy<Value = PathBuf> {
+        os().prop_map(PathBuf::from)
+    }
+
+    fn host_ask() -> impl Strategy<Value = HostAsk> {
+        let args = || proptest::collection::vec(os(), 0..9);
+        prop_oneof![
+            (path(), args(), any::<u64>()).prop_map(|(program, args, limit_ms)| HostAsk::Run {
+                program,
+                args,
+                limit_ms
+            }),
+            (path(), args(), path(), path()).prop_map(|(program, args, stdout, stderr)| HostAsk::Launch {
+                program,
+                args,
+                stdout,
+                stderr
+            }),
+            (path(), any::<u64>()).prop_map(|(socket, limit_ms)| HostAsk::Dial { socket, limit_ms }),
+            (path(), any::<u32>()).prop_map(|(path, mode)| HostAsk::Put { path, mode }),
+            (any::<u32>(), bytes()).prop_map(|(task, bytes)| HostAsk::Send { task, bytes: Bytes(bytes) }),
+            (any::<u32>(), any::<u64>()).prop_map(|(task, bytes)| HostAsk::Skip { task, bytes }),
+            path().prop_map(|path| HostAsk::Fetch { path }),
+            path().prop_map(|folder| HostAsk::List { folder }),
+            (path(), bytes()).prop_map(|(path, bytes)| HostAsk::WritePrivate { path, bytes: Bytes(bytes) }),
+            (any::<String>(), any::<String>()).prop_map(|(name, bridge)| HostAsk::AddTap { name, bridge }),
+            any::<u32>().prop_map(|peer| HostAsk::SourceFor { peer: peer.into() }),
+            Just(HostAsk::Machine),
+        ]
+    }
+
+    fn host_tell() -> impl Strategy<Value = HostTell> {
+        let device =
+            (any::<String>(), any::<u32>(), any::<u8>(), any::<Option<u32>>(), any::<Option<[u8; 6]>>())
+                .prop_map(|(name, address, prefix, mtu, mac)| Device {
+                    name,
+                    address: address.into(),
+                    prefix,
+                    mtu,
+                    mac,
+                });
+        prop_oneof![
+            (any::<String>(), any::<bool>(), bytes(), bytes()).prop_map(|(how, success, stdout, stderr)| {
+                HostTell::Ran { how, success, stdout: Bytes(stdout), stderr: Bytes(stderr) }
+            }),
+            bytes().prop_map(|bytes| HostTell::Bytes(Bytes(bytes))),
+            any::<u64>().prop_map(HostTell::Zeros),
+            proptest::collection::vec(os(), 0..9).prop_map(HostTell::Files),
+            any::<Option<i64>>().prop_map(HostTell::Resident),
+            proptest::collection::vec(device, 0..9).prop_map(HostTell::Devices),
+        ]
+    }
+
+    #[test]
+    fn a_wrong_size_within_a_frame_costs_no_memory() {
+        // What is asked or told, and then the length of what follows: 2^63 bytes, of which none come.
+        let huge = [0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01];
+        for message in 0..40 {
+            for kind in 0..40 {
+                for before in 0..4 {
+                    let frame = [&[0, message, kind][..], &vec![0; before], &huge].concat();
+                    let length = u32::try_from(frame.len()).unwrap().to_le_bytes();
+                    let frame = [&length[..], &frame].concat();
+                    let _ = read_frame::<Request>(&mut &frame[..]);
+                    let _ = read_frame::<Report>(&mut &frame[..]);
+                }
+            }
+        }
+    }
+
     proptest! {
+        #[test]
+        fn what_is_asked_of_a_host_and_told_by_it_is_read_as_it_was_written(
+            id: u32,
+            ask in host_ask(),
+            tell in host_tell(),
+        ) {
+            let request = Request { id, ask: Ask::Host(ask) };
+            let report = Report { id, tell: Tell::Host(tell) };
+            let mut bytes = Vec::new();
+            write_frame(&mut bytes, &request).unwrap();
+            let length = bytes.len();
+            write_frame(&mut bytes, &report).unwrap();
+            prop_assert_eq!(read_frame::<Request>(&mut &bytes[..]).unwrap(), Some(request));
+            prop_assert_eq!(read_frame::<Report>(&mut &bytes[length..]).unwrap(), Some(report));
+        }
+
+        #[test]
+        fn a_message_of_a_host_with_some_bytes_changed_never_panics(
+            ask in host_ask(),
+            tell in host_tell(),
+            changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..8),
+        ) {
+            let mut asked = Vec::new();
+            write_frame(&mut asked, &Request { id: 1, ask: Ask::Host(ask) }).unwrap();
+            let mut told = Vec::new();
+            write_frame(&mut told, &Report { id: 1, tell: Tell::Host(tell) }).unwrap();
+            for (at, byte) in changes {
+                // The length stays, to reach the decoder.
+                for frame in [&mut asked, &mut told] {
+                    let at = 4 + at.index(frame.len() - 4);
+                    frame[at] = byte;
+                }
+            }
+            let _ = read_frame::<Request>(&mut &asked[..]);
+            let _ = read_frame::<Report>(&mut &told[..]);
+        }
+
         #[test]
         fn what_is_written_is_read(id: u32, values: Vec<i64>, why: String) {
             let told = [Tell::Rows(values), Tell::Failed { why }, Tell::Pong];

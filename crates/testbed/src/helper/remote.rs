@@ -1,15 +1,15 @@
-//! A helper on a machine that is reached through ssh: it has a folder of its own, which it takes along when it ends, and
-//! it ends when nothing is heard of the bench any more.
+//! The folder of a helper on a machine that is reached through ssh: its own, which it takes along when it ends.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use dunlin_clock::now_ns;
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::netlink::Netlink;
 
@@ -17,14 +17,15 @@ use crate::netlink::Netlink;
 pub(crate) const FOLDER_PREFIX: &str = "dunlin-";
 /// The name of the program in it.
 pub(crate) const PROGRAM: &str = "dunlin-helper";
-/// For how long the bench may be silent.
-pub(super) const SILENCE_LIMIT: Duration = Duration::from_secs(6);
-/// How often that is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// What is locked as long as a helper has the folder.
-const LOCK: &str = "lock";
+pub(crate) const LOCK: &str = "lock";
 /// The taps that were made, a line each.
 const TAPS: &str = "taps";
+
+/// In the environment of what is launched: whose it is.
+const MARK: &str = "DUNLIN_HELPER_FOLDER";
+/// How often is looked for what a killed helper had launched, as it may start more meanwhile.
+const LOOKS: usize = 3;
 
 /// The folder of a helper. Whoever ends the helper removes it: several threads may.
 pub(super) struct Folder {
@@ -61,6 +62,11 @@ impl Folder {
         let mut taps = self.taps();
         taps.retain(|known| known != name);
         self.write(&taps)
+    }
+
+    /// Marks a program that is about to be launched, and with it all that it starts: who comes after a kill finds them.
+    pub(super) fn mark(&self, command: &mut Command) {
+        command.env(MARK, &self.path);
     }
 
     /// Removes it, with the taps that were made.
@@ -101,9 +107,23 @@ fn remove_dead(base: &Path, own: &Path) {
             continue;
         }
         if let Ok(_lock) = lock(&path) {
+            (0..LOOKS).for_each(|_| end_marked(&path));
             let taps = fs::read_to_string(path.join(TAPS)).unwrap_or_default();
             let taps: Vec<String> = taps.lines().map(str::to_owned).collect();
             remove(&path, &taps);
+        }
+    }
+}
+
+/// Ends what is marked with a folder. Its first process died with the helper; what that had started did not.
+fn end_marked(folder: &Path) {
+    let mark = [MARK.as_bytes(), b"=", folder.as_os_str().as_bytes()].concat();
+    for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        // Other users' are not told, and not ours.
+        let environment = fs::read(process.path().join("environ")).unwrap_or_default();
+        if environment.split(|byte| *byte == 0).any(|variable| variable == mark) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
     }
 }
@@ -116,40 +136,4 @@ fn remove(folder: &Path, taps: &[String]) {
         taps.iter().for_each(|tap| drop(netlink.delete(tap)));
     }
     let _ = fs::remove_dir_all(folder);
-}
-
-/// When the bench was last heard of.
-#[derive(Clone, Default)]
-pub(super) struct Heard(Arc<AtomicI64>);
-
-impl Heard {
-    pub(super) fn now() -> Self {
-        let heard = Self::default();
-        heard.again();
-        heard
-    }
-
-    pub(super) fn again(&self) {
-        self.0.store(now_ns(), Ordering::Relaxed);
-    }
-
-    fn is_silent(&self) -> bool {
-        let silent_ns = now_ns() - self.0.load(Ordering::Relaxed);
-        u128::try_from(silent_ns).is_ok_and(|ns| ns > SILENCE_LIMIT.as_nanos())
-    }
-
-    /// Ends this process once the bench has been silent for too long, after what `end` does. What the process writes may be
-    /// stuck then, and so its other threads.
-    pub(super) fn watch(self, end: impl FnOnce() + Send + 'static) -> io::Result<()> {
-        let watch = move || {
-            while !self.is_silent() {
-                std::thread::sleep(LOOK_EVERY);
-            }
-            end();
-            let _ = writeln!(io::stderr(), "dunlin helper: nothing was heard of the bench any more");
-            std::process::exit(1);
-        };
-        std::thread::Builder::new().name("watch-bench".into()).spawn(watch)?;
-        Ok(())
-    }
 }

@@ -6,6 +6,7 @@ use std::process::ChildStdout;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use dunlin_clock::now_ns;
 use dunlin_wire::RowSink;
 
 use super::protocol::{GREETING, GREETING_BYTES, Report, Tell, VERSION, read_frame};
@@ -18,6 +19,8 @@ pub(super) struct Routes(Arc<Mutex<RouteTable>>);
 struct RouteTable {
     open: HashMap<u32, Route>,
     ended: Option<String>,
+    /// When something was told last, by the bench's clock; absent: nothing yet.
+    told_ns: Option<i64>,
 }
 
 struct Route {
@@ -48,6 +51,7 @@ impl Routes {
     fn pass_on(&self, Report { id, tell }: Report) {
         // A report about a closed route came too late for whoever gave up waiting.
         let mut table = self.table();
+        table.told_ns = Some(now_ns());
         let Some(route) = table.open.get_mut(&id) else { return };
         match (tell, &mut route.sink) {
             (Tell::Rows(rows), Some(sink)) => sink(&rows),
@@ -56,15 +60,20 @@ impl Routes {
     }
 
     /// No more reports will come: whoever waits for one learns why.
-    fn end(&self, why: String) {
+    pub(super) fn end(&self, why: String) {
         let mut table = self.table();
-        table.ended = Some(why);
+        table.ended.get_or_insert(why);
         table.open.clear();
     }
 
     /// Why no more reports will come; absent as long as some may.
     pub(super) fn has_ended(&self) -> Option<String> {
         self.table().ended.clone()
+    }
+
+    /// When something was told last; absent: nothing yet.
+    pub(super) fn told_ns(&self) -> Option<i64> {
+        self.table().told_ns
     }
 
     pub(super) fn why_ended(&self) -> String {

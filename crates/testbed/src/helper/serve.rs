@@ -17,8 +17,10 @@ use dunlin_wire::{
 };
 
 use super::echo::Echo;
+use super::hearing::Heard;
+use super::launched::Processes;
 use super::protocol::{Ask, FrameError, GREETING, Report, Request, Tell, VERSION, read_frame, write_frame};
-use super::remote::{Folder, Heard};
+use super::remote::Folder;
 use super::responder::Responder;
 use super::services::Services;
 use crate::goodput;
@@ -30,7 +32,7 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 /// binary's hidden subcommand `helper` runs.
 #[must_use]
 pub fn serve() -> i32 {
-    serve_with(None, None)
+    serve_with(None, None, Processes::default())
 }
 
 /// The same on a machine that is reached through ssh: `measure` serves until nothing is heard of the bench any more;
@@ -45,11 +47,14 @@ pub fn serve_remote(mode: &str) -> i32 {
         "measure" => None,
         other => return fail(&io::Error::other(format!("there is no mode {other:?}"))),
     };
-    let heard = Heard::now();
-    let last = folder.clone();
-    let watched = heard.clone().watch(move || last.iter().for_each(|folder| folder.remove()));
-    let code = match watched {
-        Ok(()) => serve_with(Some(heard), folder.clone()),
+    let (heard, processes) = (Heard::now(), Processes::default());
+    let (last, launched) = (folder.clone(), processes.clone());
+    let end = move || {
+        launched.end();
+        last.iter().for_each(|folder| folder.remove());
+    };
+    let code = match heard.clone().watch(end) {
+        Ok(()) => serve_with(Some(heard), folder.clone(), processes),
         Err(error) => fail(&error),
     };
     // Once nothing runs any more that was started.
@@ -57,13 +62,13 @@ pub fn serve_remote(mode: &str) -> i32 {
     code
 }
 
-fn serve_with(heard: Option<Heard>, folder: Option<Arc<Folder>>) -> i32 {
+fn serve_with(heard: Option<Heard>, folder: Option<Arc<Folder>>, processes: Processes) -> i32 {
     // Standard output as a plain file: a line buffer would cut binary frames at every line feed.
     let output = match io::stdout().as_fd().try_clone_to_owned() {
         Ok(output) => File::from(output),
         Err(error) => return fail(&error),
     };
-    match serve_on(&mut io::stdin().lock(), output, heard, folder) {
+    match serve_on(io::stdin(), output, heard, |output| Services::new(output, folder, processes)) {
         Ok(()) => 0,
         Err(error) => fail(&error),
     }
@@ -76,18 +81,24 @@ fn fail(error: &dyn Error) -> i32 {
 }
 
 fn serve_on(
-    input: &mut impl Read,
+    mut input: impl Read + Send + 'static,
     mut output: impl Write + Send + 'static,
     heard: Option<Heard>,
-    folder: Option<Arc<Folder>>,
+    services: impl FnOnce(Output) -> Services,
 ) -> Result<(), FrameError> {
     output.write_all(format!("{GREETING}{VERSION}\n").as_bytes())?;
     output.flush()?;
     let output = Output(Arc::new(Mutex::new(output)));
-    let services = Services::new(output.clone(), folder);
+    let services = services(output.clone());
+    let mut next: Box<dyn FnMut() -> Result<Option<Request>, FrameError>> = match heard {
+        Some(heard) => {
+            let requests = heard.listen(input, output.clone())?;
+            Box::new(move || requests.recv().unwrap_or(Ok(None)))
+        }
+        None => Box::new(move || read_frame(&mut input)),
+    };
     let mut helper = Server { output, services, tasks: HashMap::new() };
-    while let Some(Request { id, ask }) = read_frame(input)? {
-        heard.iter().for_each(Heard::again);
+    while let Some(Request { id, ask }) = next()? {
         let told =
             helper.answer(id, ask).unwrap_or_else(|error| Some(Tell::Failed { why: explain(&*error) }));
         if let Some(tell) = told {
@@ -198,7 +209,7 @@ impl Server {
     }
 }
 
-fn clock() -> Tell {
+pub(super) fn clock() -> Tell {
     let realtime = Mapping::read();
     let monotonic_ns = dunlin_clock::now_ns();
     Tell::Clock {
@@ -221,7 +232,13 @@ pub(super) struct Output(Arc<Mutex<dyn Write + Send>>);
 impl Output {
     pub(super) fn tell(&self, id: u32, tell: Tell) -> Result<(), FrameError> {
         let mut output = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        write_frame(&mut *output, &Report { id, tell })
+        match write_frame(&mut *output, &Report { id, tell }) {
+            // Nothing of it was written.
+            Err(error @ (FrameError::TooLong { .. } | FrameError::Malformed(_))) => {
+                write_frame(&mut *output, &Report { id, tell: Tell::Failed { why: explain(&error) } })
+            }
+            written => written,
+        }
     }
 
     /// A sink that tells rows. Where the bench is gone they are lost, and the end of the input ends us.
@@ -272,7 +289,8 @@ mod tests {
             write_frame(&mut input, &Request { id, ask: ask.clone() }).unwrap();
         }
         let (mut reader, writer) = io::pipe().unwrap();
-        serve_on(&mut &input[..], writer, None, None).unwrap();
+        let services = |output| Services::new(output, None, Processes::default());
+        serve_on(io::Cursor::new(input), writer, None, services).unwrap();
         let mut greeting = vec![0; format!("{GREETING}{VERSION}\n").len()];
         reader.read_exact(&mut greeting).unwrap();
         assert_eq!(greeting, format!("{GREETING}{VERSION}\n").as_bytes());

@@ -2,36 +2,34 @@
 //! makes taps. All of it ends with the helper.
 #![expect(unsafe_code, reason = "the life of what is started is tied to ours between fork and exec")]
 
-use std::collections::HashMap;
 use std::error::Error;
 use std::fs::{self, DirBuilder, File};
 use std::io::{ErrorKind, Write};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use dunlin_clock::Deadline;
+use nix::ifaddrs::InterfaceAddress;
+use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
+use nix::sys::socket::{SockaddrIn, SockaddrStorage};
+use nix::unistd::{getpid, getppid};
 
 use super::bytes::Bytes;
 use super::host_protocol::{Device, HostAsk, HostTell, Machine};
+use super::launched::Processes;
 use super::protocol::Tell;
 use super::remote::Folder;
 use super::serve::Output;
 use super::streams::Streams;
 use crate::local_process::LocalProcess;
 use crate::netlink::Netlink;
-use crate::process::ProcessHandle;
+use crate::process::{End, ProcessHandle};
 use crate::{Output as Ran, device, fingerprint, memory_map, process, sysctl};
-
-/// How often a launched program is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// How long what was started may take to be gone once it was killed.
-const KILL_LIMIT: Duration = Duration::from_secs(2);
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -39,17 +37,14 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 pub(super) struct Services {
     output: Output,
     folder: Option<Arc<Folder>>,
-    processes: HashMap<u32, Arc<Mutex<Launched>>>,
+    processes: Processes,
     streams: Streams,
 }
 
-/// A launched program; its process is gone from here once it has ended.
-struct Launched(Option<LocalProcess>);
-
 impl Services {
-    pub(super) fn new(output: Output, folder: Option<Arc<Folder>>) -> Self {
+    pub(super) fn new(output: Output, folder: Option<Arc<Folder>>, processes: Processes) -> Self {
         let streams = Streams::new(output.clone());
-        Self { output, folder, processes: HashMap::new(), streams }
+        Self { output, folder, processes, streams }
     }
 
     /// Does what was asked; `None` where the answer comes later, from a thread, or there is none.
@@ -78,12 +73,11 @@ impl Services {
             HostAsk::Launch { program, args, stdout, stderr } => {
                 let mut command = command(&program);
                 command.args(args).stdout(File::create(stdout)?).stderr(File::create(stderr)?);
-                self.launch(id, command).map(Some)
+                self.launch(id, command)?;
+                Ok(None)
             }
             HostAsk::Kill { task } => {
-                if let Some(launched) = self.processes.get(&task) {
-                    lock(launched).kill();
-                }
+                self.processes.kill(task);
                 done
             }
             HostAsk::Dial { socket, limit_ms } => {
@@ -122,8 +116,7 @@ impl Services {
                 Ok(Some(HostTell::Resident(memory_map::resident_bytes(pid, mapping_bytes)?)))
             }
             HostAsk::AddTap { name, bridge } => {
-                self.folder.as_ref().map_or(Ok(()), |folder| folder.note_tap(&name))?;
-                add_tap(&name, &bridge)?;
+                self.add_tap(&name, &bridge)?;
                 done
             }
             HostAsk::RemoveTap { name } => {
@@ -136,56 +129,46 @@ impl Services {
         }
     }
 
+    /// Makes a tap that is known to be ours from before it is there; one that cannot be had as asked is not left.
+    fn add_tap(&self, name: &str, bridge: &str) -> Outcome<()> {
+        let noted = |note: fn(&Folder, &str) -> std::io::Result<()>| {
+            self.folder.as_ref().map_or(Ok(()), |folder| note(folder, name))
+        };
+        noted(Folder::note_tap)?;
+        if let Err(error) = device::add_tap(name) {
+            // One of this name that is there is somebody else's, and must stay.
+            noted(Folder::forget_tap)?;
+            return Err(error.into());
+        }
+        if let Err(error) = join(name, bridge) {
+            Netlink::open_here("the host")?.delete(name)?;
+            noted(Folder::forget_tap)?;
+            return Err(error);
+        }
+        Ok(())
+    }
+
     /// Starts a program and watches it on a thread. It is started on the thread that serves, with whose end it ends.
-    fn launch(&mut self, id: u32, mut command: Command) -> Outcome<HostTell> {
+    fn launch(&mut self, id: u32, mut command: Command) -> Outcome<()> {
+        if let Some(folder) = &self.folder {
+            folder.mark(&mut command);
+        }
         let process = LocalProcess::new(command.spawn()?);
         let pid = process.pid().ok_or("it has no process id")?;
-        let launched = Arc::new(Mutex::new(Launched(Some(process))));
-        self.processes.retain(|_, known| lock(known).0.is_some());
-        self.processes.insert(id, Arc::clone(&launched));
+        let launched = self.processes.add(id, process);
+        // Before its end can be told.
+        self.output.tell(id, Tell::Host(HostTell::Launched { pid }))?;
         self.output.tell_later(id, move || {
-            loop {
-                if let Some(ended) = lock(&launched).try_end() {
-                    return ended;
-                }
-                std::thread::sleep(LOOK_EVERY);
-            }
+            let End { how, success } = launched.wait()?;
+            Ok(Tell::Host(HostTell::Ended { how, success }))
         })?;
-        Ok(HostTell::Launched { pid })
+        Ok(())
     }
 }
 
 impl Drop for Services {
     fn drop(&mut self) {
-        let processes: Vec<_> = self.processes.drain().map(|(_, launched)| launched).collect();
-        processes.iter().for_each(|launched| lock(launched).kill());
-        let deadline = Deadline::after(KILL_LIMIT);
-        while processes.iter().any(|launched| lock(launched).is_there()) && !deadline.passed() {
-            std::thread::sleep(deadline.step(LOOK_EVERY));
-        }
-    }
-}
-
-impl Launched {
-    fn kill(&mut self) {
-        if let Some(process) = &mut self.0 {
-            process.kill();
-        }
-    }
-
-    fn is_there(&mut self) -> bool {
-        self.try_end().is_none() && self.0.is_some()
-    }
-
-    /// How it ended, once.
-    fn try_end(&mut self) -> Option<std::io::Result<Tell>> {
-        let ended = match self.0.as_mut()?.try_end() {
-            Ok(None) => return None,
-            Ok(Some(end)) => Ok(Tell::Host(HostTell::Ended { how: end.how, success: end.success })),
-            Err(error) => Err(std::io::Error::other(error)),
-        };
-        self.0 = None;
-        Some(ended)
+        self.processes.end();
     }
 }
 
@@ -193,8 +176,13 @@ impl Launched {
 fn command(program: &Path) -> Command {
     let mut command = Command::new(program);
     command.stdin(Stdio::null()).process_group(0);
-    let tie = || Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?);
-    // SAFETY: after the fork this only makes a system call.
+    let parent = getpid();
+    let tie = move || {
+        set_pdeathsig(Signal::SIGKILL)?;
+        // We may have ended before that.
+        if getppid() == parent { Ok(()) } else { Err(ErrorKind::BrokenPipe.into()) }
+    };
+    // SAFETY: after the fork this only makes system calls.
     unsafe { command.pre_exec(tie) };
     command
 }
@@ -222,46 +210,33 @@ fn remove(path: &Path) -> Outcome<()> {
     }
 }
 
-fn add_tap(name: &str, bridge: &str) -> Outcome<()> {
-    device::add_tap(name)?;
-    device::switch_offloads_off(name)?;
+fn join(tap: &str, bridge: &str) -> Outcome<()> {
+    device::switch_offloads_off(tap)?;
     let mut netlink = Netlink::open_here("the host")?;
-    netlink.join_bridge(name, bridge)?;
-    Ok(netlink.set_up(name)?)
+    netlink.join_bridge(tap, bridge)?;
+    Ok(netlink.set_up(tap)?)
 }
 
-/// Its devices that have IPv4 addresses, loopback left out.
+/// Its devices that have IPv4 addresses, loopback left out. As this process's network namespace has them, which a sysfs need
+/// not be that of.
 pub(crate) fn devices() -> Outcome<Vec<Device>> {
-    let mut devices = Vec::new();
-    for one in nix::ifaddrs::getifaddrs()? {
-        let ipv4 = |address: Option<nix::sys::socket::SockaddrStorage>| {
-            address.and_then(|address| address.as_sockaddr_in().map(|address| address.ip()))
-        };
-        let (Some(address), Some(mask)) = (ipv4(one.address), ipv4(one.netmask)) else { continue };
-        if address.is_loopback() {
-            continue;
-        }
-        let (mtu, mac) = (read_of(&one.interface_name, "mtu"), read_of(&one.interface_name, "address"));
-        devices.push(Device {
+    let all: Vec<_> = nix::ifaddrs::getifaddrs()?.collect();
+    let ipv4 = |address: Option<SockaddrStorage>| address?.as_sockaddr_in().map(SockaddrIn::ip);
+    let mac_of = |name: &str| {
+        let own = all.iter().filter(|one| one.interface_name == name);
+        own.filter_map(|one| one.address?.as_link_addr()?.addr()).next()
+    };
+    let device = |one: &InterfaceAddress| {
+        let (address, mask) = (ipv4(one.address)?, ipv4(one.netmask)?);
+        (!address.is_loopback()).then(|| Device {
+            name: one.interface_name.clone(),
             address,
             prefix: u8::try_from(u32::from(mask).leading_ones()).unwrap_or(32),
-            mtu: mtu.and_then(|mtu| mtu.parse().ok()),
-            mac: mac.and_then(|text| parse_mac(&text)),
-            name: one.interface_name,
-        });
-    }
-    Ok(devices)
-}
-
-/// What the kernel says of a device (sysfs-class-net).
-fn read_of(device: &str, what: &str) -> Option<String> {
-    let path = PathBuf::from("/sys/class/net").join(device).join(what);
-    fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
-}
-
-fn parse_mac(text: &str) -> Option<[u8; 6]> {
-    let octets: Option<Vec<u8>> = text.split(':').map(|octet| u8::from_str_radix(octet, 16).ok()).collect();
-    octets?.try_into().ok()
+            mtu: device::mtu(&one.interface_name).ok(),
+            mac: mac_of(&one.interface_name),
+        })
+    };
+    Ok(all.iter().filter_map(device).collect())
 }
 
 /// The address from which the routing would have us reach another: nothing is sent.
@@ -280,17 +255,21 @@ fn machine() -> Outcome<Machine> {
         boot_id: boot_id(),
         fingerprint: serde_json::to_string(&fingerprint::read("here".into(), &congestion_control))?,
         is_root: nix::unistd::geteuid().is_root(),
-        has_taps: device::open_tun().is_ok(),
+        has_taps: device::open_tun().is_ok() && may_administer_networks(),
     })
+}
+
+/// Whether this user may make devices: to open the door to taps is not enough (capabilities(7), `CAP_NET_ADMIN`).
+fn may_administer_networks() -> bool {
+    const NET_ADMIN: u32 = 12;
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let set = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let set = set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
+    set.is_some_and(|set| set >> NET_ADMIN & 1 == 1)
 }
 
 /// Another with each start of the machine's kernel (random(4)); empty where it is not told.
 pub(crate) fn boot_id() -> String {
     let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     text.trim().to_owned()
-}
-
-/// A thread that panicked while holding the lock leaves nothing half-done here.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

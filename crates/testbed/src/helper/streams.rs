@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 use std::error::Error;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::net::Shutdown;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -70,9 +70,11 @@ impl Streams {
 
     /// Opens a file for what will be sent.
     pub(super) fn put(&mut self, id: u32, path: &Path, mode: u32) -> Outcome<()> {
+        // Somebody else's name is not followed; one that was killed may have left its own.
         let temporary = beside(path);
+        let _ = std::fs::remove_file(&temporary);
         let mut options = File::options();
-        let mut file = options.write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
+        let mut file = options.write(true).create_new(true).mode(0o600).open(&temporary)?;
         let (sender, pieces) = sync_channel::<Piece>(PIECES_WAITING);
         self.open.insert(id, Sink::File(sender));
         let path = path.to_owned();
@@ -84,6 +86,8 @@ impl Streams {
             // The last hole counts, too.
             let written = pieces.iter().try_for_each(write).and_then(|()| file.stream_position());
             let written = written.and_then(|length| file.set_len(length));
+            // As it is here, whatever our umask.
+            let written = written.and_then(|()| file.set_permissions(Permissions::from_mode(mode & 0o777)));
             // What is only half there is nobody's file.
             if let Err(error) = written.and_then(|()| std::fs::rename(&temporary, &path)) {
                 let _ = std::fs::remove_file(&temporary);
@@ -120,8 +124,13 @@ impl Streams {
 
     /// Tells a file, piece by piece.
     pub(super) fn fetch(&mut self, id: u32, path: &Path) -> Outcome<()> {
-        let mut file = File::open(path)?;
-        let mode = file.metadata()?.mode();
+        // Without waiting for somebody who would write a pipe.
+        let mut file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err("it is no file".into());
+        }
+        let mode = metadata.mode();
         let output = self.output.clone();
         self.output.tell_later(id, move || {
             let mut piece = vec![0; PIECE_BYTES];

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use dunlin_clock::HostClock;
 
-use super::deliver::{again, deliver};
-use super::master::Master;
+use super::deliver::{Delivered, again, deliver};
+use super::master::{Master, Patience, Words};
 use super::{HelperProgram, Target};
 use crate::helper::host_protocol::{HostAsk, HostTell};
 use crate::{Helper, Result, TestbedError};
@@ -35,13 +35,20 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn open(target: &Target, program: HelperProgram, clock: &HostClock) -> Result<Self> {
-        let master = Master::open(target)?;
-        let (child, folder) = deliver(&master, target, program)?;
-        let helper = Helper::start(target.id.clone(), child, clock.clone())?;
+    pub(super) fn open(
+        target: &Target,
+        program: HelperProgram,
+        clock: &HostClock,
+        patience: Patience,
+    ) -> Result<Self> {
+        let master = Master::open(target, patience)?;
+        let Delivered { child, folder, words } = deliver(&master, target, program)?;
+        let started = Helper::start(target.id.clone(), child, clock.clone());
+        let helper = started.map_err(|error| with_words(error, &words))?;
         helper.keep_alive()?;
         let helper = Arc::new(helper);
         clock_watch(&helper, clock)?;
+        life_watch(&helper)?;
         let connection = Self {
             helper,
             master,
@@ -115,23 +122,62 @@ impl Connection {
     }
 }
 
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // It need not be ours alone, and would else lose its session first.
+        self.helper.hang_up();
+    }
+}
+
+/// A helper that ends at once has said why to nobody else.
+fn with_words(error: TestbedError, words: &Words) -> TestbedError {
+    match (error, words.said()) {
+        (TestbedError::Helper { host, why }, said) if !said.is_empty() => {
+            let said: Vec<&str> = said.lines().map(str::trim).collect();
+            TestbedError::Helper { host, why: format!("{why}: {}", said.join("; ")) }
+        }
+        (error, _) => error,
+    }
+}
+
 /// Compares the clocks again and again, until the helper is gone.
 fn clock_watch(helper: &Arc<Helper>, clock: &HostClock) -> Result<()> {
     /// How often: what two clocks run apart in that time stays below a millisecond.
     const EVERY: Duration = Duration::from_millis(500);
-    let (helper, clock) = (Arc::downgrade(helper), clock.clone());
-    let watch = move || {
-        while let Some(helper) = helper.upgrade() {
-            // Where it does not answer, what is known gets less certain by itself.
-            match helper.exchange(Duration::from_secs(2)) {
-                Ok(exchange) => clock.learn(exchange),
-                Err(_) if helper.why_ended().is_some() => return,
-                Err(_) => {}
-            }
-            drop(helper);
-            std::thread::sleep(EVERY);
+    let clock = clock.clone();
+    let compare = move |helper: &Helper| {
+        // Where it does not answer, what is known gets less certain by itself.
+        if let Ok(exchange) = helper.exchange(Duration::from_secs(1)) {
+            clock.learn(exchange);
         }
     };
-    let thread = std::thread::Builder::new().name("clock-watch".into()).spawn(watch);
-    thread.map(drop).map_err(TestbedError::io("start the thread that compares clocks"))
+    again_and_again("clock-watch", helper, EVERY, compare)
+}
+
+/// Takes the helper for lost where nothing is heard of it, though it is asked for the time again and again: ssh itself notices
+/// where its machine is gone, but not where it hangs. On a thread that never waits for what is said to it to be taken.
+fn life_watch(helper: &Arc<Helper>) -> Result<()> {
+    /// As long as it waits to hear of us.
+    const LOST_AFTER: Duration = Duration::from_secs(8);
+    const EVERY: Duration = Duration::from_millis(250);
+    again_and_again("life-watch", helper, EVERY, |helper| helper.give_up_after(LOST_AFTER))
+}
+
+/// Does something with a helper until it is gone, on a thread that does not keep it.
+fn again_and_again(
+    name: &str,
+    helper: &Arc<Helper>,
+    every: Duration,
+    what: impl Fn(&Helper) + Send + 'static,
+) -> Result<()> {
+    let helper = Arc::downgrade(helper);
+    let watch = move || {
+        while let Some(helper) = helper.upgrade().filter(|helper| helper.is_well()) {
+            what(&helper);
+            drop(helper);
+            std::thread::sleep(every);
+        }
+    };
+    let thread = std::thread::Builder::new().name(name.into()).spawn(watch);
+    thread.map(drop).map_err(TestbedError::io("start a thread that watches a helper"))
 }

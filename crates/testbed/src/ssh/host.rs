@@ -1,25 +1,25 @@
 //! A machine that is reached through ssh, as a host of a testbed.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{Read, Seek, Write};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dunlin_clock::HostClock;
+use dunlin_clock::{HostClock, now_ns};
 use dunlin_record::{HostFingerprint, HostId};
 
 use super::connection::Connection;
+use super::master::Patience;
+use super::process::RemoteProcess;
 use super::{HelperProgram, Target};
 use crate::helper::bytes::Bytes;
-use crate::helper::for_host::Conversation;
 use crate::helper::host_protocol::{Device, HostAsk, HostTell, Machine};
 use crate::helper::streams::is_zero;
-use crate::process::{End, ProcessHandle};
 use crate::{Helper, Host, Launch, Network, Output, Process, Result, Taps, TestbedError};
 
 /// How long what is done at once may take, on a machine that is busy and a connection that is slow.
@@ -38,11 +38,20 @@ pub struct SshHost {
     program: HelperProgram,
     clock: HostClock,
     connection: Mutex<Arc<Connection>>,
+    /// Held by whoever connects again.
+    connecting: Mutex<Option<Failure>>,
     pub(super) places: [Place; 2],
     /// The bridge that joins the taps of VMs to the service network; absent where none are made.
     pub(super) bridge: Option<String>,
     fingerprint: HostFingerprint,
     pub(super) machine: Machine,
+}
+
+/// How connecting again went wrong last, and when.
+#[derive(Debug)]
+struct Failure {
+    t_ns: i64,
+    error: TestbedError,
 }
 
 /// A piece of a file.
@@ -62,7 +71,7 @@ impl SshHost {
     /// Connects to a machine and starts our program there.
     pub(super) fn connect(target: Target, program: HelperProgram, bridge: Option<String>) -> Result<Self> {
         let clock = HostClock::of_another();
-        let connection = Connection::open(&target, program, &clock)?;
+        let connection = Connection::open(&target, program, &clock, Patience::FIRST)?;
         let machine = match connection.ask(HostAsk::Machine, "which machine it is", ANSWER_LIMIT)? {
             HostTell::Machine(machine) => machine,
             other => return Err(connection.helper().misunderstood(&other)),
@@ -75,6 +84,7 @@ impl SshHost {
             program,
             clock,
             connection: Mutex::new(Arc::new(connection)),
+            connecting: Mutex::default(),
             places: Default::default(),
             bridge,
             fingerprint,
@@ -84,21 +94,84 @@ impl SshHost {
 
     /// The connection, made anew where it was lost: what had been started over the lost one is gone then.
     pub(super) fn connection(&self) -> Result<Arc<Connection>> {
-        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        if connection.helper().why_ended().is_some() {
-            *connection = Arc::new(Connection::open(&self.target, self.program, &self.clock)?);
+        let asked_ns = now_ns();
+        let current = self.current();
+        if current.helper().is_well() {
+            return Ok(current);
         }
-        Ok(Arc::clone(&connection))
+        drop(current);
+        let mut last = self.connecting.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = self.current();
+        if current.helper().is_well() {
+            return Ok(current);
+        }
+        drop(current);
+        // Who has waited for somebody's vain attempt need not wait for their own.
+        if let Some(Failure { t_ns, error }) = &*last
+            && *t_ns >= asked_ns
+        {
+            return Err(self.once_more(error));
+        }
+        match Connection::open(&self.target, self.program, &self.clock, Patience::AGAIN) {
+            Ok(connection) => {
+                let connection = Arc::new(connection);
+                let old = std::mem::replace(&mut *self.lock(), Arc::clone(&connection));
+                drop(old);
+                Ok(connection)
+            }
+            Err(error) => {
+                let told = self.once_more(&error);
+                *last = Some(Failure { t_ns: now_ns(), error });
+                Err(told)
+            }
+        }
+    }
+
+    /// Why connecting again went wrong, for one more who wanted it.
+    fn once_more(&self, error: &TestbedError) -> TestbedError {
+        match error {
+            TestbedError::Ssh { host, doing, why, mend } => {
+                let [host, doing, why, mend] = [host, doing, why, mend].map(String::clone);
+                TestbedError::Ssh { host, doing, why, mend }
+            }
+            other => self.target.failed("connect to it again", other),
+        }
+    }
+
+    fn current(&self) -> Arc<Connection> {
+        Arc::clone(&self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Arc<Connection>> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn ask(&self, ask: HostAsk, what: &str) -> Result<HostTell> {
-        self.connection()?.ask(ask, what, ANSWER_LIMIT)
+        self.connection()?.ask(ask, what, ANSWER_LIMIT).map_err(|error| self.unless_lost(error))
     }
 
     fn done(&self, ask: HostAsk, what: &str) -> Result<()> {
         match self.ask(ask, what)? {
             HostTell::Done => Ok(()),
             other => Err(self.connection()?.helper().misunderstood(&other)),
+        }
+    }
+
+    /// Whether taps can be made where they are to join a bridge.
+    pub(super) fn check_taps(&self) -> Result<()> {
+        match &self.bridge {
+            Some(bridge) if !self.machine.has_taps => Err(TestbedError::Ssh {
+                host: self.target.id.to_string(),
+                doing: format!("let taps join {bridge}"),
+                why: if self.machine.is_root { "it has no taps" } else { "its user may not make taps" }.into(),
+                mend: if self.machine.is_root {
+                    "modprobe tun there, or leave `bridge` out: VMs then have no network there"
+                } else {
+                    "write `sudo = true`, log in as root, or leave `bridge` out: VMs then have no network there"
+                }
+                .into(),
+            }),
+            _ => Ok(()),
         }
     }
 
@@ -129,15 +202,15 @@ impl SshHost {
                 break;
             }
             let piece = &piece[..length];
-            helper.say(if is_zero(piece) {
+            let said = helper.say(if is_zero(piece) {
                 HostAsk::Skip { task: put.id, bytes: length as u64 }
             } else {
                 HostAsk::Send { task: put.id, bytes: Bytes(piece.to_vec()) }
-            })?;
+            });
+            said.map_err(|error| self.unless_lost(error))?;
         }
         helper.say(HostAsk::Close { task: put.id })?;
         let told = put.next(helper, &doing(), PIECE_LIMIT * 4);
-        helper.forget(put.id);
         match told.map_err(|error| self.because(&doing(), error))? {
             HostTell::Done => Ok(()),
             other => Err(helper.misunderstood(&other)),
@@ -150,7 +223,7 @@ impl SshHost {
         let helper = connection.helper();
         let doing = format!("read {} on {}", there.display(), self.target.id);
         let fetched = helper.converse(HostAsk::Fetch { path: there.to_owned() })?;
-        let mode = loop {
+        loop {
             match fetched.next(helper, &doing, PIECE_LIMIT) {
                 Ok(HostTell::Bytes(Bytes(bytes))) => {
                     if let Err(error) = take(Piece::Bytes(&bytes)) {
@@ -166,19 +239,38 @@ impl SshHost {
                 Ok(other) => break Err(helper.misunderstood(&other)),
                 Err(error) => break Err(self.because(&doing, error)),
             }
-        };
-        helper.forget(fetched.id);
-        mode
+        }
+    }
+
+    /// An error as it is, unless what is wrong is that the machine is not heard any more.
+    fn unless_lost(&self, error: TestbedError) -> TestbedError {
+        match (error, self.why_lost()) {
+            (TestbedError::Helper { host, .. }, Some(lost)) => TestbedError::Ssh {
+                host,
+                doing: "go on with it".into(),
+                why: format!("the connection to our helper there is lost: {lost}"),
+                mend: format!(
+                    "is it up, and the way to it well? `ssh {}` by hand tells; what was started there is ended",
+                    self.target.destination
+                ),
+            },
+            (error, _) => error,
+        }
     }
 
     /// A refusal of the machine's, with what was being done.
     fn because(&self, doing: &str, error: TestbedError) -> TestbedError {
-        match error {
+        match self.unless_lost(error) {
             TestbedError::Helper { why, .. } => {
                 TestbedError::io(doing.to_owned())(std::io::Error::other(why))
             }
             other => other,
         }
+    }
+
+    /// What is wrong with the connection; absent while it is well.
+    pub(super) fn why_lost(&self) -> Option<String> {
+        self.current().helper().why_ended()
     }
 }
 
@@ -188,26 +280,31 @@ impl Host for SshHost {
     }
 
     fn scratch(&self) -> PathBuf {
-        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        connection.folder().join("scratch")
+        self.current().folder().join("scratch")
     }
 
     fn outbox(&self, local: &Path) -> Result<PathBuf> {
         let connection = self.connection()?;
         let own = connection.outbox(local);
-        connection.make_folder(&own)?;
+        connection.make_folder(&own).map_err(|error| self.unless_lost(error))?;
         Ok(own)
     }
 
     fn collect(&self, local: &Path) -> Result<()> {
         let connection = self.connection()?;
         let own = connection.outbox(local);
-        let files =
-            match connection.ask(HostAsk::List { folder: own.clone() }, "a list of files", ANSWER_LIMIT)? {
-                HostTell::Files(files) => files,
-                other => return Err(connection.helper().misunderstood(&other)),
-            };
+        let ask = HostAsk::List { folder: own.clone() };
+        let told = connection.ask(ask, "a list of files", ANSWER_LIMIT);
+        let files = match told.map_err(|error| self.unless_lost(error))? {
+            HostTell::Files(files) => files,
+            other => return Err(connection.helper().misunderstood(&other)),
+        };
         for name in files {
+            // What a machine says of its files must not lead out of our folder.
+            if !is_plain(&name) {
+                let why = format!("it says that a file is named {}", name.display());
+                return Err(self.target.failed("list its files", &std::io::Error::other(why)));
+            }
             self.copy_from(&own.join(&name), &local.join(&name))?;
         }
         Ok(())
@@ -242,9 +339,12 @@ impl Host for SshHost {
             args: args.to_vec(),
             limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
         };
-        let what = format!("{} to end", program.display());
+        let what = format!("run {} on {}", program.display(), self.target.id);
         let connection = self.connection()?;
-        match connection.ask(ask, &what, limit + ANSWER_LIMIT).map_err(|error| self.because(&what, error))? {
+        match connection
+            .ask(ask, &what, limit.saturating_add(ANSWER_LIMIT))
+            .map_err(|error| self.because(&what, error))?
+        {
             HostTell::Ran { how, success, stdout, stderr } => {
                 Ok(Output { how, success, stdout: stdout.0, stderr: stderr.0 })
             }
@@ -258,10 +358,14 @@ impl Host for SshHost {
         let helper = connection.helper();
         let doing = format!("start {} on {}", program.display(), self.target.id);
         let conversation = helper.converse(HostAsk::Launch { program, args, stdout, stderr })?;
-        match conversation.next(helper, &doing, ANSWER_LIMIT).map_err(|error| self.because(&doing, error))? {
+        let told = conversation.next(helper, &doing, ANSWER_LIMIT).inspect_err(|_| {
+            // It may come up after all.
+            drop(helper.say(HostAsk::Kill { task: conversation.id }));
+        });
+        match told.map_err(|error| self.because(&doing, error))? {
             HostTell::Launched { pid } => {
-                let connection = Arc::clone(&connection);
-                Ok(Process::new(RemoteProcess { connection, conversation: Mutex::new(conversation), pid }))
+                let helper = Arc::clone(helper);
+                Ok(Process::new(RemoteProcess::new(helper, conversation, pid)))
             }
             other => Err(helper.misunderstood(&other)),
         }
@@ -269,6 +373,7 @@ impl Host for SshHost {
 
     fn dial(&self, socket: &Path, limit: Duration) -> Result<UnixStream> {
         super::sockets::dial(self.connection()?.helper(), socket, limit)
+            .map_err(|error| self.unless_lost(error))
     }
 
     fn copy_to(&self, local: &Path, there: &Path) -> Result<()> {
@@ -330,7 +435,7 @@ impl Host for SshHost {
     }
 
     fn helper(&self) -> Result<Helper> {
-        self.connection()?.another_helper(&self.clock)
+        self.connection()?.another_helper(&self.clock).map_err(|error| self.unless_lost(error))
     }
 
     fn taps(&self) -> Option<&dyn Taps> {
@@ -368,36 +473,22 @@ impl Taps for SshHost {
     }
 }
 
-/// A program that was launched on a machine.
-struct RemoteProcess {
-    connection: Arc<Connection>,
-    conversation: Mutex<Conversation>,
-    pid: u32,
+/// Whether it is a file's name and leads nowhere else.
+fn is_plain(name: &OsStr) -> bool {
+    Path::new(name).file_name() == Some(name)
 }
 
-impl std::fmt::Debug for RemoteProcess {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RemoteProcess").field("pid", &self.pid).finish_non_exhaustive()
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl ProcessHandle for RemoteProcess {
-    fn pid(&self) -> Option<u32> {
-        Some(self.pid)
-    }
-
-    fn try_end(&mut self) -> Result<Option<End>> {
-        let conversation = self.conversation.get_mut().unwrap_or_else(PoisonError::into_inner);
-        match conversation.try_next(self.connection.helper())? {
-            Some(HostTell::Ended { how, success }) => Ok(Some(End { how, success })),
-            Some(other) => Err(self.connection.helper().misunderstood(&other)),
-            None => Ok(None),
+    #[test]
+    fn a_name_that_leads_out_of_its_folder_is_no_files() {
+        for plain in ["a", ".a", "a b", "..a", "\\", "$(x)\n"] {
+            assert!(is_plain(plain.as_ref()), "{plain}");
         }
-    }
-
-    fn kill(&mut self) {
-        let conversation = self.conversation.get_mut().unwrap_or_else(PoisonError::into_inner);
-        // Where the connection is gone the machine's helper ends it.
-        let _ = self.connection.helper().say(HostAsk::Kill { task: conversation.id });
+        for other in ["", ".", "..", "/", "/etc/passwd", "../a", "a/b", "a/", "./a", "a/."] {
+            assert!(!is_plain(other.as_ref()), "{other}");
+        }
     }
 }

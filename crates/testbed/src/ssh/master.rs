@@ -16,7 +16,21 @@ use super::Target;
 use crate::{Result, TestbedError, children};
 
 /// How long a machine may take to let us in.
-const OPEN_LIMIT: Duration = Duration::from_secs(30);
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// Until it answers (`ConnectTimeout`), in seconds.
+    answer_s: u32,
+    /// In all.
+    limit: Duration,
+}
+
+impl Patience {
+    /// The first time: nobody waits for anything else.
+    pub(super) const FIRST: Self = Self { answer_s: 10, limit: Duration::from_secs(30) };
+    /// Again, in the middle of something.
+    pub(super) const AGAIN: Self = Self { answer_s: 5, limit: Duration::from_secs(8) };
+}
+
 /// How often that is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// How much of what ssh says is kept.
@@ -24,12 +38,11 @@ const WORDS_BYTES: usize = 4096;
 /// What the names of our folders for sockets begin with; our process id follows.
 const FOLDER: &str = "dunlin-ssh-";
 /// Whatever the user's configuration says of these: nobody is there to be asked, nothing but our sessions goes over the
-/// connection, and it ends soon when the machine is gone (after 2 s three times).
-const OPTIONS: [&str; 12] = [
+/// connection, and it ends soon when the machine is gone: after 2 s four times, and not before we ourselves take it for lost.
+const OPTIONS: [&str; 11] = [
     "BatchMode=yes",
-    "ConnectTimeout=10",
     "ServerAliveInterval=2",
-    "ServerAliveCountMax=3",
+    "ServerAliveCountMax=4",
     "ControlPersist=no",
     "ClearAllForwardings=yes",
     "ForwardAgent=no",
@@ -53,23 +66,24 @@ pub(super) struct Master {
 
 impl Master {
     /// Connects, and waits until the machine has let us in.
-    pub(super) fn open(target: &Target) -> Result<Self> {
+    pub(super) fn open(target: &Target, patience: Patience) -> Result<Self> {
         let folder = socket_folder()?;
         let socket = folder.path().join("m");
         let mut command = client(target, &socket);
+        command.args(["-o", &format!("ConnectTimeout={}", patience.answer_s)]);
         command.args(["-M", "-N", "--", &target.destination]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = children::spawn(command)?;
         let words = Words::of(child.stderr.take());
         let mut master = Self { child, target: target.clone(), socket, words, _folder: folder };
-        let deadline = Deadline::after(OPEN_LIMIT);
+        let deadline = Deadline::after(patience.limit);
         // ssh makes it once it is let in.
         while !master.socket.exists() {
             if let Ok(Some(_)) = master.child.try_wait() {
                 return Err(failure(target, "connect to it", &master.words.said()));
             }
             if deadline.passed() {
-                let why = format!("{} within {} s", "it did not let us in", OPEN_LIMIT.as_secs());
+                let why = format!("it did not let us in within {} s", patience.limit.as_secs());
                 return Err(failure(target, "connect to it", &why));
             }
             std::thread::sleep(deadline.step(LOOK_EVERY));
@@ -81,7 +95,16 @@ impl Master {
     /// helper says all that matters in its frames.
     pub(super) fn session(&self, command: &str) -> Result<(Child, Words)> {
         let mut session = client(&self.target, &self.socket);
-        session.args(["-o", "ControlMaster=no", "--", &self.target.destination, command]);
+        // Where the connection is gone the client would make another by itself.
+        session.args([
+            "-o",
+            "ControlMaster=no",
+            "-o",
+            "ProxyCommand=false",
+            "--",
+            &self.target.destination,
+            command,
+        ]);
         session.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = children::spawn(session)?;
         let words = Words::of(child.stderr.take());

@@ -25,20 +25,23 @@ pub(super) fn dial(helper: &Arc<Helper>, socket: &Path, limit: Duration) -> Resu
     };
     let conversation = helper.converse(ask)?;
     let id = conversation.id;
+    // What comes up there later is not to find us.
+    let give_up = || drop(helper.say(HostAsk::Close { task: id }));
     let doing = format!("a connection to {} on {}", socket.display(), helper.host());
-    match conversation.next(helper, &doing, limit + WAY_LIMIT) {
+    match conversation.next(helper, &doing, limit.saturating_add(WAY_LIMIT)) {
         Ok(HostTell::Connected) => {}
         Ok(other) => return Err(helper.misunderstood(&other)),
         Err(error) => {
-            helper.forget(id);
+            give_up();
             return Err(error);
         }
     }
     let pair = UnixStream::pair().and_then(|(ours, theirs)| Ok((ours, theirs.try_clone()?, theirs)));
-    let (ours, mut reading, mut writing) = pair.map_err(TestbedError::io(doing))?;
+    let (ours, mut reading, mut writing) =
+        pair.map_err(TestbedError::io(doing)).inspect_err(|_| give_up())?;
     let thread = |name: &str| Builder::new().name(format!("{name}-{id}"));
     // Whoever ends the helper need not wait for those who have sockets.
-    let (sender, closer) = (Arc::downgrade(helper), Arc::downgrade(helper));
+    let sender = Arc::downgrade(helper);
     let say = move |ask| sender.upgrade().is_some_and(|helper| helper.say(ask).is_ok());
     let send = move || {
         let mut piece = vec![0; PIECE_BYTES];
@@ -57,9 +60,6 @@ pub(super) fn dial(helper: &Arc<Helper>, socket: &Path, limit: Duration) -> Resu
             }
         }
         let _ = writing.shutdown(Shutdown::Both);
-        if let Some(helper) = closer.upgrade() {
-            helper.forget(id);
-        }
     };
     let started = thread("to-socket").spawn(send).and_then(|_| thread("from-socket").spawn(receive));
     started.map_err(TestbedError::io("start the threads of a connection"))?;

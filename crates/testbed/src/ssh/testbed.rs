@@ -48,6 +48,7 @@ impl SshTestbed {
             }
         }
         check_bench(inventory, &hosts)?;
+        hosts.iter().try_for_each(SshHost::check_taps)?;
         let bench = bench_devices(inventory, &hosts)?;
         let testbed = Self { inventory: inventory.clone(), hosts: hosts.map(Arc::new), bench };
         testbed.prove_shared(ends)?;
@@ -245,6 +246,8 @@ fn common_subnet(
     let pairs: Vec<(&Device, &Device)> = one
         .iter()
         .flat_map(|device| other.iter().map(move |there| (device, there)))
+        // What has the same address on both is each one's own, as a container engine's bridge is.
+        .filter(|(device, there)| device.address != there.address)
         .filter(|(device, there)| device.prefix == there.prefix && is_in(device, there.address))
         .collect();
     match pairs.as_slice() {

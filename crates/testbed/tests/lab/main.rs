@@ -5,6 +5,7 @@ mod clocks;
 mod impostor;
 mod roles;
 mod ssh_nodes;
+mod ssh_testbed;
 mod traces;
 
 use std::io::{BufRead, BufReader, Read};
@@ -19,14 +20,14 @@ use nix::unistd::Pid;
 use roles::{NOT_PERMITTED, ROLE};
 use traces::Traces;
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(90);
 /// In which all of a killed lab must be gone.
 const GONE_LIMIT: Duration = Duration::from_secs(5);
 
 /// A test's name, and what it does under that name.
 type Test = (&'static str, fn(&str));
 
-const TESTS: [Test; 25] = [
+const TESTS: [Test; 30] = [
     ("hosts_reach_each_other_over_both_networks", |name| ends_well(name, "reach")),
     ("a_rate_limits_its_own_network_and_no_other", |name| ends_well(name, "rate")),
     ("a_delay_delays_its_own_network_and_no_other", |name| ends_well(name, "delay")),
@@ -40,6 +41,13 @@ const TESTS: [Test; 25] = [
     ("ssh_says_why_a_node_cannot_be_reached", |name| ends_well(name, "ssh-refusals")),
     ("a_node_can_be_cut_off_and_its_power_taken", |name| ends_well(name, "ssh-cuts")),
     ("a_node_behind_ssh_can_have_a_clock_of_its_own", |name| ends_well(name, "ssh-clocks")),
+    ("hosts_behind_ssh_do_all_that_hosts_do", |name| ends_well(name, "ssh-testbed-works")),
+    ("names_reach_hosts_behind_ssh_as_they_are", |name| ends_well(name, "ssh-testbed-names")),
+    ("hosts_that_cannot_be_used_are_refused_with_what_mends_it", |name| {
+        ends_well(name, "ssh-testbed-refusals");
+    }),
+    ("nothing_outlives_the_bench_on_hosts_behind_ssh", |name| ends_well(name, "ssh-testbed-life")),
+    ("a_host_behind_ssh_that_is_cut_off_holds_nobody_up", |name| ends_well(name, "ssh-testbed-cuts")),
     ("the_exit_code_comes_out", the_exit_code_comes_out),
     ("a_signal_is_passed_on_and_a_deaf_lab_is_killed_at_its_limit", signals),
     ("a_shell_joins_a_host_and_ends_with_the_lab", a_shell_joins_a_host_and_ends_with_the_lab),
@@ -69,6 +77,12 @@ fn main() -> ExitCode {
     }
     if args.first().is_some_and(|first| first == dunlin_testbed::NODE_ROLE) {
         return ExitCode::from(dunlin_testbed::serve_node() as u8);
+    }
+    // Copied to a host behind ssh.
+    if let [mode] = &args[..]
+        && std::env::current_exe().is_ok_and(|own| own.ends_with(ssh_testbed::HELPER))
+    {
+        return ExitCode::from(dunlin_testbed::serve_remote_helper(mode) as u8);
     }
     if let [first, role, ..] = &args[..]
         && first == ROLE

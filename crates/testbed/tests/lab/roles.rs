@@ -17,7 +17,7 @@ use dunlin_testbed::{
     Taps, Testbed, TestbedError, capabilities, enter, running_labs, shell,
 };
 
-use super::{clocks, impostor, ssh_nodes};
+use super::{clocks, impostor, ssh_nodes, ssh_testbed};
 
 /// The argument that announces a role.
 pub(crate) const ROLE: &str = "--role";
@@ -34,6 +34,7 @@ pub(crate) fn play(role: &str) -> ExitCode {
         "shell" => return join(),
         "doctor" => return doctor(),
         "labs" => return labs(),
+        "ssh-testbed-owner" => return ssh_testbed::own(),
         "impostor" => return impostor::play(),
         impostor::IDLE => return impostor::idle(),
         _ => {}
@@ -72,6 +73,11 @@ fn act(role: &str, inside: &Inside) -> ExitCode {
         "ssh-cuts" => ssh_nodes::cuts(inside),
         "ssh-stay" => ssh_nodes::stay(inside),
         "ssh-clocks" => ssh_nodes::clocks(inside),
+        "ssh-testbed-works" => ssh_testbed::works(inside),
+        "ssh-testbed-names" => ssh_testbed::names(inside),
+        "ssh-testbed-refusals" => ssh_testbed::refusals(inside),
+        "ssh-testbed-life" => ssh_testbed::life(inside),
+        "ssh-testbed-cuts" => ssh_testbed::cuts(inside),
         "stay-nodes" => stay_nodes(inside),
         "exit-7" => return ExitCode::from(7),
         other => panic!("no role {other}"),
