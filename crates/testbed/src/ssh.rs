@@ -7,6 +7,7 @@
 mod connection;
 mod deliver;
 mod host;
+mod link;
 mod master;
 mod process;
 mod sockets;

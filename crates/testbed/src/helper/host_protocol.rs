@@ -92,6 +92,11 @@ pub(crate) enum HostAsk {
     RemoveTap {
         name: String,
     },
+    /// Whether a process of this id that was started then is there.
+    IsThere {
+        pid: u32,
+        started: u64,
+    },
     /// Its devices with IPv4 addresses.
     Devices,
     /// Which machine it is.
@@ -110,6 +115,8 @@ pub(crate) enum HostTell {
     },
     Launched {
         pid: u32,
+        /// When it was started, in the machine's ticks since its own start.
+        started: u64,
     },
     Ended {
         how: String,
@@ -125,6 +132,7 @@ pub(crate) enum HostTell {
     },
     Files(Vec<OsString>),
     Resident(Option<i64>),
+    There(bool),
     Devices(Vec<Device>),
     Machine(Machine),
 }

@@ -305,7 +305,7 @@ mod tests {
             path().prop_map(|folder| HostAsk::List { folder }),
             (path(), bytes()).prop_map(|(path, bytes)| HostAsk::WritePrivate { path, bytes: Bytes(bytes) }),
             (any::<String>(), any::<String>()).prop_map(|(name, bridge)| HostAsk::AddTap { name, bridge }),
-            any::<u32>().prop_map(|peer| HostAsk::SourceFor { peer: peer.into() }),
+            any::<(u32, u64)>().prop_map(|(pid, started)| HostAsk::IsThere { pid, started }),
             Just(HostAsk::Machine),
         ]
     }

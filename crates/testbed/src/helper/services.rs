@@ -112,6 +112,7 @@ impl Services {
                 done
             }
             HostAsk::Remove { path } => remove(&path).map(|()| Some(HostTell::Done)),
+            HostAsk::IsThere { pid, started: then } => Ok(Some(HostTell::There(started(pid) == Some(then)))),
             HostAsk::Resident { pid, mapping_bytes } => {
                 Ok(Some(HostTell::Resident(memory_map::resident_bytes(pid, mapping_bytes)?)))
             }
@@ -157,7 +158,8 @@ impl Services {
         let pid = process.pid().ok_or("it has no process id")?;
         let launched = self.processes.add(id, process);
         // Before its end can be told.
-        self.output.tell(id, Tell::Host(HostTell::Launched { pid }))?;
+        let started = started(pid).unwrap_or_default();
+        self.output.tell(id, Tell::Host(HostTell::Launched { pid, started }))?;
         self.output.tell_later(id, move || {
             let End { how, success } = launched.wait()?;
             Ok(Tell::Host(HostTell::Ended { how, success }))
@@ -170,6 +172,16 @@ impl Drop for Services {
     fn drop(&mut self) {
         self.processes.end();
     }
+}
+
+/// When a process was started, in ticks since the machine's own start; absent where there is none, or it has ended and nobody
+/// has heard of that yet (proc_pid_stat(5), fields 3 and 22).
+fn started(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // A name may hold anything, also this.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?;
+    fields.nth(18)?.parse().ok().filter(|_| !matches!(state, "Z" | "X"))
 }
 
 /// A program with nothing to read, in a group of its own, that dies with us: also where we are killed.
@@ -272,4 +284,22 @@ fn may_administer_networks() -> bool {
 pub(crate) fn boot_id() -> String {
     let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     text.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_known_again_by_its_start_until_it_has_ended() {
+        let mut child = Command::new("sleep").arg("100").spawn().unwrap();
+        let then = started(child.id());
+        assert!(then.is_some() && then == started(child.id()), "{then:?}");
+        child.kill().unwrap();
+        while started(child.id()).is_some() {
+            std::thread::yield_now();
+        }
+        child.wait().unwrap();
+        assert_eq!(started(child.id()), None);
+    }
 }

@@ -7,13 +7,14 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use dunlin_clock::{HostClock, now_ns};
+use dunlin_clock::HostClock;
 use dunlin_record::{HostFingerprint, HostId};
 
 use super::connection::Connection;
+use super::link::{Known, Link};
 use super::master::Patience;
 use super::process::RemoteProcess;
 use super::{HelperProgram, Target};
@@ -35,23 +36,12 @@ const SMALL_BYTES: usize = 64 << 20;
 #[derive(Debug)]
 pub struct SshHost {
     target: Target,
-    program: HelperProgram,
-    clock: HostClock,
-    connection: Mutex<Arc<Connection>>,
-    /// Held by whoever connects again.
-    connecting: Mutex<Option<Failure>>,
+    link: Arc<Link>,
     pub(super) places: [Place; 2],
     /// The bridge that joins the taps of VMs to the service network; absent where none are made.
     pub(super) bridge: Option<String>,
     fingerprint: HostFingerprint,
     pub(super) machine: Machine,
-}
-
-/// How connecting again went wrong last, and when.
-#[derive(Debug)]
-struct Failure {
-    t_ns: i64,
-    error: TestbedError,
 }
 
 /// A piece of a file.
@@ -80,11 +70,8 @@ impl SshHost {
             .map_err(|error| target.failed("ask what it is", &error))?;
         fingerprint.hosts = target.id.to_string();
         Ok(Self {
-            target,
-            program,
-            clock,
-            connection: Mutex::new(Arc::new(connection)),
-            connecting: Mutex::default(),
+            target: target.clone(),
+            link: Arc::new(Link::new(target, program, clock, connection)),
             places: Default::default(),
             bridge,
             fingerprint,
@@ -92,58 +79,8 @@ impl SshHost {
         })
     }
 
-    /// The connection, made anew where it was lost: what had been started over the lost one is gone then.
     pub(super) fn connection(&self) -> Result<Arc<Connection>> {
-        let asked_ns = now_ns();
-        let current = self.current();
-        if current.helper().is_well() {
-            return Ok(current);
-        }
-        drop(current);
-        let mut last = self.connecting.lock().unwrap_or_else(PoisonError::into_inner);
-        let current = self.current();
-        if current.helper().is_well() {
-            return Ok(current);
-        }
-        drop(current);
-        // Who has waited for somebody's vain attempt need not wait for their own.
-        if let Some(Failure { t_ns, error }) = &*last
-            && *t_ns >= asked_ns
-        {
-            return Err(self.once_more(error));
-        }
-        match Connection::open(&self.target, self.program, &self.clock, Patience::AGAIN) {
-            Ok(connection) => {
-                let connection = Arc::new(connection);
-                let old = std::mem::replace(&mut *self.lock(), Arc::clone(&connection));
-                drop(old);
-                Ok(connection)
-            }
-            Err(error) => {
-                let told = self.once_more(&error);
-                *last = Some(Failure { t_ns: now_ns(), error });
-                Err(told)
-            }
-        }
-    }
-
-    /// Why connecting again went wrong, for one more who wanted it.
-    fn once_more(&self, error: &TestbedError) -> TestbedError {
-        match error {
-            TestbedError::Ssh { host, doing, why, mend } => {
-                let [host, doing, why, mend] = [host, doing, why, mend].map(String::clone);
-                TestbedError::Ssh { host, doing, why, mend }
-            }
-            other => self.target.failed("connect to it again", other),
-        }
-    }
-
-    fn current(&self) -> Arc<Connection> {
-        Arc::clone(&self.lock())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Arc<Connection>> {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+        self.link.connection()
     }
 
     fn ask(&self, ask: HostAsk, what: &str) -> Result<HostTell> {
@@ -270,7 +207,7 @@ impl SshHost {
 
     /// What is wrong with the connection; absent while it is well.
     pub(super) fn why_lost(&self) -> Option<String> {
-        self.current().helper().why_ended()
+        self.link.current().helper().why_ended()
     }
 }
 
@@ -280,7 +217,7 @@ impl Host for SshHost {
     }
 
     fn scratch(&self) -> PathBuf {
-        self.current().folder().join("scratch")
+        self.link.current().folder().join("scratch")
     }
 
     fn outbox(&self, local: &Path) -> Result<PathBuf> {
@@ -363,9 +300,9 @@ impl Host for SshHost {
             drop(helper.say(HostAsk::Kill { task: conversation.id }));
         });
         match told.map_err(|error| self.because(&doing, error))? {
-            HostTell::Launched { pid } => {
-                let helper = Arc::clone(helper);
-                Ok(Process::new(RemoteProcess::new(helper, conversation, pid)))
+            HostTell::Launched { pid, started } => {
+                let (helper, known) = (Arc::clone(helper), Known { pid, started });
+                Ok(Process::new(RemoteProcess::new(helper, conversation, &self.link, known)))
             }
             other => Err(helper.misunderstood(&other)),
         }
@@ -435,7 +372,7 @@ impl Host for SshHost {
     }
 
     fn helper(&self) -> Result<Helper> {
-        self.connection()?.another_helper(&self.clock).map_err(|error| self.unless_lost(error))
+        self.connection()?.another_helper(self.link.clock()).map_err(|error| self.unless_lost(error))
     }
 
     fn taps(&self) -> Option<&dyn Taps> {
@@ -450,7 +387,7 @@ impl Host for SshHost {
     }
 
     fn clock(&self) -> HostClock {
-        self.clock.clone()
+        self.link.clock().clone()
     }
 
     fn fingerprint(&self) -> HostFingerprint {

@@ -1,7 +1,8 @@
 //! A program that runs on a machine, as its helper tells of it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use super::link::{Known, Link};
 use crate::helper::for_host::Conversation;
 use crate::helper::host_protocol::{HostAsk, HostTell};
 use crate::process::{End, ProcessHandle};
@@ -12,33 +13,47 @@ pub(super) struct RemoteProcess {
     // Not the connection: it ends with its testbed, whoever still has what was started over it.
     helper: Arc<Helper>,
     conversation: Mutex<Conversation>,
-    pid: u32,
+    link: Weak<Link>,
+    known: Known,
 }
 
 impl RemoteProcess {
     /// That of which the conversation tells.
-    pub(super) fn new(helper: Arc<Helper>, conversation: Conversation, pid: u32) -> Self {
-        Self { helper, conversation: Mutex::new(conversation), pid }
+    pub(super) fn new(
+        helper: Arc<Helper>,
+        conversation: Conversation,
+        link: &Arc<Link>,
+        known: Known,
+    ) -> Self {
+        Self { helper, conversation: Mutex::new(conversation), link: Arc::downgrade(link), known }
+    }
+
+    /// How it ended, where it is no more though nobody told: with its connection its helper ends it.
+    fn ended_unseen(&self) -> Option<End> {
+        let there = self.link.upgrade()?.still_runs(self.known)?;
+        (!there).then(|| End { how: "with the connection to its host".into(), success: false })
     }
 }
 
 impl std::fmt::Debug for RemoteProcess {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RemoteProcess").field("pid", &self.pid).finish_non_exhaustive()
+        f.debug_struct("RemoteProcess").field("pid", &self.known.pid).finish_non_exhaustive()
     }
 }
 
 impl ProcessHandle for RemoteProcess {
     fn pid(&self) -> Option<u32> {
-        Some(self.pid)
+        Some(self.known.pid)
     }
 
     fn try_end(&mut self) -> Result<Option<End>> {
         let conversation = self.conversation.get_mut().unwrap_or_else(PoisonError::into_inner);
-        match conversation.try_next(&self.helper)? {
-            Some(HostTell::Ended { how, success }) => Ok(Some(End { how, success })),
-            Some(other) => Err(self.helper.misunderstood(&other)),
-            None => Ok(None),
+        match conversation.try_next(&self.helper) {
+            Ok(Some(HostTell::Ended { how, success })) => Ok(Some(End { how, success })),
+            Ok(Some(other)) => Err(self.helper.misunderstood(&other)),
+            Ok(None) => Ok(None),
+            // The machine itself is asked, once it is there again.
+            Err(error) => self.ended_unseen().map(Some).ok_or(error),
         }
     }
 
