@@ -205,6 +205,7 @@ impl Run<'_, '_> {
         let until_if_silent = self.after(self.patience());
         let mut resumed_there_ns = None;
         let (mut at_first, mut is_last_resort) = (None, false);
+        let mut noted = None;
         loop {
             // In this order: the right to run only goes from the source to the destination.
             let destination = self.job.mover.ask(Side::Destination);
@@ -240,7 +241,12 @@ impl Run<'_, '_> {
             }
             let act = act.filter(may_act);
             if let Some(act) = act {
-                self.note(act.name(), &why(&ends));
+                // Asked again and again, it is told once for each reason.
+                let reason = why(&ends);
+                if noted.as_ref() != Some(&(act.name(), reason.clone())) {
+                    self.note(act.name(), &reason);
+                    noted = Some((act.name(), reason));
+                }
                 // A hypervisor may refuse for as long as the migration is on its way out: it is asked again.
                 if self.act(act).is_ok() && act == Act::Resume(Side::Destination) {
                     resumed_there_ns = Some(self.world.now_ns());
