@@ -11,6 +11,7 @@ pub(crate) mod helper;
 pub(crate) mod hosts;
 pub(crate) mod http;
 pub(crate) mod lab;
+pub(crate) mod on_host;
 pub(crate) mod report;
 pub(crate) mod scenario;
 pub(crate) mod scenarios;
