@@ -12,6 +12,7 @@ pub(crate) mod hosts;
 pub(crate) mod http;
 pub(crate) mod inventory;
 pub(crate) mod lab;
+pub(crate) mod on_host;
 pub(crate) mod report;
 pub(crate) mod scenario;
 pub(crate) mod scenarios;

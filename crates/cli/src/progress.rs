@@ -16,7 +16,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::terminal;
 use estimate::Estimate;
-pub(crate) use wait::wait;
+pub(crate) use wait::{stay, until, wait, wait_while};
 
 /// Tells a person how a run goes.
 pub(crate) struct RunProgress {

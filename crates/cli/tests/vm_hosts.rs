@@ -146,7 +146,7 @@ fn vm_a_host_that_is_cut_off_fails_its_trial_only_and_a_killed_bench_leaves_noth
     need_nodes!();
     let script = format!(
         r#"{LEFT}
-        moving() {{ for i in $(seq 300); do zstdcat $1/events/01-endless-1.jsonl* 2>/dev/null | grep -q '"pre-copy"\|"active"' && return; sleep 0.1; done; echo "$1: it never moved"; exit 1; }}
+        moving() {{ for i in $(seq 300); do zstdcat $1/events/01-endless-1.jsonl* 2>/dev/null | grep -q '"migration-pass"' && return; sleep 0.1; done; echo "$1: it never moved"; exit 1; }}
         dunlin bench endless.toml --inventory "$DUNLIN_HOSTS" --out cut & bench=$!
         moving cut
         ip -n switch link set 12-service down; sleep 9; ip -n switch link set 12-service up

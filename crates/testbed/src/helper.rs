@@ -6,6 +6,8 @@ mod echo;
 pub(crate) mod for_host;
 mod hearing;
 pub(crate) mod host_protocol;
+mod http;
+mod http_ends;
 mod launched;
 mod pipe;
 mod protocol;
@@ -33,6 +35,7 @@ use dunlin_wire::{CaptureSpec, CaptureSummary, Filter, RowSink, Summary};
 
 use crate::goodput::Arrived;
 use crate::{Result, TestbedError};
+pub use http::HostLoad;
 use pipe::RequestPipe;
 use protocol::{Ask, FrameError, Request, Tell, write_frame};
 use routes::{Routes, read_reports};
@@ -424,6 +427,18 @@ pub struct HostCapture<'a> {
 }
 
 impl HostCapture<'_> {
+    /// Whether the capture has ended by itself, which it only does where something went wrong.
+    ///
+    /// # Errors
+    /// Where the helper does not say so within `limit`.
+    pub fn has_ended(&self, limit: Duration) -> Result<bool> {
+        let Some(HelperTask(task)) = self.task else { return Ok(true) };
+        match self.helper.ask(Ask::HasEnded { task }, None)?.next("how a capture goes", limit)? {
+            Tell::HasEnded(has_ended) => Ok(has_ended),
+            other => Err(self.helper.unexpected(&other)),
+        }
+    }
+
     /// Ends the capture, whose file is then whole.
     ///
     /// # Errors

@@ -35,7 +35,7 @@ pub use capabilities::{Capability, Lack, capabilities};
 pub use error::{Result, TestbedError};
 pub use fingerprint::this_machine;
 pub use goodput::Goodput;
-pub use helper::{Helper, HelperTask, HostCapture, serve_helper, serve_remote_helper};
+pub use helper::{Helper, HelperTask, HostCapture, HostLoad, serve_helper, serve_remote_helper};
 pub use host::{Host, Launch, Network, OUTPUT_BYTES, Output, Taps};
 pub use inventory::{Attachment, BenchPlace, Inventory, InventoryHost, VmAddresses};
 pub use lab::{HostKind, Lab, LabSpec, ManagedSwitch, SECOND_LINK, check_mptcp};

@@ -1,26 +1,28 @@
-//! `dunlin capture`: the packets of an interface of this machine, on their own.
+//! `dunlin capture`: the packets of an interface of this machine or of a host, on their own.
 
-use std::path::PathBuf;
+mod remote;
+
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dunlin_clock::Deadline;
+use dunlin_clock::Cancel;
 use dunlin_wire::{CAPTURE_SNAP_BYTES, CaptureSpec, CaptureSummary, Filter, WireError};
 
 use super::cancel_on_signals;
+use super::on_host::OnHost;
 use crate::failure::{Exit, Failure, Result};
+use crate::progress::{stay, until};
 use crate::terminal;
 use crate::time::time;
-
-/// How long until it is seen that the capture is to end.
-const LOOK_UP: Duration = Duration::from_millis(50);
+use remote::Target;
 
 /// Capture the packets of an interface to a file that Wireshark opens.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The interface, as in `ip link`
+    /// The interface, as in `ip link` of the machine
     #[arg(long, short = 'i', value_name = "IF")]
     interface: String,
-    /// The file, in pcapng; replaced if it is there
+    /// The file here, in pcapng; replaced if it is there
     #[arg(long, short = 'o', value_name = "FILE")]
     out: PathBuf,
     /// Which frames are kept, as in "tcp port 4444 or icmp": terms of ip, ip6, arp, icmp, icmp6, tcp, udp, each of the
@@ -34,44 +36,51 @@ pub(crate) struct Args {
     /// End the capture after this time, as in 10s or 500ms [default: go on until Ctrl-C]
     #[arg(long = "for", value_name = "TIME", value_parser = time)]
     duration: Option<Duration>,
+    #[command(flatten)]
+    at: OnHost,
 }
 
 pub(crate) fn run(args: Args) -> Result {
     let cancel = cancel_on_signals()?;
-    let spec = CaptureSpec {
-        interface: args.interface,
-        description: String::new(),
-        filter: args.filter,
-        snap_bytes: args.snap,
-    };
-    let capture = dunlin_wire::capture(&spec, &args.out).map_err(|error| failure(&error))?;
-    let until = args
-        .duration
-        .map_or("Ctrl-C".to_owned(), |duration| format!("{} s have passed", duration.as_secs_f64()));
-    terminal::say(&format!("capturing {} to {} until {until}", spec.interface, args.out.display()));
-    let deadline = Deadline::after(args.duration.unwrap_or(Duration::MAX));
-    while !cancel.is_cancelled() && !deadline.passed() && !capture.has_ended() {
-        std::thread::sleep(deadline.step(LOOK_UP));
+    let Args { at, interface, out, filter, snap, duration } = args;
+    let spec = |description| CaptureSpec { interface, description, filter, snap_bytes: snap };
+    if at.is_asked() {
+        let target = Target::prepare(&out)?;
+        if let Some(reached) = at.reach(&cancel)? {
+            let spec = spec(reached.name().to_owned());
+            return remote::run(reached, &spec, &target, duration, &cancel);
+        }
     }
+    capture_here(&spec(String::new()), &out, duration, &cancel)
+}
+
+fn capture_here(spec: &CaptureSpec, out: &Path, duration: Option<Duration>, cancel: &Cancel) -> Result {
+    let capture = dunlin_wire::capture(spec, out).map_err(|error| failure(&error))?;
+    terminal::say(&format!("capturing {} to {} until {}", spec.interface, out.display(), until(duration)));
+    stay(duration, || !cancel.is_cancelled() && !capture.has_ended());
     let summary = capture.stop().map_err(|error| failure(&error))?;
-    terminal::print(&(told(&summary) + "\n"))?;
-    match &summary.cut_short {
-        None => Ok(()),
-        Some(why) => Err(Failure::says(Exit::Failed, format!("the file was cut short: {why}"))
-            .hint("make room, or keep less by --filter or --snap")),
-    }
+    let stamps = format!(
+        "stamps are of CLOCK_REALTIME, mapped to the monotonic clock to within {:.1} us",
+        summary.clock_error_ns as f64 / 1e3
+    );
+    terminal::print(&(told(&summary, &stamps) + "\n"))?;
+    cut_short(&summary, "the file was cut short")
 }
 
 /// What a capture came to, in a line.
-fn told(summary: &CaptureSummary) -> String {
+fn told(summary: &CaptureSummary, stamps: &str) -> String {
     format!(
-        "{} packets of {} bytes captured, {} dropped; stamps are of CLOCK_REALTIME, mapped to the monotonic clock to \
-         within {:.1} us",
-        summary.written,
-        summary.bytes,
-        summary.dropped,
-        summary.clock_error_ns as f64 / 1e3
+        "{} packets of {} bytes captured, {} dropped; {stamps}",
+        summary.written, summary.bytes, summary.dropped
     )
+}
+
+fn cut_short(summary: &CaptureSummary, what: &str) -> Result {
+    match &summary.cut_short {
+        None => Ok(()),
+        Some(why) => Err(Failure::says(Exit::Failed, format!("{what}: {why}"))
+            .hint("make room, or keep less by --filter or --snap")),
+    }
 }
 
 fn failure(error: &WireError) -> Failure {
@@ -96,13 +105,11 @@ mod tests {
             dropped: 2,
             written: 10,
             bytes: 15_140,
-            clock_error_ns: 150,
             ..CaptureSummary::default()
         };
         assert_eq!(
-            told(&summary),
-            "10 packets of 15140 bytes captured, 2 dropped; stamps are of CLOCK_REALTIME, mapped to the monotonic clock \
-             to within 0.1 us"
+            told(&summary, "stamps are of CLOCK_REALTIME"),
+            "10 packets of 15140 bytes captured, 2 dropped; stamps are of CLOCK_REALTIME"
         );
     }
 }

@@ -4,19 +4,19 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use dunlin_analysis::quantile;
-use dunlin_clock::{Cancel, MachineCpu, now_ns};
-use dunlin_traffic::{HTTP_PORT, HttpServer, Load, LoadEvent, LoadSpec, ServerSettings};
+use dunlin_clock::Cancel;
+use dunlin_probe::{LoadSummary, start_load};
+use dunlin_traffic::{HTTP_PORT, HttpServer, LoadSpec, Served, ServerSettings};
 use serde::Serialize;
 
 use super::cancel_on_signals;
+use super::on_host::{OnHost, Reached, STOP_LIMIT};
 use crate::address::with_port;
 use crate::failure::{Exit, Failure, Result};
-use crate::progress::wait;
+use crate::progress::{stay, until, wait};
 use crate::terminal;
 use crate::time::time;
 
-/// How long until it is seen that it is to end.
-const LOOK_UP: Duration = Duration::from_millis(20);
 /// The same as a probe's.
 const LEAST_INTERVAL: Duration = Duration::from_micros(100);
 
@@ -25,7 +25,7 @@ const LEAST_INTERVAL: Duration = Duration::from_micros(100);
 pub(crate) enum Action {
     /// Serve what a guest's workload `http-server` serves, until Ctrl-C
     Serve {
-        /// The address at which it can be reached; 0.0.0.0 is every one of this machine's
+        /// The address at which it can be reached; 0.0.0.0 is every one that this machine, or the host of --on, has
         #[arg(long, value_name = "ADDRESS", default_value_t = Ipv4Addr::LOCALHOST)]
         bind: Ipv4Addr,
         /// The port
@@ -37,6 +37,11 @@ pub(crate) enum Action {
         /// What calls of /increase_mem may make it hold, in MiB
         #[arg(long, default_value_t = 1024)]
         memory_limit_mib: u32,
+        /// End it after this time, as in 10s [default: go on until Ctrl-C]
+        #[arg(long = "for", value_name = "TIME", value_parser = time)]
+        duration: Option<Duration>,
+        #[command(flatten)]
+        at: OnHost,
     },
     /// Ask a server for a page at a fixed rate, a connection a request, and tell how long answers took
     Load {
@@ -55,42 +60,66 @@ pub(crate) enum Action {
         /// Print the figures as JSON
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        at: OnHost,
     },
 }
 
 pub(crate) fn run(action: Action) -> Result {
     let cancel = cancel_on_signals()?;
     match action {
-        Action::Serve { bind, port, increase_calls, memory_limit_mib } => {
+        Action::Serve { at, bind, port, increase_calls, memory_limit_mib, duration } => {
             let settings = ServerSettings {
                 address: SocketAddrV4::new(bind, port),
                 memory_limit_bytes: u64::from(memory_limit_mib) << 20,
                 increase_calls,
             };
-            serve(&settings, &cancel)
+            match at.reach(&cancel)? {
+                None => serve(&settings, duration, &cancel),
+                Some(reached) => serve_on(&reached, &settings, duration, &cancel),
+            }
         }
-        Action::Load { server, path, interval, duration, json } => {
+        Action::Load { at, server, path, interval, duration, json } => {
             if interval < LEAST_INTERVAL {
                 return Err(Failure::says(Exit::BadInput, "--interval: expected at least 0.1ms".to_owned()));
             }
             let interval_ns = i64::try_from(interval.as_nanos()).unwrap_or(i64::MAX);
             let spec = LoadSpec { target: server, path, interval_ns };
-            let loaded = load(&spec, duration, &cancel)?;
-            if json { terminal::print_json(&loaded.json()?) } else { terminal::print(&loaded.text()) }
+            let (loaded, machine) = match at.reach(&cancel)? {
+                None => (load(&spec, duration, &cancel)?, "this machine".to_owned()),
+                Some(reached) => (load_from(&reached, &spec, duration, &cancel)?, reached.name().to_owned()),
+            };
+            if json { terminal::print_json(&loaded.json()?) } else { terminal::print(&loaded.text(&machine)) }
         }
     }
 }
 
-fn serve(settings: &ServerSettings, cancel: &Cancel) -> Result {
+fn serve(settings: &ServerSettings, duration: Option<Duration>, cancel: &Cancel) -> Result {
     let server = HttpServer::start(settings).map_err(|error| {
         Failure::says(Exit::BadInput, format!("cannot serve at {}: {error}", settings.address))
     })?;
-    terminal::say(&format!("serving at {} until Ctrl-C", server.address()));
-    while !cancel.is_cancelled() {
-        std::thread::sleep(LOOK_UP);
-    }
+    terminal::say(&format!("serving at {} until {}", server.address(), until(duration)));
+    stay(duration, || !cancel.is_cancelled());
     let served =
         server.stop().map_err(|words| Failure::says(Exit::Failed, format!("the server died: {words}")))?;
+    tell(served)
+}
+
+fn serve_on(
+    reached: &Reached,
+    settings: &ServerSettings,
+    duration: Option<Duration>,
+    cancel: &Cancel,
+) -> Result {
+    let refused = |error| reached.refused(&format!("serve at {}", settings.address), &error);
+    let (task, at) = reached.helper.serve_http(settings).map_err(refused)?;
+    terminal::say(&format!("serving at {at} of {} until {}", reached.name(), until(duration)));
+    stay(duration, || !cancel.is_cancelled() && reached.helper.is_well());
+    let served = reached.helper.stop_http(task, STOP_LIMIT);
+    tell(served.map_err(|error| reached.broke_off("the serving", &error))?)
+}
+
+fn tell(served: Served) -> Result {
     terminal::print(&format!(
         "{} requests answered, {} refused, {} broken off; {} MiB held\n",
         served.answered,
@@ -100,8 +129,8 @@ fn serve(settings: &ServerSettings, cancel: &Cancel) -> Result {
     ))
 }
 
-/// What a load came to. Times in ms, absent where nothing was answered; shares of this machine's CPUs in percent of all
-/// of them, absent where they were not told.
+/// What a load came to. Times in ms, absent where nothing was answered; shares of the CPUs of the
+/// machine that sent the requests in percent of all of them, absent where they were not told.
 #[derive(Debug, PartialEq, Serialize)]
 struct Loaded {
     requests: u64,
@@ -116,76 +145,44 @@ struct Loaded {
 }
 
 fn load(spec: &LoadSpec, duration: Duration, cancel: &Cancel) -> Result<Loaded> {
-    let mut cpu = MachineCpu::open().ok();
-    let before = cpu.as_mut().and_then(|cpu| cpu.read().ok());
-    let (load, end) = Load::new(spec);
-    let thread = std::thread::Builder::new().name("dunlin-http-load".into()).spawn(move || {
-        let mut tally = Tally::default();
-        load.run(|event| tally.count(event));
-        tally
-    });
-    let thread =
-        thread.map_err(|error| Failure::says(Exit::Failed, format!("cannot start a load: {error}")))?;
+    let load = start_load(spec).map_err(|error| Failure::new(Exit::Failed, &error))?;
     wait("sending requests", duration, cancel);
     // Each request has a limit of its own, after which the load ends by itself.
-    if cancel.is_cancelled() {
-        end.end_at(now_ns());
-    } else {
-        end.end_sending();
-    }
-    let tally = thread.join().map_err(|_| Failure::says(Exit::Failed, "the load died".to_owned()))?;
-    let after = cpu.as_mut().and_then(|cpu| cpu.read().ok());
-    let machine_cpu_percent = before.zip(after).and_then(|(before, after)| {
-        let busy_ns = (after.busy_ns - before.busy_ns) as f64;
-        let all_ns = busy_ns + (after.idle_ns - before.idle_ns) as f64;
-        (all_ns > 0.0).then(|| 100.0 * busy_ns / all_ns)
-    });
-    Ok(Loaded::of(&tally, machine_cpu_percent))
+    Ok(Loaded::of(&load.stop(!cancel.is_cancelled())))
 }
 
-/// What is kept of a load while it runs.
-#[derive(Debug, Default)]
-struct Tally {
-    /// When each request was sent, by its number; absent where it was not.
-    sent_ns: Vec<Option<i64>>,
-    responses_ms: Vec<f64>,
-    failed: u64,
-}
-
-impl Tally {
-    fn count(&mut self, event: LoadEvent) {
-        match event {
-            LoadEvent::Due { sent_ns, .. } => self.sent_ns.push(sent_ns),
-            LoadEvent::Answered { seq, arrived_ns } => {
-                let sent_ns = usize::try_from(seq).ok().and_then(|seq| *self.sent_ns.get(seq)?);
-                self.responses_ms.extend(sent_ns.map(|sent_ns| (arrived_ns - sent_ns) as f64 / 1e6));
-            }
-            LoadEvent::Failed { .. } => self.failed += 1,
-        }
-    }
+fn load_from(reached: &Reached, spec: &LoadSpec, duration: Duration, cancel: &Cancel) -> Result<Loaded> {
+    let load = reached.helper.load_http(spec).map_err(|error| reached.refused("send requests", &error))?;
+    reached.wait("sending requests", duration, cancel);
+    let stopped = reached.helper.stop_load(&load, !cancel.is_cancelled(), STOP_LIMIT);
+    let summary = stopped.map_err(|error| reached.broke_off("the load", &error))?;
+    Ok(Loaded::of(&summary))
 }
 
 impl Loaded {
-    fn of(tally: &Tally, machine_cpu_percent: Option<f64>) -> Self {
-        let at = |share| quantile(&tally.responses_ms, share);
+    fn of(summary: &LoadSummary) -> Self {
+        let times_ms: Vec<f64> = summary.responses_ns.iter().map(|ns| *ns as f64 / 1e6).collect();
+        let at = |share| quantile(&times_ms, share);
+        let cpu = summary.cpu_busy_ns.zip(summary.cpu_all_ns).filter(|(_, all_ns)| *all_ns > 0);
         Self {
-            requests: tally.sent_ns.len() as u64,
-            answered: tally.responses_ms.len(),
-            failed: tally.failed,
+            requests: summary.requests,
+            answered: times_ms.len(),
+            failed: summary.failed,
             p50_ms: at(0.5),
             p90_ms: at(0.9),
             p99_ms: at(0.99),
             p99_9_ms: at(0.999),
             max_ms: at(1.0),
-            machine_cpu_percent,
+            machine_cpu_percent: cpu.map(|(busy_ns, all_ns)| 100.0 * busy_ns as f64 / all_ns as f64),
         }
     }
 
-    fn text(&self) -> String {
+    /// The machine is the one that sent the requests.
+    fn text(&self, machine: &str) -> String {
         let figure = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), dunlin_report::number);
         format!(
             "{} requests, {} answered, {} failed\nresponse time in ms: p50 {}, p90 {}, p99 {}, p99.9 {}, max {}\n\
-             this machine's CPUs were busy for {} % of the time\n",
+             {machine}'s CPUs were busy for {} % of the time\n",
             self.requests,
             self.answered,
             self.failed,
@@ -224,11 +221,19 @@ mod tests {
         let good = load_of("/matrix?order=5");
         assert!(good.answered > 0 && good.requests == good.answered as u64 + good.failed, "{good:?}");
         assert!(good.p50_ms <= good.p99_ms && good.p99_ms <= good.max_ms, "{good:?}");
-        assert!(good.text().contains(&format!("{} answered", good.answered)), "{}", good.text());
-        assert!(good.text().lines().all(|line| !line.starts_with(' ')), "{}", good.text());
+        assert!(
+            good.text("this machine").contains(&format!("{} answered", good.answered)),
+            "{}",
+            good.text("this machine")
+        );
+        assert!(
+            good.text("this machine").lines().all(|line| !line.starts_with(' ')),
+            "{}",
+            good.text("this machine")
+        );
         let bad = load_of("/nothing");
         assert!(bad.answered == 0 && bad.failed == bad.requests && bad.p50_ms.is_none(), "{bad:?}");
-        assert!(bad.text().contains("p50 –"), "{}", bad.text());
+        assert!(bad.text("this machine").contains("p50 –"), "{}", bad.text("this machine"));
         assert_eq!(server.stop().unwrap().answered, good.answered as u64);
     }
 }

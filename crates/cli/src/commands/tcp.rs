@@ -1,40 +1,41 @@
 //! `dunlin tcp serve|rr|stream`: both ends of the TCP probes as plain processes, on any two machines.
 
+mod figures;
+
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use dunlin_analysis::quantile;
 use dunlin_clock::Cancel;
-use dunlin_probe::start_tcp;
-use dunlin_record::{
-    ABSENT, ProbeConnection, RequestResponse, SocketBuffers, StreamProbe, TcpConnections, TcpProbe,
-};
+use dunlin_probe::{TcpSink, start_tcp};
+use dunlin_record::{RequestResponse, StreamProbe, TcpProbe};
 use dunlin_traffic::{MESSAGE_BYTES_MAX, TCP_TEST_PORT, TcpResponder};
-use serde::Serialize;
 
 use super::cancel_on_signals;
+use super::on_host::{OnHost, Reached, STOP_LIMIT};
 use crate::address::with_port;
 use crate::failure::{Exit, Failure, Result};
-use crate::progress::wait;
+use crate::progress::{stay, until, wait};
 use crate::terminal;
 use crate::time::time;
-
-/// How long until it is seen that it is to end.
-const LOOK_UP: Duration = Duration::from_millis(20);
-const MIB: f64 = 1024.0 * 1024.0;
+use figures::{Measured, Streamed, Transactions, show};
 
 /// Request/response and streams over TCP between two machines, as beside a migration.
 #[derive(clap::Subcommand)]
 pub(crate) enum Action {
     /// Respond to `rr` and `stream`, until Ctrl-C
     Serve {
-        /// The address at which it can be reached; 0.0.0.0 is every one of this machine's
+        /// The address at which it can be reached; 0.0.0.0 is every one that this machine, or the host of --on, has
         #[arg(long, value_name = "ADDRESS", default_value_t = Ipv4Addr::LOCALHOST)]
         bind: Ipv4Addr,
         /// The port
         #[arg(long, default_value_t = TCP_TEST_PORT)]
         port: u16,
+        /// End it after this time, as in 10s [default: go on until Ctrl-C]
+        #[arg(long = "for", value_name = "TIME", value_parser = time)]
+        duration: Option<Duration>,
+        #[command(flatten)]
+        at: OnHost,
     },
     /// Make one transaction after the other on one connection, as netperf's TCP_RR
     Rr {
@@ -77,6 +78,8 @@ pub(crate) struct Common {
     /// Print the figures as JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    at: OnHost,
 }
 
 fn message() -> clap::builder::RangedI64ValueParser<u32> {
@@ -86,234 +89,78 @@ fn message() -> clap::builder::RangedI64ValueParser<u32> {
 pub(crate) fn run(action: Action) -> Result {
     let cancel = cancel_on_signals()?;
     match action {
-        Action::Serve { bind, port } => serve(SocketAddrV4::new(bind, port), &cancel),
+        Action::Serve { at, bind, port, duration } => {
+            let address = SocketAddrV4::new(bind, port);
+            match at.reach(&cancel)? {
+                None => serve(address, duration, &cancel),
+                Some(reached) => serve_on(&reached, address, duration, &cancel),
+            }
+        }
         Action::Rr { common, request_bytes, response_bytes } => {
             let Common { send_buffer_bytes, receive_buffer_bytes, .. } = common;
             let asked =
                 RequestResponse { request_bytes, response_bytes, send_buffer_bytes, receive_buffer_bytes };
             let measured = measure(&common, &TcpProbe::RequestResponse(asked), &cancel)?;
-            show(&common, &Transactions::of(&measured))
+            show(&Transactions::of(&measured), common.json)
         }
         Action::Stream { common, reverse, message_bytes } => {
             let Common { send_buffer_bytes, receive_buffer_bytes, .. } = common;
             let asked = StreamProbe { reverse, message_bytes, send_buffer_bytes, receive_buffer_bytes };
             let measured = measure(&common, &TcpProbe::Stream(asked), &cancel)?;
-            show(&common, &Streamed::of(&measured))
+            show(&Streamed::of(&measured), common.json)
         }
     }
 }
 
-fn serve(address: SocketAddrV4, cancel: &Cancel) -> Result {
+fn serve(address: SocketAddrV4, duration: Option<Duration>, cancel: &Cancel) -> Result {
     let cannot = |error| Failure::says(Exit::BadInput, format!("cannot serve at {address}: {error}"));
     let (responder, end) = TcpResponder::listen(address).map_err(cannot)?;
-    terminal::say(&format!("serving at {} until Ctrl-C", responder.address()));
+    terminal::say(&format!("serving at {} until {}", responder.address(), until(duration)));
     let thread = std::thread::spawn(move || responder.serve());
-    while !cancel.is_cancelled() && !thread.is_finished() {
-        std::thread::sleep(LOOK_UP);
-    }
+    stay(duration, || !cancel.is_cancelled() && !thread.is_finished());
     drop(end);
     let served = thread.join().map_err(|_| Failure::says(Exit::Failed, "the server died".to_owned()))?;
     served.map_err(|error| Failure::says(Exit::Failed, format!("cannot take more connections: {error}")))
 }
 
-/// What a probe saw.
-struct Measured {
-    values: Vec<i64>,
-    connections: Vec<ProbeConnection>,
+fn serve_on(reached: &Reached, address: SocketAddrV4, duration: Option<Duration>, cancel: &Cancel) -> Result {
+    let (task, at) = reached
+        .helper
+        .respond_tcp(address)
+        .map_err(|error| reached.refused(&format!("serve at {address}"), &error))?;
+    terminal::say(&format!("serving at {at} of {} until {}", reached.name(), until(duration)));
+    stay(duration, || !cancel.is_cancelled() && reached.helper.is_well());
+    let stopped = reached.helper.stop(task, STOP_LIMIT);
+    stopped.map(drop).map_err(|error| reached.broke_off("the serving", &error))
 }
 
 fn measure(common: &Common, probe: &TcpProbe, cancel: &Cancel) -> Result<Measured> {
     let values = Arc::new(Mutex::new(Vec::new()));
     let rows = Arc::clone(&values);
-    let sink = Box::new(move |more: &[i64]| {
+    let sink: TcpSink = Box::new(move |more: &[i64]| {
         rows.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(more);
     });
-    let running =
-        start_tcp(common.server, probe, sink).map_err(|error| Failure::new(Exit::Failed, &error))?;
-    wait("measuring", common.duration, cancel);
-    let connections = running.stop().connections;
-    if connections.is_empty() {
+    let summary = match common.at.reach(cancel)? {
+        None => {
+            let running =
+                start_tcp(common.server, probe, sink).map_err(|error| Failure::new(Exit::Failed, &error))?;
+            wait("measuring", common.duration, cancel);
+            running.stop()
+        }
+        Some(reached) => {
+            let task = reached
+                .helper
+                .probe_tcp(common.server, *probe, sink)
+                .map_err(|error| reached.refused("measure", &error))?;
+            reached.wait("measuring", common.duration, cancel);
+            let stopped = reached.helper.stop_tcp(task, STOP_LIMIT);
+            stopped.map_err(|error| reached.broke_off("the measurement", &error))?
+        }
+    };
+    if summary.connections.is_empty() {
         let nobody = Failure::says(Exit::Failed, format!("nobody answered at {}", common.server));
         return Err(nobody.hint("run `dunlin tcp serve` there"));
     }
     let values = std::mem::take(&mut *values.lock().unwrap_or_else(PoisonError::into_inner));
-    Ok(Measured { values, connections })
-}
-
-fn connections(measured: &Measured) -> Option<TcpConnections> {
-    TcpConnections::of(&measured.connections.iter().collect::<Vec<_>>())
-}
-
-fn connections_text(connections: Option<&TcpConnections>) -> String {
-    let Some(TcpConnections { made, broken, local, remote, local_at_end, congestion_control, .. }) =
-        connections
-    else {
-        return String::new();
-    };
-    let buffers = |of: &SocketBuffers| format!("send {}, receive {}", of.send_bytes, of.receive_bytes);
-    let sent_again = connections.and_then(|all| all.retransmitted_segments);
-    format!(
-        "socket buffers in bytes: local {}; remote {}; local at the end {}\nconnections: {made} made, {broken} broken; \
-         {congestion_control}; {} segments sent again\n",
-        buffers(local),
-        buffers(remote),
-        buffers(local_at_end),
-        sent_again.map_or_else(|| "–".to_owned(), |segments| segments.to_string())
-    )
-}
-
-/// Figures that can be shown.
-trait Figures: Serialize {
-    fn text(&self) -> String;
-}
-
-fn show(common: &Common, figures: &impl Figures) -> Result {
-    if !common.json {
-        return terminal::print(&figures.text());
-    }
-    let text = serde_json::to_string_pretty(figures)
-        .map_err(|error| Failure::says(Exit::Failed, format!("cannot write the figures as JSON: {error}")))?;
-    terminal::print_json(&(text + "\n"))
-}
-
-/// What came of transactions. Times in ms, absent where nothing was answered.
-#[derive(Debug, Serialize)]
-struct Transactions {
-    answered: usize,
-    failed: usize,
-    /// Over the time from the first request to the last answer.
-    transactions_per_s: Option<f64>,
-    p50_ms: Option<f64>,
-    p90_ms: Option<f64>,
-    p99_ms: Option<f64>,
-    p99_9_ms: Option<f64>,
-    max_ms: Option<f64>,
-    connections: Option<TcpConnections>,
-}
-
-impl Transactions {
-    fn of(measured: &Measured) -> Self {
-        let rows = measured.values.as_chunks::<3>().0;
-        let answered: Vec<&[i64; 3]> = rows.iter().filter(|row| row[1] != ABSENT).collect();
-        let times_ms: Vec<f64> = answered.iter().map(|row| (row[1] - row[0]) as f64 / 1e6).collect();
-        let at = |share| quantile(&times_ms, share);
-        let length_ns = answered.last().zip(answered.first()).map(|(last, first)| last[1] - first[0]);
-        Self {
-            answered: answered.len(),
-            failed: rows.iter().filter(|row| row[2] != ABSENT).count(),
-            transactions_per_s: length_ns.map(|length_ns| answered.len() as f64 / (length_ns as f64 / 1e9)),
-            p50_ms: at(0.5),
-            p90_ms: at(0.9),
-            p99_ms: at(0.99),
-            p99_9_ms: at(0.999),
-            max_ms: at(1.0),
-            connections: connections(measured),
-        }
-    }
-}
-
-impl Figures for Transactions {
-    fn text(&self) -> String {
-        format!(
-            "{} transactions, {} a second, {} failed\nresponse time in ms: p50 {}, p90 {}, p99 {}, p99.9 {}, max {}\n{}",
-            self.answered,
-            figure(self.transactions_per_s),
-            self.failed,
-            figure(self.p50_ms),
-            figure(self.p90_ms),
-            figure(self.p99_ms),
-            figure(self.p99_9_ms),
-            figure(self.max_ms),
-            connections_text(self.connections.as_ref())
-        )
-    }
-}
-
-/// What came of a stream, from the first sample of each connection to its last.
-#[derive(Debug, Serialize)]
-struct Streamed {
-    bytes: i64,
-    seconds: f64,
-    rate_mib_s: Option<f64>,
-    rate_mbit_s: Option<f64>,
-    /// The median of this end's smoothed round-trip time.
-    rtt_ms: Option<f64>,
-    connections: Option<TcpConnections>,
-}
-
-impl Streamed {
-    fn of(measured: &Measured) -> Self {
-        let rows = measured.values.as_chunks::<6>().0;
-        let of_connection = |rows: &[[i64; 6]]| {
-            let (first, last) = (rows.first()?, rows.last()?);
-            Some((last[2] - first[2], last[0] - first[0]))
-        };
-        let parts = rows.chunk_by(|one, next| one[1] == next[1]).filter_map(of_connection);
-        let (bytes, length_ns) = parts.fold((0, 0), |sum, part| (sum.0 + part.0, sum.1 + part.1));
-        let seconds = length_ns as f64 / 1e9;
-        let per_s = (length_ns > 0).then(|| bytes as f64 / seconds);
-        let rtts_ms: Vec<f64> = rows.iter().filter(|row| row[4] > 0).map(|row| row[4] as f64 / 1e3).collect();
-        Self {
-            bytes,
-            seconds,
-            rate_mib_s: per_s.map(|rate| rate / MIB),
-            rate_mbit_s: per_s.map(|rate| rate * 8.0 / 1e6),
-            rtt_ms: quantile(&rtts_ms, 0.5),
-            connections: connections(measured),
-        }
-    }
-}
-
-impl Figures for Streamed {
-    fn text(&self) -> String {
-        format!(
-            "{} MiB in {} s: {} MiB/s, {} Mbit/s\nround-trip time in ms: {}\n{}",
-            figure(Some(self.bytes as f64 / MIB)),
-            figure(Some(self.seconds)),
-            figure(self.rate_mib_s),
-            figure(self.rate_mbit_s),
-            figure(self.rtt_ms),
-            connections_text(self.connections.as_ref())
-        )
-    }
-}
-
-fn figure(value: Option<f64>) -> String {
-    value.map_or_else(|| "–".to_owned(), dunlin_report::number)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn measured(values: &[i64]) -> Measured {
-        Measured { values: values.to_vec(), connections: Vec::new() }
-    }
-
-    #[test]
-    fn transactions_a_second_are_over_the_time_they_took() {
-        let second = 1_000_000_000;
-        let rows = [0, second, ABSENT, second, 3 * second, ABSENT, 3 * second, ABSENT, 1];
-        let seen = Transactions::of(&measured(&rows));
-        assert_eq!((seen.answered, seen.failed, seen.transactions_per_s), (2, 1, Some(2.0 / 3.0)));
-        assert_eq!((seen.p50_ms, seen.max_ms), (Some(1500.0), Some(2000.0)));
-        let nothing = Transactions::of(&measured(&[]));
-        assert_eq!((nothing.transactions_per_s, nothing.p50_ms), (None, None));
-        assert!(nothing.text().contains("– a second"), "{}", nothing.text());
-    }
-
-    #[test]
-    fn a_stream_is_added_up_over_its_connections() {
-        let mib = 1 << 20;
-        let second = 1_000_000_000;
-        let rows = [
-            [0, 1, 5, 0, 0, 10],
-            [second, 1, 5 + 10 * mib, 0, 2000, 10],
-            [9 * second, 2, 7, 0, 4000, 10],
-            [10 * second, 2, 7 + 30 * mib, 0, 4000, 10],
-        ];
-        let seen = Streamed::of(&measured(rows.as_flattened()));
-        assert_eq!((seen.seconds, seen.rate_mib_s, seen.rtt_ms), (2.0, Some(20.0), Some(4.0)));
-        assert_eq!(Streamed::of(&measured(&[])).rate_mib_s, None);
-    }
+    Ok(Measured { values, connections: summary.connections })
 }

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Raised with every change of what is said here.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 /// What a helper's first line begins with; its version follows.
 pub(super) const GREETING: &str = "dunlin-helper ";
 /// The longest first line.
@@ -77,6 +77,28 @@ pub(super) enum Ask {
     ProbeTcp {
         peer: SocketAddrV4,
         probe: TcpProbe,
+    },
+    /// A task: serves the guests' web pages until stopped.
+    HttpServer {
+        bind: SocketAddrV4,
+        memory_limit_bytes: u64,
+        increase_calls: u32,
+    },
+    /// A task: asks for a page until [`Ask::EndLoad`]. How long answers took is told at its end, so that nothing travels beside
+    /// what is measured.
+    HttpLoad {
+        target: SocketAddrV4,
+        path: String,
+        interval_ns: i64,
+    },
+    /// Ends a load, which may first wait for the answers that can still come.
+    EndLoad {
+        task: u32,
+        waits: bool,
+    },
+    /// Whether a task has ended by itself.
+    HasEnded {
+        task: u32,
     },
     GoodputSink {
         bind: SocketAddrV4,
@@ -143,6 +165,23 @@ pub(super) enum Tell {
     },
     /// A TCP probe has ended; all its rows were told before.
     ProbedTcp(TcpProbeSummary),
+    HasEnded(bool),
+    /// A server of web pages has ended.
+    Served {
+        answered: u64,
+        refused: u64,
+        broken: u64,
+        held_bytes: u64,
+        corrupt_pages: u64,
+        wrong_results: u64,
+    },
+    /// A load has ended; how long each answer took was told before, as rows of one value.
+    Loaded {
+        requests: u64,
+        failed: u64,
+        cpu_busy_ns: Option<i64>,
+        cpu_all_ns: Option<i64>,
+    },
     Failed {
         why: String,
     },

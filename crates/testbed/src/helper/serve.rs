@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dunlin_clock::Mapping;
-use dunlin_probe::{RunningTcpProbe, start_tcp};
+use dunlin_probe::{RunningLoad, RunningTcpProbe, start_load, start_tcp};
+use dunlin_traffic::{LoadSpec, ServerSettings};
 use dunlin_wire::{
     Capture, CaptureSpec, CaptureSummary, Recording, RowSink, Summary, capture, count_cpu, count_flow,
     count_interface, count_process_cpu, watch_passages,
@@ -18,6 +19,7 @@ use dunlin_wire::{
 
 use super::echo::Echo;
 use super::hearing::Heard;
+use super::http_ends::{PageServer, end_load};
 use super::launched::Processes;
 use super::protocol::{Ask, FrameError, GREETING, Report, Request, Tell, VERSION, read_frame, write_frame};
 use super::remote::Folder;
@@ -121,6 +123,8 @@ enum Task {
     Echo(Echo),
     Responder(Responder),
     TcpProbe(RunningTcpProbe),
+    PageServer(PageServer),
+    Load(RunningLoad),
 }
 
 impl Server {
@@ -131,7 +135,18 @@ impl Server {
             Ask::Beat => return Ok(None),
             Ask::Host(ask) => return Ok(self.services.answer(id, ask)?.map(Tell::Host)),
             Ask::Clock => return Ok(Some(clock())),
-            Ask::Stop { task } => return self.stop(task).map(Some),
+            Ask::Stop { task } => return self.stop(id, task),
+            Ask::HasEnded { task } => return self.has_ended(task).map(Some),
+            Ask::EndLoad { task, waits } => return self.end_load(id, task, waits),
+            Ask::HttpServer { bind, memory_limit_bytes, increase_calls } => {
+                let settings = ServerSettings { address: bind, memory_limit_bytes, increase_calls };
+                let server = PageServer::start(id, settings, &self.output)?;
+                self.tasks.insert(id, Task::PageServer(server));
+                return Ok(None);
+            }
+            Ask::HttpLoad { target, path, interval_ns } => {
+                (Task::Load(start_load(&LoadSpec { target, path, interval_ns })?), Tell::Started)
+            }
             Ask::GoodputSink { bind, limit_ms } => return self.goodput_sink(id, bind, limit_ms).map(Some),
             Ask::GoodputSource { to, limit_ms } => {
                 self.goodput_source(id, to, limit_ms)?;
@@ -171,11 +186,12 @@ impl Server {
         Ok(Some(tell))
     }
 
-    fn stop(&mut self, task: u32) -> Outcome<Tell> {
+    /// `None` where the answer comes later.
+    fn stop(&mut self, id: u32, task: u32) -> Outcome<Option<Tell>> {
         let summary = match self.tasks.remove(&task) {
             Some(Task::Recording(recording)) => recording.stop()?,
-            Some(Task::Capture(capture)) => return Ok(captured(capture.stop()?)),
-            Some(Task::TcpProbe(probe)) => return Ok(Tell::ProbedTcp(probe.stop())),
+            Some(Task::Capture(capture)) => return Ok(Some(captured(capture.stop()?))),
+            Some(Task::TcpProbe(probe)) => return Ok(Some(Tell::ProbedTcp(probe.stop()))),
             Some(Task::Echo(echo)) => {
                 drop(echo);
                 Summary::default()
@@ -184,9 +200,37 @@ impl Server {
                 drop(responder);
                 Summary::default()
             }
+            Some(Task::PageServer(server)) => {
+                server.end(id, &self.output)?;
+                return Ok(None);
+            }
+            Some(Task::Load(load)) => {
+                drop(load);
+                Summary::default()
+            }
             None => return Err(format!("there is no task {task} to stop").into()),
         };
-        Ok(Tell::Stopped { dropped: summary.dropped, clock_error_ns: summary.clock_error_ns })
+        Ok(Some(Tell::Stopped { dropped: summary.dropped, clock_error_ns: summary.clock_error_ns }))
+    }
+
+    fn has_ended(&self, task: u32) -> Outcome<Tell> {
+        match self.tasks.get(&task) {
+            Some(Task::Recording(recording)) => Ok(Tell::HasEnded(recording.has_ended())),
+            Some(Task::Capture(capture)) => Ok(Tell::HasEnded(capture.has_ended())),
+            // These go on until they are stopped.
+            Some(_) => Ok(Tell::HasEnded(false)),
+            None => Err(format!("there is no task {task}").into()),
+        }
+    }
+
+    fn end_load(&mut self, id: u32, task: u32, waits: bool) -> Outcome<Option<Tell>> {
+        match self.tasks.remove(&task) {
+            Some(Task::Load(load)) => {
+                end_load(id, load, waits, self.output.rows(task), &self.output)?;
+                Ok(None)
+            }
+            _ => Err(format!("there is no load {task} to end").into()),
+        }
     }
 
     fn goodput_sink(&self, id: u32, bind: SocketAddrV4, limit_ms: u64) -> Outcome<Tell> {
