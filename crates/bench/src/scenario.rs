@@ -119,7 +119,7 @@ impl Scenario {
 
 /// Where a file first asks for links of a certain kind.
 fn links_at(file: &Table) -> Option<usize> {
-    let of_cases = case_tables(file).into_iter().map(|(_, case)| case);
+    let of_cases = case_tables(file).map(|(_, case)| case);
     let links = std::iter::once(file).chain(of_cases).filter_map(|settings| settings.get("link"));
     links.map(|link| link.key_at).min()
 }

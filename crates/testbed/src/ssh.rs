@@ -10,6 +10,7 @@ mod host;
 mod link;
 mod master;
 mod process;
+mod socket_folder;
 mod sockets;
 mod testbed;
 

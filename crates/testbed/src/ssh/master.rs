@@ -1,16 +1,14 @@
 //! The one connection to a machine (`ControlMaster` of ssh_config(5)), over which all sessions go.
 
-use std::fs;
 use std::io::Read;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::socket_folder::SocketFolder;
 use dunlin_clock::Deadline;
 use dunlin_record::in_one_line;
-use tempfile::TempDir;
 
 use super::Target;
 use crate::{Result, TestbedError, children};
@@ -35,8 +33,6 @@ impl Patience {
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// How much of what ssh says is kept.
 const WORDS_BYTES: usize = 4096;
-/// What the names of our folders for sockets begin with; our process id follows.
-const FOLDER: &str = "dunlin-ssh-";
 /// Whatever the user's configuration says of these: nobody is there to be asked, nothing but our sessions goes over the
 /// connection, and it ends soon when the machine is gone: after 2 s four times, and not before we ourselves take it for lost.
 const OPTIONS: [&str; 11] = [
@@ -61,14 +57,14 @@ pub(super) struct Master {
     socket: PathBuf,
     words: Words,
     // After the socket's user.
-    _folder: TempDir,
+    _folder: SocketFolder,
 }
 
 impl Master {
     /// Connects, and waits until the machine has let us in.
     pub(super) fn open(target: &Target, patience: Patience) -> Result<Self> {
-        let folder = socket_folder()?;
-        let socket = folder.path().join("m");
+        let folder = SocketFolder::make()?;
+        let socket = folder.socket();
         let mut command = client(target, &socket);
         command.args(["-o", &format!("ConnectTimeout={}", patience.answer_s)]);
         command.args(["-M", "-N", "--", &target.destination]);
@@ -131,31 +127,6 @@ fn client(target: &Target, socket: &Path) -> Command {
     }
     command.arg("-T").arg("-S").arg(socket);
     command
-}
-
-/// A folder for a socket that nobody else may reach. Those of processes that were killed are removed.
-fn socket_folder() -> Result<TempDir> {
-    // A socket's path may have no more than 107 bytes, and ssh adds 17 while it makes one.
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_dir());
-    let base = runtime.filter(|path| path.as_os_str().len() < 50).unwrap_or_else(|| "/tmp".into());
-    remove_dead(&base);
-    let prefix = format!("{FOLDER}{}-", std::process::id());
-    let private = fs::Permissions::from_mode(0o700);
-    let made = tempfile::Builder::new().prefix(&prefix).permissions(private).tempdir_in(&base);
-    made.map_err(TestbedError::io(format!("make a folder for ssh's socket in {}", base.display())))
-}
-
-fn remove_dead(base: &Path) {
-    let own = nix::unistd::geteuid().as_raw();
-    for entry in fs::read_dir(base).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let pid =
-            name.to_str().and_then(|name| name.strip_prefix(FOLDER)?.split('-').next()?.parse::<u32>().ok());
-        let is_dead = pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists());
-        if is_dead && entry.metadata().is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == own) {
-            let _ = fs::remove_dir_all(entry.path());
-        }
-    }
 }
 
 /// What ssh says on its standard error: the end of it.
