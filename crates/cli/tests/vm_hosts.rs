@@ -133,7 +133,7 @@ name = "endless"
 memory_mib = 256
 [trials]
 count = 2
-limit_s = 14
+limit_s = 10
 baseline_s = 0.4
 settle_s = 0.4
 [[case]]

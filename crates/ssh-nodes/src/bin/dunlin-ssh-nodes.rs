@@ -13,7 +13,7 @@ use dunlin_testbed::{HostKind, Lab, LabSpec, NODE_ROLE, enter, serve_helper, ser
 
 /// How long the command may take to end once it was told to.
 const END_LIMIT: Duration = Duration::from_secs(30);
-/// The links, as a lab without a scenario's words has them: an Ethernet of 1 Gbit/s.
+/// The rate of the migration network, as in a lab of a scenario that says nothing of links.
 const RATE_MBIT: f64 = 1000.0;
 
 fn main() -> ExitCode {
@@ -45,8 +45,8 @@ fn run(command: &[OsString], offset_s: i64) -> Result<u8, Box<dyn Error>> {
     if let Some(lack) = SshNodes::lack() {
         return Err(lack.into());
     }
-    let link = Link { rate_mbit: Some(RATE_MBIT), ..Link::default() };
-    let links = Links { service: link.clone(), migration: link };
+    let migration = Link { rate_mbit: Some(RATE_MBIT), ..Link::default() };
+    let links = Links { migration, ..Links::default() };
     let spec = LabSpec { kind: HostKind::Node, clock_offsets_s: vec![0, offset_s], ..LabSpec::new(links) };
     let lab = Lab::up(&inside, &spec)?;
     let nodes = SshNodes::up(&lab)?;
