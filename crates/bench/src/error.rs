@@ -110,6 +110,16 @@ pub enum BenchError {
         /// All that was found; never empty.
         mistakes: Vec<Mistake>,
     },
+    /// The run that is to be gone on with was made on other hosts: its trials and the new ones are of different things.
+    #[error("the run in {} was made on {before}, not on {now}", folder.display())]
+    OtherHosts {
+        /// The run's folder.
+        folder: PathBuf,
+        /// On which machines it was made.
+        before: String,
+        /// On which it would go on.
+        now: String,
+    },
     /// The folder to resume holds another scenario.
     #[error(
         "{} holds a run of another scenario ({differences}); start a new run for this one",

@@ -74,6 +74,14 @@ impl Earlier {
     /// # Errors
     /// Where a record can be read by a newer version only, or not be written.
     pub(crate) fn go_on(mut self, now: &RunInfo, observer: &mut dyn Observer) -> Result<Taken> {
+        let machines = |info: &RunInfo| {
+            info.hosts.iter().map(|host| format!("[{}]", host.hosts)).collect::<Vec<_>>().join(" ")
+        };
+        let (before, here) = (machines(&self.info), machines(now));
+        // A run from before that was recorded has none.
+        if before != here && !self.info.hosts.is_empty() {
+            return Err(BenchError::OtherHosts { folder: self.folder.path().to_owned(), before, now: here });
+        }
         let differences = differences(&self.info, now);
         for difference in &differences {
             observer.note(&format!("warning: since this run began, {difference}"));

@@ -92,6 +92,8 @@ fn failure_of(error: &BenchError) -> Failure {
             Failure::new(Exit::Machine, error).hint("`dunlin doctor` says what this machine can do")
         }
         BenchError::OtherScenario { .. } | BenchError::Mistaken { .. } => Failure::new(Exit::BadInput, error),
+        BenchError::OtherHosts { .. } => Failure::new(Exit::BadInput, error)
+            .hint("go on with it where it was made: with --inventory as then, or without for a lab"),
         BenchError::FolderTaken { .. } => {
             Failure::new(Exit::BadInput, error).hint("go on with it by --resume, or name another folder")
         }

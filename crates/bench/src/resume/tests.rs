@@ -167,6 +167,18 @@ fn other_conditions_are_told_and_recorded_and_the_first_ones_stay() {
 }
 
 #[test]
+fn a_run_is_not_gone_on_with_on_other_machines() {
+    let dir = tempfile::tempdir().unwrap();
+    earlier(dir.path());
+    let mut now = info();
+    let mut apart = now.hosts[0].clone();
+    (now.hosts[0].hosts, apart.hosts) = ("host-a".into(), "host-b".into());
+    now.hosts.push(apart);
+    let error = Earlier::open(dir.path(), &idle()).unwrap().go_on(&now, &mut Notes::default()).err().unwrap();
+    assert!(error.to_string().ends_with("was made on [host-a, host-b], not on [host-a] [host-b]"), "{error}");
+}
+
+#[test]
 fn what_an_older_run_did_not_record_is_not_other() {
     let mut before = info();
     before.software = Software::default();
