@@ -68,6 +68,11 @@ impl Failure {
         self
     }
 
+    /// With a hint where there is none yet.
+    pub(crate) fn or_hint(self, hint: impl Into<String>) -> Self {
+        if self.hint.is_some() { self } else { self.hint(hint) }
+    }
+
     /// As printed on standard error.
     pub(crate) fn text(&self) -> String {
         match &self.hint {

@@ -88,6 +88,14 @@ pub(crate) fn run(args: Args) -> Result {
     };
     let mut progress = RunProgress::new();
     let finished = dunlin_bench::run(&order, ground, &mut progress).map_err(|error| bench_failure(&error));
+    let finished = finished.map_err(|failure| match &args.inventory {
+        Some(inventory) => {
+            let doctor =
+                format!("`dunlin doctor --inventory {}` tries all that a run needs", inventory.display());
+            failure.or_hint(doctor)
+        }
+        None => failure,
+    });
     drop(progress);
     if let Some(link) = link.filter(|_| folder.is_dir()) {
         point(&link, &folder);
