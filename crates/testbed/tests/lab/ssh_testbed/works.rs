@@ -323,9 +323,9 @@ fn found_out(world: &World) {
     assert!(wrong.to_string().contains("bench = \"here\""), "{wrong}");
 }
 
-/// The nodes see the machine's files: what lies there is shared. What lies in their own `/tmp` is not.
+/// The nodes see the machine's files: what lies there is shared. What lies in their own `/tmp` and the like is not.
 fn shared(world: &World) {
-    let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let mut inventory = world.inventory(Client::Right);
     for host in &mut inventory.hosts {
         host.migration = None;
