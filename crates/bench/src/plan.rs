@@ -44,6 +44,9 @@ impl<'a> Planner<'a> {
     pub(crate) fn plan(&mut self, case: &Case, world: &World) -> Result<Plan> {
         world.check_switch(&case.switch)?;
         world.check_transport(case.transport.kind)?;
+        if self.existing.is_empty() {
+            world.check_vms(&case.vm)?;
+        }
         let [source, destination] = self.open(case, world)?;
         for side in [&source, &destination] {
             side.check(case)?;

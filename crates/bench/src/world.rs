@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dunlin_record::{HostFingerprint, HostId, Links, Snmp, Switch, TransportKind, in_one_line};
+use dunlin_record::{HostFingerprint, HostId, Links, Snmp, Switch, TransportKind, VmSettings, in_one_line};
 use dunlin_testbed::{
     Goodput, Helper, Host, Inside, Lab, LabSpec, ManagedSwitch, Network, Testbed, TestbedError, check_mptcp,
     measure_goodput,
@@ -16,6 +16,9 @@ use crate::Result;
 
 /// Limit of trying what a network carries.
 const GOODPUT_LIMIT: Duration = Duration::from_secs(20);
+
+/// How often it is tried.
+const GOODPUT_TRIES: u32 = 2;
 
 /// Where a run takes place.
 pub enum Ground {
@@ -95,11 +98,52 @@ impl World {
         matches!(self.ground, Ground::Testbed(_)) && error.may_pass()
     }
 
+    /// Refuses VMs for which the testbed has no room: addresses for some of them only, or a disk that both hosts must see
+    /// where they share nothing.
+    ///
+    /// # Errors
+    /// Where it has not.
+    pub(crate) fn check_vms(&self, vm: &VmSettings) -> Result<()> {
+        let testbed = self.testbed()?;
+        let given = (0..vm.count).take_while(|number| {
+            u8::try_from(*number).is_ok_and(|number| testbed.vm_address(number).is_some())
+        });
+        let given = given.count();
+        if given > 0 && (given as u64) < u64::from(vm.count) {
+            return Err(TestbedError::Unsupported {
+                what: format!("{} VMs at once", vm.count),
+                because: format!("there are {given} addresses for them"),
+            }
+            .into());
+        }
+        let has_disk = vm.disk.is_some() || vm.swap_mib.is_some();
+        if has_disk && !vm.moves_disks() && !testbed.is_one_machine() && testbed.shared_folders().is_none() {
+            return Err(TestbedError::Unsupported {
+                what: "a disk that both hosts see".into(),
+                because: "the inventory names no storage that they share (`shared`); with vm.shared_storage = false the \
+                          disk moves along"
+                    .into(),
+            }
+            .into());
+        }
+        Ok(())
+    }
+
     /// Refuses a transport that the testbed does not have, before anything boots.
     ///
     /// # Errors
     /// Where it has not.
     pub(crate) fn check_transport(&self, transport: TransportKind) -> Result<()> {
+        if transport == TransportKind::Unix
+            && let Ground::Testbed(testbed) = &self.ground
+            && !testbed.is_one_machine()
+        {
+            return Err(TestbedError::Unsupported {
+                what: "a migration through a Unix socket".into(),
+                because: "the hosts are machines apart".into(),
+            }
+            .into());
+        }
         if transport != TransportKind::Mptcp {
             return Ok(());
         }
@@ -267,7 +311,15 @@ fn helper_if_any(host: &dyn Host) -> Result<Option<Helper>, TestbedError> {
 fn goodput(helpers: &[Option<Helper>; 2], sink: &dyn Host) -> Result<Option<Goodput>, TestbedError> {
     let [Some(source), Some(destination)] = helpers else { return Ok(None) };
     let Some(address) = sink.address(Network::Migration) else { return Ok(None) };
-    measure_goodput(source, destination, SocketAddrV4::new(address, 0), GOODPUT_LIMIT).map(Some)
+    let measure = || measure_goodput(source, destination, SocketAddrV4::new(address, 0), GOODPUT_LIMIT);
+    // Whatever else the machines do only makes it less: the best of some counts.
+    let mut best = measure()?;
+    for _ in 1..GOODPUT_TRIES {
+        let Goodput { goodput_mbit, rtt_ms } = measure()?;
+        best.goodput_mbit = best.goodput_mbit.max(goodput_mbit);
+        best.rtt_ms = best.rtt_ms.min(rtt_ms);
+    }
+    Ok(Some(best))
 }
 
 /// The switch's port of each host.

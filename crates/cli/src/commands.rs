@@ -104,8 +104,12 @@ fn failure_of(error: &BenchError) -> Failure {
 
 fn testbed_failure(error: &TestbedError) -> Failure {
     match error {
-        // What mends it is part of what it says.
-        TestbedError::Ssh { .. } => Failure::new(Exit::Machine, error),
+        TestbedError::Ssh { host, doing, why, mend } => {
+            Failure::says(Exit::Machine, format!("{host}: cannot {doing}: {why}")).hint(mend.clone())
+        }
+        TestbedError::Mismatch { .. } => {
+            Failure::new(Exit::BadInput, error).hint("correct the inventory: docs/inventory.md")
+        }
         TestbedError::NotPermitted { .. } | TestbedError::Unsupported { .. } => {
             Failure::new(Exit::Machine, error).hint("`dunlin doctor` says what this machine can do")
         }

@@ -49,8 +49,14 @@ pub enum TestbedError {
         /// What it said, or how it ended.
         why: String,
     },
+    /// Hosts are not what their inventory says.
+    #[error("{what}")]
+    Mismatch {
+        /// What is not so, as in "host-a has no address 192.0.2.11; it has …".
+        what: String,
+    },
     /// A machine that is reached through ssh is not, or does not let us do what is needed.
-    #[error("cannot {doing} ({host}): {why}; to mend: {mend}")]
+    #[error("{host}: cannot {doing}: {why} (to mend: {mend})")]
     Ssh {
         /// Which host.
         host: String,

@@ -6,6 +6,7 @@
 
 mod connection;
 mod deliver;
+mod fit;
 mod host;
 mod link;
 mod master;

@@ -105,7 +105,7 @@ pub(crate) fn run(args: Args) -> Result {
     if let Some(time) = time_line(&finished) {
         terminal::say(&time);
     }
-    verdict(&finished)
+    verdict(&finished, args.inventory.as_deref())
 }
 
 /// What is to be run: the scenario that is named, else that of the run which is gone on with.
@@ -182,10 +182,12 @@ fn time_line(finished: &Finished) -> Option<String> {
     })
 }
 
-fn verdict(finished: &Finished) -> Result {
+fn verdict(finished: &Finished, inventory: Option<&Path>) -> Result {
     if finished.cancelled {
         let message = format!("ended by the user; what was measured is in {}", finished.folder.display());
-        return Err(Failure::says(Exit::Interrupted, message).hint("go on with --resume"));
+        let inventory = inventory.map(|file| format!(" --inventory {}", file.display())).unwrap_or_default();
+        let hint = format!("go on with --resume {}{inventory}", finished.folder.display());
+        return Err(Failure::says(Exit::Interrupted, message).hint(hint));
     }
     match finished.ended {
         [.., 0] => Ok(()),

@@ -99,6 +99,8 @@ pub(crate) enum HostAsk {
     },
     /// Its devices with IPv4 addresses.
     Devices,
+    /// Nobody else may measure there as long as this helper lives.
+    Claim,
     /// Which machine it is.
     Machine,
 }

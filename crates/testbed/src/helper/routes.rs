@@ -77,7 +77,7 @@ impl Routes {
     }
 
     pub(super) fn why_ended(&self) -> String {
-        self.table().ended.clone().unwrap_or_else(|| "it ended".into())
+        self.table().ended.clone().unwrap_or_else(|| "it ended, or the connection to it was lost".into())
     }
 }
 
@@ -96,7 +96,7 @@ pub(super) fn read_reports(reports: ChildStdout, routes: &Routes) {
     let why = loop {
         match read_frame(&mut reports) {
             Ok(Some(report)) => routes.pass_on(report),
-            Ok(None) => break "it ended".to_owned(),
+            Ok(None) => break "it ended, or the connection to it was lost".to_owned(),
             Err(error) => break format!("what it says cannot be read: {error}"),
         }
     };

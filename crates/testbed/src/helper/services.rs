@@ -6,7 +6,9 @@ use std::error::Error;
 use std::fs::{self, DirBuilder, File};
 use std::io::{ErrorKind, Write};
 use std::net::{Ipv4Addr, UdpSocket};
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -39,12 +41,14 @@ pub(super) struct Services {
     folder: Option<Arc<Folder>>,
     processes: Processes,
     streams: Streams,
+    /// By which other benches see that somebody measures here.
+    claim: Option<UnixListener>,
 }
 
 impl Services {
     pub(super) fn new(output: Output, folder: Option<Arc<Folder>>, processes: Processes) -> Self {
         let streams = Streams::new(output.clone());
-        Self { output, folder, processes, streams }
+        Self { output, folder, processes, streams, claim: None }
     }
 
     /// Does what was asked; `None` where the answer comes later, from a thread, or there is none.
@@ -126,6 +130,10 @@ impl Services {
                 done
             }
             HostAsk::Devices => Ok(Some(HostTell::Devices(devices()?))),
+            HostAsk::Claim => {
+                self.claim = Some(claim()?);
+                done
+            }
             HostAsk::Machine => Ok(Some(HostTell::Machine(machine()?))),
         }
     }
@@ -208,6 +216,15 @@ fn list(folder: &Path) -> Outcome<Vec<std::ffi::OsString>> {
     };
     let files = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
     Ok(files.map(|entry| entry.file_name()).collect())
+}
+
+/// A name that is gone with whoever has it, also when that is killed (unix(7), abstract sockets).
+fn claim() -> Outcome<UnixListener> {
+    let name = SocketAddr::from_abstract_name("dunlin-bench")?;
+    UnixListener::bind_addr(&name).map_err(|error| match error.kind() {
+        ErrorKind::AddrInUse => "another dunlin measures on it".into(),
+        _ => error.into(),
+    })
 }
 
 fn remove(path: &Path) -> Outcome<()> {

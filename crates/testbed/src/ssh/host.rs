@@ -112,6 +112,19 @@ impl SshHost {
         }
     }
 
+    /// Sees to it that nobody else measures there at the same time: each would spoil the other's figures.
+    pub(super) fn claim(&self) -> Result<()> {
+        self.done(HostAsk::Claim, "the host to be ours").map_err(|error| match error {
+            TestbedError::Helper { host, why } => TestbedError::Ssh {
+                host,
+                doing: "measure on it".into(),
+                why,
+                mend: "wait for its end".into(),
+            },
+            other => other,
+        })
+    }
+
     /// Its devices that have IPv4 addresses.
     pub(super) fn devices(&self) -> Result<Vec<Device>> {
         match self.ask(HostAsk::Devices, "its network devices")? {
@@ -187,8 +200,8 @@ impl SshHost {
                 doing: "go on with it".into(),
                 why: format!("the connection to our helper there is lost: {lost}"),
                 mend: format!(
-                    "is it up, and the way to it well? `ssh {}` by hand tells; what was started there is ended",
-                    self.target.destination
+                    "is it up, and the way to it well? `{}` by hand tells; what was started there is ended",
+                    self.target.by_hand()
                 ),
             },
             (error, _) => error,

@@ -163,23 +163,21 @@ impl Words {
 /// What could not be done with a machine, in ssh's words, and what may mend it.
 pub(super) fn failure(target: &Target, doing: &str, words: &str) -> TestbedError {
     let said: Vec<&str> = words.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let destination = &target.destination;
+    let by_hand = target.by_hand();
     let has = |text: &str| words.contains(text);
     let mend = if has("IDENTIFICATION HAS CHANGED") {
         format!(
             "it is another machine, or was installed anew: ask whoever runs it for the new key's fingerprint; `ssh-keygen -R` \
-             forgets the old one, then `ssh {destination}` by hand"
+             forgets the old one, then `{by_hand}` by hand"
         )
     } else if has("Host key verification failed") {
-        format!(
-            "its host key is not known here: `ssh {destination}` once by hand, and compare the fingerprint"
-        )
+        format!("its host key is not known here: `{by_hand}` once by hand, and compare the fingerprint")
     } else if has("Permission denied") {
         format!(
-            "`ssh {destination}` must need no password: a key that it knows, and with a passphrase an agent (ssh-add)"
+            "`{by_hand}` must need no password: a key that it knows, and with a passphrase an agent (ssh-add)"
         )
     } else {
-        format!("does `ssh {destination}` work by hand?")
+        format!("does `{by_hand}` work by hand?")
     };
     // Of a changed key it says a page; the end tells what it is about.
     let why = match said.as_slice() {
@@ -191,6 +189,13 @@ pub(super) fn failure(target: &Target, doing: &str, words: &str) -> TestbedError
 }
 
 impl Target {
+    /// What a user types to get there.
+    pub(super) fn by_hand(&self) -> String {
+        let config =
+            self.config.as_ref().map(|config| format!("-F {} ", config.display())).unwrap_or_default();
+        format!("ssh {config}{}", self.destination)
+    }
+
     /// A failure whose reason is an error of ours.
     pub(super) fn failed(&self, doing: &str, error: &dyn std::error::Error) -> TestbedError {
         failure(self, doing, &in_one_line(error))

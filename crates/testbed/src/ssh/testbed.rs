@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use dunlin_record::{HostFingerprint, HostId, Links};
 
-use super::host::{Place, SshHost};
+use super::fit::{check_addresses, check_bridges, is_in, places, prove_shared};
+use super::host::SshHost;
 use super::{HelperProgram, Target};
 use crate::helper::host_protocol::Device;
 use crate::helper::services;
@@ -30,7 +31,11 @@ impl SshTestbed {
         let ends = route(inventory)?;
         let mut hosts = reach_all(inventory, &ends, program).into_iter();
         match (hosts.next(), hosts.next()) {
-            (Some(source), Some(destination)) => Self::of(inventory, [source?, destination?]),
+            (Some(source), Some(destination)) => {
+                let testbed = Self::of(inventory, [source?, destination?])?;
+                testbed.hosts.iter().try_for_each(|host| host.claim())?;
+                Ok(testbed)
+            }
             _ => Err(no_route()),
         }
     }
@@ -47,12 +52,13 @@ impl SshTestbed {
                 host.places[network as usize] = place;
             }
         }
+        check_bridges(inventory, [(ends[0], &hosts[0]), (ends[1], &hosts[1])])?;
         check_bench(inventory, &hosts)?;
         hosts.iter().try_for_each(SshHost::check_taps)?;
         let bench = bench_devices(inventory, &hosts)?;
-        let testbed = Self { inventory: inventory.clone(), hosts: hosts.map(Arc::new), bench };
-        testbed.prove_shared(ends)?;
-        Ok(testbed)
+        check_addresses(inventory, &hosts, bench[Network::Service as usize].as_ref())?;
+        prove_shared([(ends[0], &hosts[0]), (ends[1], &hosts[1])])?;
+        Ok(Self { inventory: inventory.clone(), hosts: hosts.map(Arc::new), bench })
     }
 
     /// Source and destination.
@@ -70,36 +76,6 @@ impl SshTestbed {
             devices.iter().find(|device| Some(device.address) == place.address)?.mtu
         };
         self.hosts.iter().map(mtu).min().flatten()
-    }
-
-    /// Proves, from both ends, that storage which is said to be shared is.
-    fn prove_shared(&self, ends: [&InventoryHost; 2]) -> Result<()> {
-        let [Some(source), Some(destination)] = ends.map(|end| end.shared.as_ref()) else { return Ok(()) };
-        let name = format!(".dunlin-{}-{}", std::process::id(), dunlin_clock::now_ns());
-        for (number, (writer, to), (reader, at)) in [
-            (0, (&self.hosts[0], source), (&self.hosts[1], destination)),
-            (1, (&self.hosts[1], destination), (&self.hosts[0], source)),
-        ] {
-            let name = format!("{name}-{number}");
-            let (written, read) = (to.join(&name), at.join(&name));
-            writer.write_private(&written, name.as_bytes())?;
-            let found = reader.read(&read);
-            let removed = writer.remove(&written);
-            if !found.is_ok_and(|bytes| bytes == name.as_bytes()) {
-                return Err(TestbedError::Unsupported {
-                    what: format!(
-                        "shared storage at {} of {} and {} of {}",
-                        to.display(),
-                        writer.id(),
-                        at.display(),
-                        reader.id()
-                    ),
-                    because: format!("{} does not read what {} wrote there", reader.id(), writer.id()),
-                });
-            }
-            removed?;
-        }
-        Ok(())
     }
 
     fn bench_device(&self, network: Network) -> Option<&Device> {
@@ -150,7 +126,21 @@ impl Testbed for SshTestbed {
 
     fn fingerprints(&self) -> Vec<HostFingerprint> {
         let bench = HostFingerprint { hosts: "bench".into(), ..this_machine() };
-        self.hosts.iter().map(|host| host.fingerprint()).chain([bench]).collect()
+        let tell = |host: &Arc<SshHost>| {
+            let mut fingerprint = host.fingerprint();
+            let said = self.inventory.hosts.iter().find(|said| said.name == *host.id());
+            let reached = said.map(|said| ("ssh", Some(said.ssh.clone()))).into_iter();
+            let at = |network: Network| {
+                let address = host.address(network)?;
+                Some(format!("{address} on {}", host.interface(network).unwrap_or("?")))
+            };
+            let networks = Network::ALL.map(|network| (network.as_str(), at(network)));
+            let bridge = [("bridge", host.bridge.clone())];
+            let all = reached.chain(networks).chain(bridge);
+            fingerprint.more.extend(all.filter_map(|(what, told)| Some((what.to_owned(), told?))));
+            fingerprint
+        };
+        self.hosts.iter().map(tell).chain([bench]).collect()
     }
 }
 
@@ -191,93 +181,6 @@ pub fn reach_all(
     })
 }
 
-/// Where two hosts are in a network: as the inventory says, else in the one subnet that both have.
-fn places(ends: [(&InventoryHost, &SshHost); 2], network: Network) -> Result<[Place; 2]> {
-    let devices = [ends[0].1.devices()?, ends[1].1.devices()?];
-    let mut known = [None, None];
-    for (number, (said, host)) in ends.iter().enumerate() {
-        if let Some(attachment) = said.attachment(network) {
-            let device = device_of(host, &devices[number], attachment.address)?;
-            known[number] = Some((device, attachment.interface.clone()));
-        }
-    }
-    if known.iter().all(Option::is_none) {
-        let (one, other) = common_subnet(&devices, [ends[0].1, ends[1].1], network)?;
-        known = [Some((one, None)), Some((other, None))];
-    }
-    for number in [0, 1] {
-        if known[number].is_none()
-            && let Some((other, _)) = &known[1 - number]
-        {
-            let near = devices[number].iter().find(|device| is_in(other, device.address));
-            let near = near.cloned().ok_or_else(|| TestbedError::Unsupported {
-                what: format!("the {network} network on {}", ends[number].1.id()),
-                because: format!(
-                    "it has no address in the subnet of {}: name one by `address` in [host.{network}]; it has {}",
-                    other.address,
-                    list(&devices[number]),
-                ),
-            })?;
-            known[number] = Some((near, None));
-        }
-    }
-    Ok(known.map(|known| {
-        let Some((device, interface)) = known else { return Place::default() };
-        Place { address: Some(device.address), interface: interface.or(Some(device.name)) }
-    }))
-}
-
-/// The device of a host that has an address.
-fn device_of(host: &SshHost, devices: &[Device], address: Ipv4Addr) -> Result<Device> {
-    devices.iter().find(|device| device.address == address).cloned().ok_or_else(|| {
-        TestbedError::Unsupported {
-            what: format!("{address} as an address of {}", host.id()),
-            because: format!("it has {}", list(devices)),
-        }
-    })
-}
-
-fn common_subnet(
-    devices: &[Vec<Device>; 2],
-    hosts: [&SshHost; 2],
-    network: Network,
-) -> Result<(Device, Device)> {
-    let [one, other] = devices;
-    let pairs: Vec<(&Device, &Device)> = one
-        .iter()
-        .flat_map(|device| other.iter().map(move |there| (device, there)))
-        // What has the same address on both is each one's own, as a container engine's bridge is.
-        .filter(|(device, there)| device.address != there.address)
-        .filter(|(device, there)| device.prefix == there.prefix && is_in(device, there.address))
-        .collect();
-    match pairs.as_slice() {
-        [(device, there)] => Ok(((*device).clone(), (*there).clone())),
-        _ => Err(TestbedError::Unsupported {
-            what: format!("the {network} network between {} and {}", hosts[0].id(), hosts[1].id()),
-            because: format!(
-                "they have {} subnets in common: name it by `address` in [host.{network}]; {} has {}, {} has {}",
-                pairs.len(),
-                hosts[0].id(),
-                list(one),
-                hosts[1].id(),
-                list(other),
-            ),
-        }),
-    }
-}
-
-fn list(devices: &[Device]) -> String {
-    let words: Vec<String> =
-        devices.iter().map(|one| format!("{}/{} on {}", one.address, one.prefix, one.name)).collect();
-    if words.is_empty() { "no IPv4 address".into() } else { words.join(", ") }
-}
-
-/// Whether an address is in a device's subnet.
-fn is_in(device: &Device, address: Ipv4Addr) -> bool {
-    let mask = u32::MAX.checked_shl(32 - u32::from(device.prefix.min(32))).unwrap_or(0);
-    u32::from(device.address) & mask == u32::from(address) & mask
-}
-
 /// The bench is where dunlin runs: what the inventory says of it must be so.
 fn check_bench(inventory: &Inventory, hosts: &[SshHost]) -> Result<()> {
     let BenchPlace::OnHost(name) = &inventory.bench else { return Ok(()) };
@@ -285,9 +188,10 @@ fn check_bench(inventory: &Inventory, hosts: &[SshHost]) -> Result<()> {
     if host.machine.boot_id == services::boot_id() {
         return Ok(());
     }
-    Err(TestbedError::Unsupported {
-        what: format!("a bench on {name}"),
-        because: format!("this is another machine: run dunlin on {name} itself, or write bench = \"here\""),
+    Err(TestbedError::Mismatch {
+        what: format!(
+            "the bench is not on {name}: this is another machine; run dunlin on {name} itself, or write bench = \"here\""
+        ),
     })
 }
 
@@ -304,21 +208,4 @@ fn bench_devices(inventory: &Inventory, hosts: &[SshHost]) -> Result<[Option<Dev
         let from = services::source_for(peer).ok()?;
         own.iter().find(|device| device.address == from && is_in(device, peer)).cloned()
     }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn device(address: [u8; 4], prefix: u8) -> Device {
-        Device { name: "eth0".into(), address: address.into(), prefix, mtu: None, mac: None }
-    }
-
-    #[test]
-    fn an_address_is_in_the_subnet_of_its_prefix() {
-        let host = device([192, 0, 2, 11], 24);
-        assert!(is_in(&host, [192, 0, 2, 200].into()) && !is_in(&host, [192, 0, 3, 11].into()));
-        assert!(is_in(&device([10, 0, 0, 1], 0), [192, 0, 2, 1].into()));
-        assert!(!is_in(&device([10, 0, 0, 1], 32), [10, 0, 0, 2].into()));
-    }
 }

@@ -101,7 +101,7 @@ fn of_host(said: &InventoryHost, host: &Arc<SshHost>) -> Result<Vec<Finding>> {
         }
         Some(bridge) => State::Lacking {
             because: format!("{bridge} is no bridge there"),
-            mend: format!("ip link add {bridge} type bridge, with the service network's device in it"),
+            mend: "name a bridge of the service network that is there (ip -br link show type bridge), or make one".into(),
         },
     };
     findings.push(Finding::new(&named("bridge"), "the network of VMs", true, bridge));
@@ -128,7 +128,9 @@ fn clock(host: &dyn Host) -> State {
         Some((here, there)) => {
             let ahead_s = (here.t_ns - there.t_ns) as f64 / 1e9;
             let error_ms = (here.error_ns + there.error_ns) as f64 / 1e6;
-            State::There(format!("{ahead_s:+.3} s from the bench's, known to {error_ms:.2} ms"))
+            let ahead =
+                if ahead_s.abs() < 0.0005 { "as".to_owned() } else { format!("{ahead_s:+.3} s from") };
+            State::There(format!("{ahead} the bench's, known to {error_ms:.2} ms"))
         }
         None => State::Untried { because: "it was not compared".into() },
     }
@@ -164,6 +166,7 @@ fn between(inventory: &Inventory, ends: Vec<Arc<SshHost>>) -> Vec<Finding> {
             format!("{} at {} on {on}", host.id(), address.unwrap_or_default())
         };
         let places: Vec<String> = testbed.hosts().iter().map(at).collect();
+        let purpose = if network == Network::Service { "reaching VMs" } else { purpose };
         findings.push(Finding::new(
             &format!("{network} network"),
             purpose,
