@@ -314,9 +314,24 @@ fn found_out(world: &World) {
             assert_eq!(host.interface(network), Some("service"));
         }
     }
+    let taken = SshTestbed::connect(&inventory, world.program).unwrap_err();
+    assert!(taken.to_string().contains("another dunlin measures on it"), "{taken}");
+    drop(testbed);
     inventory.hosts[0].service = Some(super::attachment([10, 77, 0, 99], "uplink"));
     let wrong = SshTestbed::connect(&inventory, world.program).unwrap_err();
-    assert!(wrong.to_string().contains("10.77.0.99 as an address of host-a"), "{wrong}");
+    assert!(wrong.to_string().contains("host-a has no address 10.77.0.99; it has 10.77.0.11/24"), "{wrong}");
+    inventory.hosts[0].service = Some(super::attachment([10, 77, 0, 11], "eth7"));
+    let wrong = SshTestbed::connect(&inventory, world.program).unwrap_err();
+    assert!(wrong.to_string().contains("host-a has no device eth7"), "{wrong}");
+    inventory.hosts[0].service = None;
+    let mut own = inventory.clone();
+    own.vm_addresses.as_mut().unwrap().first = [10, 77, 0, 12].into();
+    let wrong = SshTestbed::connect(&own, world.program).unwrap_err();
+    assert!(wrong.to_string().contains("10.77.0.12 is host-b's own"), "{wrong}");
+    own = inventory.clone();
+    own.hosts[1].bridge = Some("migration".into());
+    let wrong = SshTestbed::connect(&own, world.program).unwrap_err();
+    assert!(wrong.to_string().contains("migration of host-b is no bridge"), "{wrong}");
     inventory.hosts[0].service = None;
     inventory.bench = dunlin_testbed::BenchPlace::OnHost(inventory.hosts[0].name.clone());
     let wrong = SshTestbed::connect(&inventory, world.program).unwrap_err();
@@ -333,6 +348,10 @@ fn shared(world: &World) {
         host.shared = Some(folder.path().to_owned());
     }
     drop(SshTestbed::connect(&inventory, world.program).unwrap());
+    inventory.hosts[1].shared = Some("/nowhere".into());
+    let missing = SshTestbed::connect(&inventory, world.program).unwrap_err();
+    assert!(missing.to_string().contains("does not read what host-a wrote there"), "{missing}");
+    assert!(!Path::new("/nowhere").exists(), "it is never made");
     inventory.hosts[1].shared = Some(FOLDER.into());
     let lie = SshTestbed::connect(&inventory, world.program).unwrap_err();
     println!("{lie}");
