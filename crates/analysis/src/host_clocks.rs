@@ -10,6 +10,9 @@ const AROUND_NS: i64 = 600_000_000;
 /// By how much clocks of two machines may run apart: what `dunlin_clock` takes for the bound.
 const APART_PPM: i64 = 1_000;
 
+/// What is too much for a clock that only runs apart: it was set.
+const STEP_NS: i64 = 2_000_000;
+
 /// Whose clock stamped the end of a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum By {
@@ -63,6 +66,7 @@ impl<'a> HostClocks<'a> {
         let known = known(self.series(from.1)?, from.0, to.0)?;
         let length_ns = to.0.saturating_sub(from.0).saturating_abs();
         let apart_ns = if known.is_own { 0 } else { length_ns / (1_000_000 / APART_PPM) + 1 };
+        // A clock that was set in between is no longer the same one: its step is in the errors of both stamps.
         let learnt_ns = known.greatest_offset_ns.saturating_sub(known.least_offset_ns);
         Some(both_ns.min(learnt_ns.saturating_add(apart_ns)))
     }
@@ -71,7 +75,7 @@ impl<'a> HostClocks<'a> {
         if by == By::Bench {
             return Some(0);
         }
-        known(self.series(by)?, t_ns, t_ns).map(|known| known.error_ns)
+        known(self.series(by)?, t_ns, t_ns).map(Known::error_at_ns)
     }
 
     fn series(&self, by: By) -> Option<&'a Series> {
@@ -99,6 +103,15 @@ impl Known {
         let error_ns = error_ns.saturating_abs();
         let is_own = monotonic_error_ns == 0;
         Self { error_ns, least_offset_ns: offset_ns, greatest_offset_ns: offset_ns, is_own }
+    }
+
+    /// By how much a stamp may be wrong. Where its clock was set meanwhile, what was recorded before that was known is of no
+    /// use, and the stamp may be off by the whole step.
+    fn error_at_ns(self) -> i64 {
+        let spread_ns = self.greatest_offset_ns.saturating_sub(self.least_offset_ns);
+        let drift_ns = if self.is_own { 0 } else { 2 * AROUND_NS / (1_000_000 / APART_PPM) };
+        let is_step = spread_ns > drift_ns.saturating_add(self.error_ns.saturating_mul(2)).max(STEP_NS);
+        if is_step { self.error_ns.saturating_add(spread_ns) } else { self.error_ns }
     }
 
     fn and(self, other: Self) -> Self {
@@ -166,7 +179,8 @@ mod tests {
             two_machines().with_series("clock-host-a", series).outcome().phases_error_ms.stop_and_copy
         };
         assert_eq!(learnt(50_000), Some(0.081));
-        assert_eq!(learnt(-5_000_000), Some(0.6), "both errors hold that");
+        assert_eq!(learnt(-1_500_000), Some(0.6), "both errors hold that");
+        assert_eq!(learnt(-5_000_000), Some(5.031), "it was set");
     }
 
     #[test]

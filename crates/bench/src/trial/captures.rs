@@ -82,7 +82,9 @@ impl<'a> Captures<'a> {
         if self.running.is_empty() {
             return Ok(());
         }
+        let mut files = Vec::new();
         for (file, capturer) in self.running {
+            files.push(file.clone());
             match capturer.stop() {
                 Ok(summary) => journal.keep(&event(None, None, ended(file, summary)))?,
                 // The others are ended all the same.
@@ -93,6 +95,12 @@ impl<'a> Captures<'a> {
             if let Err(error) = host.collect(&self.folder) {
                 first_error = first_error.or(Some(error.into()));
             }
+        }
+        // What a host has captured is only here if it was brought.
+        if let Some(lost) = files.iter().find(|file| !self.folder.join(file).is_file()) {
+            let doing = format!("find the capture {lost}, which its host had");
+            let source = std::io::ErrorKind::NotFound.into();
+            first_error = first_error.or(Some(BenchError::Io { doing, source }));
         }
         first_error.map_or(Ok(()), Err)
     }

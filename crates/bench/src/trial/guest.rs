@@ -322,6 +322,8 @@ fn restore(
             Ok(up)
         }
         Err(BenchError::Cancelled) => Err(BenchError::Cancelled),
+        // Where the host was lost, nothing is said of the template.
+        Err(BenchError::Testbed(error)) if error.may_pass() => Err(error.into()),
         // A template that does not come up is worth nothing; a fresh boot is.
         Err(_) if was_there => {
             let _ = fs::remove_file(&path);

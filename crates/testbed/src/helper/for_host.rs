@@ -76,6 +76,10 @@ impl Helper {
         let silent_ns = self.routes.told_ns().map_or(0, |told_ns| now_ns() - told_ns);
         if u128::try_from(silent_ns).is_ok_and(|ns| ns > limit.as_nanos()) {
             self.routes.end(format!("nothing was heard of it for {} s", limit.as_secs()));
+            // It hears nothing of us any more either, and ends. Whoever is stuck writing to it gives up by itself.
+            if let Ok(mut requests) = self.requests.try_lock() {
+                *requests = None;
+            }
         }
     }
 

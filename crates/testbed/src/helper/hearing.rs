@@ -2,6 +2,7 @@
 //! is not taken for one that hears nothing.
 
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
@@ -9,6 +10,9 @@ use std::thread::{Builder, sleep};
 use std::time::Duration;
 
 use dunlin_clock::now_ns;
+use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::signal::SigSet;
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::protocol::{Ask, FrameError, Request, read_frame};
 use super::serve::{Output, clock};
@@ -16,8 +20,8 @@ use super::serve::{Output, clock};
 /// For how long the bench may be silent. After a cut of the link TCP tries again after ever longer times, of which the sum
 /// is 6.2 s, and then 12.6 s: a cut of some seconds heals, one that would take longer does not.
 const SILENCE_LIMIT: Duration = Duration::from_secs(8);
-/// How often that is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How often that is looked at, in ms.
+const LOOK_EVERY: u16 = 250;
 /// How many requests may wait to be done. More are not read, as those of a file that the disk does not take.
 const WAITING: usize = 64;
 /// How long to wait for room among them.
@@ -44,15 +48,22 @@ impl Heard {
         u128::try_from(silent_ns).is_ok_and(|ns| ns > SILENCE_LIMIT.as_nanos())
     }
 
-    /// Ends this process once the bench has been silent for too long, after what `end` does. What the process writes may be
-    /// stuck then, and so its other threads.
-    pub(super) fn watch(self, end: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    /// Ends this process once the bench has been silent for too long, or the machine asks for it by one of these signals
+    /// (which all threads must block), after what `end` does. What the process writes may be stuck then, and so its other
+    /// threads.
+    pub(super) fn watch(self, signals: SigSet, end: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let asked = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         let watch = move || {
+            let mut why = "nothing was heard of the bench any more";
             while !self.is_silent() {
-                sleep(LOOK_EVERY);
+                let mut waited = [PollFd::new(asked.as_fd(), PollFlags::POLLIN)];
+                if poll(&mut waited, LOOK_EVERY).is_ok_and(|count| count > 0) {
+                    why = "it was asked to end";
+                    break;
+                }
             }
             end();
-            let _ = writeln!(io::stderr(), "dunlin helper: nothing was heard of the bench any more");
+            let _ = writeln!(io::stderr(), "dunlin helper: {why}");
             std::process::exit(1);
         };
         Builder::new().name("watch-bench".into()).spawn(watch)?;

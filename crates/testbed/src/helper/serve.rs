@@ -17,6 +17,8 @@ use dunlin_wire::{
     count_interface, count_process_cpu, watch_passages,
 };
 
+use nix::sys::signal::{SigSet, Signal};
+
 use super::echo::Echo;
 use super::hearing::Heard;
 use super::http_ends::{PageServer, end_load};
@@ -38,15 +40,22 @@ pub fn serve() -> i32 {
 }
 
 /// The same on a machine that is reached through ssh: `measure` serves until nothing is heard of the bench any more;
-/// `host` moreover takes the folder of the program along. This is what the program runs that is copied there.
+/// `host` moreover takes the folder of the program along; `sweep` does that for one that was killed. This is what the
+/// program runs that is copied there.
 #[must_use]
 pub fn serve_remote(mode: &str) -> i32 {
+    // Before there are threads, which then leave them to the one that waits for them.
+    let signals = end_signals();
+    if let Err(errno) = signals.thread_block() {
+        return fail(&errno);
+    }
     let folder = match mode {
         "host" => match Folder::own() {
             Ok(folder) => Some(Arc::new(folder)),
             Err(error) => return fail(&error),
         },
         "measure" => None,
+        "sweep" => return Folder::sweep().map_or_else(|error| fail(&error), |()| 0),
         other => return fail(&io::Error::other(format!("there is no mode {other:?}"))),
     };
     let (heard, processes) = (Heard::now(), Processes::default());
@@ -55,13 +64,18 @@ pub fn serve_remote(mode: &str) -> i32 {
         launched.end();
         last.iter().for_each(|folder| folder.remove());
     };
-    let code = match heard.clone().watch(end) {
+    let code = match heard.clone().watch(signals, end) {
         Ok(()) => serve_with(Some(heard), folder.clone(), processes),
         Err(error) => fail(&error),
     };
     // Once nothing runs any more that was started.
     folder.iter().for_each(|folder| folder.remove());
     code
+}
+
+/// By which a machine asks its programs to end, as when it goes down.
+fn end_signals() -> SigSet {
+    [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect()
 }
 
 fn serve_with(heard: Option<Heard>, folder: Option<Arc<Folder>>, processes: Processes) -> i32 {

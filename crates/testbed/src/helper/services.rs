@@ -25,9 +25,9 @@ use super::bytes::Bytes;
 use super::host_protocol::{Device, HostAsk, HostTell, Machine};
 use super::launched::Processes;
 use super::protocol::Tell;
-use super::remote::Folder;
+use super::remote::{Folder, Made};
 use super::serve::Output;
-use super::streams::Streams;
+use super::streams::{Streams, beside};
 use crate::local_process::LocalProcess;
 use crate::netlink::Netlink;
 use crate::process::{End, ProcessHandle};
@@ -88,7 +88,12 @@ impl Services {
                 self.streams.dial(id, socket, Duration::from_millis(limit_ms))?;
                 Ok(None)
             }
-            HostAsk::Put { path, mode } => self.streams.put(id, &path, mode).map(|()| None),
+            HostAsk::Put { path, mode } => {
+                // Also by what it is called until it is whole.
+                self.note_file(&path)?;
+                self.note_file(&beside(&path))?;
+                self.streams.put(id, &path, mode).map(|()| None)
+            }
             HostAsk::Send { task, bytes } => {
                 self.streams.send(task, bytes.0);
                 Ok(None)
@@ -111,11 +116,18 @@ impl Services {
                 if let Some(folder) = path.parent() {
                     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
                 }
-                let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
+                self.note_file(&path)?;
+                let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
                 file.write_all(&bytes.0)?;
                 done
             }
-            HostAsk::Remove { path } => remove(&path).map(|()| Some(HostTell::Done)),
+            HostAsk::Remove { path } => {
+                remove(&path)?;
+                if let Some(folder) = &self.folder {
+                    folder.forget(|made| matches!(made, Made::File(known) if *known == path))?;
+                }
+                done
+            }
             HostAsk::IsThere { pid, started: then } => Ok(Some(HostTell::There(started(pid) == Some(then)))),
             HostAsk::Resident { pid, mapping_bytes } => {
                 Ok(Some(HostTell::Resident(memory_map::resident_bytes(pid, mapping_bytes)?)))
@@ -126,7 +138,7 @@ impl Services {
             }
             HostAsk::RemoveTap { name } => {
                 Netlink::open_here("the host")?.delete(&name)?;
-                self.folder.as_ref().map_or(Ok(()), |folder| folder.forget_tap(&name))?;
+                self.forget_tap(&name)?;
                 done
             }
             HostAsk::Devices => Ok(Some(HostTell::Devices(devices()?))),
@@ -138,23 +150,34 @@ impl Services {
         }
     }
 
-    /// Makes a tap that is known to be ours from before it is there; one that cannot be had as asked is not left.
+    /// Makes a tap that joins a bridge. One of this name that is there is somebody else's, and stays.
     fn add_tap(&self, name: &str, bridge: &str) -> Outcome<()> {
-        let noted = |note: fn(&Folder, &str) -> std::io::Result<()>| {
-            self.folder.as_ref().map_or(Ok(()), |folder| note(folder, name))
-        };
-        noted(Folder::note_tap)?;
-        if let Err(error) = device::add_tap(name) {
-            // One of this name that is there is somebody else's, and must stay.
-            noted(Folder::forget_tap)?;
-            return Err(error.into());
-        }
-        if let Err(error) = join(name, bridge) {
+        device::add_tap(name)?;
+        let noted = || Ok::<_, Box<dyn Error>>(self.note(Made::tap(name)?)?);
+        if let Err(error) = noted().and_then(|()| join(name, bridge)) {
             Netlink::open_here("the host")?.delete(name)?;
-            noted(Folder::forget_tap)?;
+            self.forget_tap(name)?;
             return Err(error);
         }
         Ok(())
+    }
+
+    fn note(&self, made: Made) -> std::io::Result<()> {
+        self.folder.as_ref().map_or(Ok(()), |folder| folder.note(made))
+    }
+
+    fn forget_tap(&self, gone: &str) -> std::io::Result<()> {
+        let is_gone = |made: &Made| matches!(made, Made::Tap { name, .. } if name == gone);
+        self.folder.as_ref().map_or(Ok(()), |folder| folder.forget(is_gone))
+    }
+
+    /// Notes a file that is not in our folder, as a disk on shared storage: it goes with us.
+    fn note_file(&self, path: &Path) -> std::io::Result<()> {
+        match &self.folder {
+            // What was there before is not ours.
+            Some(folder) if !folder.has(path) && !path.exists() => folder.note(Made::File(path.to_owned())),
+            _ => Ok(()),
+        }
     }
 
     /// Starts a program and watches it on a thread. It is started on the thread that serves, with whose end it ends.
@@ -189,7 +212,12 @@ fn started(pid: u32) -> Option<u64> {
     // A name may hold anything, also this.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
     let state = fields.next()?;
-    fields.nth(18)?.parse().ok().filter(|_| !matches!(state, "Z" | "X"))
+    // Of one that has ended a thread may still be held by the kernel, as by a disk.
+    let has_ended = matches!(state, "Z" | "X") && {
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+        threads <= 1
+    };
+    fields.nth(18)?.parse().ok().filter(|_| !has_ended)
 }
 
 /// A program with nothing to read, in a group of its own, that dies with us: also where we are killed.

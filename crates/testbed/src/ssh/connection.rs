@@ -1,6 +1,6 @@
 //! What is up on a machine: the connection, our program with its folder, and the files that were brought into it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,6 +32,8 @@ pub(super) struct Connection {
     /// How many files were brought, replaced ones included.
     brought: AtomicU32,
     outboxes: Mutex<HashMap<PathBuf, PathBuf>>,
+    /// The local files that were brought from there.
+    collected: Mutex<HashSet<PathBuf>>,
 }
 
 impl Connection {
@@ -57,6 +59,7 @@ impl Connection {
             placed: Mutex::default(),
             brought: AtomicU32::new(0),
             outboxes: Mutex::default(),
+            collected: Mutex::default(),
         };
         for folder in ["scratch", "placed", "outbox"] {
             connection.make_folder(&connection.folder.join(folder))?;
@@ -111,6 +114,16 @@ impl Connection {
         bring(&there)?;
         placed.insert(local.to_owned(), (version, there.clone()));
         Ok(there)
+    }
+
+    /// Whether a file may be brought to a place here: nobody else's lies there.
+    pub(super) fn may_bring(&self, local: &Path) -> bool {
+        let mut collected = self.collected.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_free = collected.contains(local) || std::fs::symlink_metadata(local).is_err();
+        if is_free {
+            collected.insert(local.to_owned());
+        }
+        is_free
     }
 
     /// Where programs write what is to end up in a local folder.

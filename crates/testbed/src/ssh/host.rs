@@ -167,6 +167,20 @@ impl SshHost {
         }
     }
 
+    /// Copies a file here; what breaks off half-way replaces nothing.
+    fn bring(&self, there: &Path, local: &Path) -> Result<()> {
+        let mut part = local.as_os_str().to_owned();
+        part.push(".part");
+        let part = Path::new(&part);
+        let brought = self.copy_from(there, part).and_then(|()| {
+            fs::rename(part, local).map_err(TestbedError::io(format!("write {}", local.display())))
+        });
+        if brought.is_err() {
+            let _ = fs::remove_file(part);
+        }
+        brought
+    }
+
     /// Takes a file's bytes, piece by piece; says its mode.
     fn fetch(&self, there: &Path, take: &mut dyn FnMut(Piece<'_>) -> Result<()>) -> Result<u32> {
         let connection = self.connection()?;
@@ -255,7 +269,13 @@ impl Host for SshHost {
                 let why = format!("it says that a file is named {}", name.display());
                 return Err(self.target.failed("list its files", &std::io::Error::other(why)));
             }
-            self.copy_from(&own.join(&name), &local.join(&name))?;
+            let here = local.join(&name);
+            // Nor may it replace what others wrote here; what it brought itself may have grown.
+            if !connection.may_bring(&here) {
+                let why = format!("it has a file {} of its own, which is here already", name.display());
+                return Err(self.target.failed("bring its files", &std::io::Error::other(why)));
+            }
+            self.bring(&own.join(&name), &here)?;
         }
         Ok(())
     }

@@ -14,6 +14,9 @@ use crate::{Result, TestbedError};
 /// How long a machine that is there again may take to say what still runs there.
 const ASK_LIMIT: Duration = Duration::from_secs(3);
 
+/// For how long a vain attempt to connect again counts.
+const VAIN_NS: i64 = 2_000_000_000;
+
 /// The way to a machine.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -68,9 +71,9 @@ impl Link {
             return Ok(current);
         }
         drop(current);
-        // Who has waited for somebody's vain attempt need not wait for their own.
+        // A vain attempt counts for all who ask meanwhile, and soon after.
         if let Some(Failure { t_ns, error }) = &*last
-            && *t_ns >= asked_ns
+            && *t_ns >= asked_ns - VAIN_NS
         {
             return Err(self.once_more(error));
         }

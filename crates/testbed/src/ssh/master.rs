@@ -35,7 +35,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 const WORDS_BYTES: usize = 4096;
 /// Whatever the user's configuration says of these: nobody is there to be asked, nothing but our sessions goes over the
 /// connection, and it ends soon when the machine is gone: after 2 s four times, and not before we ourselves take it for lost.
-const OPTIONS: [&str; 11] = [
+const OPTIONS: [&str; 14] = [
+    // Older clients do not know the two.
+    "IgnoreUnknown=ForkAfterAuthentication,StdinNull",
+    "ForkAfterAuthentication=no",
+    "StdinNull=no",
     "BatchMode=yes",
     "ServerAliveInterval=2",
     "ServerAliveCountMax=4",

@@ -31,7 +31,10 @@ impl RemoteProcess {
     /// How it ended, where it is no more though nobody told: with its connection its helper ends it.
     fn ended_unseen(&self) -> Option<End> {
         let there = self.link.upgrade()?.still_runs(self.known)?;
-        (!there).then(|| End { how: "with the connection to its host".into(), success: false })
+        (!there).then(|| End {
+            how: "how is not known: the connection to its host was lost".into(),
+            success: false,
+        })
     }
 }
 

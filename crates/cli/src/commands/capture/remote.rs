@@ -52,7 +52,7 @@ impl Target {
         let mut part = out.as_os_str().to_owned();
         part.push(format!(".{}.part", std::process::id()));
         let target = Self { out, part: part.into() };
-        File::create(&target.part).and_then(|_| fs::remove_file(&target.part)).map_err(cannot)?;
+        File::create_new(&target.part).and_then(|_| fs::remove_file(&target.part)).map_err(cannot)?;
         Ok(target)
     }
 

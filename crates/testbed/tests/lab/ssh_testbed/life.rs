@@ -18,7 +18,7 @@ use crate::roles::{ROLE, say};
 const HELD_UP_S: f64 = 12.0;
 const BOTH: [&str; 2] = ["host-a", "host-b"];
 /// How a program ended of which nobody heard any more.
-const UNSEEN: &str = "with the connection to its host";
+const UNSEEN: &str = "how is not known: the connection to its host was lost";
 
 /// The ends of the bench and of helpers.
 pub(crate) fn life(inside: &Inside) {
