@@ -1,5 +1,6 @@
 //! The folder of a helper on a machine that is reached through ssh: its own, which it takes along when it ends.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -38,12 +39,9 @@ const NEVER_FILLED_AFTER: Duration = Duration::from_secs(600);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Made {
     /// A tap. By its number and the kernel's run it is told from one of the same name that is somebody else's.
-    Tap {
-        name: String,
-        index: u32,
-        boot_id: String,
-    },
-    File(PathBuf),
+    Tap { name: String, index: u32, boot_id: String },
+    /// By bytes: a path may hold any.
+    File(OsString),
 }
 
 /// The folder of a helper. Whoever ends the helper removes it: several threads may.
@@ -250,7 +248,7 @@ mod tests {
         fs::create_dir(&folder).unwrap();
         let disk = base.path().join("disk");
         fs::write(&disk, "").unwrap();
-        let line = serde_json::to_string(&Made::File(disk.clone())).unwrap();
+        let line = serde_json::to_string(&Made::File(disk.clone().into())).unwrap();
         fs::write(folder.join(MADE), line).unwrap();
         let uid = nix::unistd::geteuid().as_raw();
         let lock = make_lock(&folder).unwrap();

@@ -124,7 +124,7 @@ impl Services {
             HostAsk::Remove { path } => {
                 remove(&path)?;
                 if let Some(folder) = &self.folder {
-                    folder.forget(|made| matches!(made, Made::File(known) if *known == path))?;
+                    folder.forget(|made| matches!(made, Made::File(known) if known == path.as_os_str()))?;
                 }
                 done
             }
@@ -175,7 +175,7 @@ impl Services {
     fn note_file(&self, path: &Path) -> std::io::Result<()> {
         match &self.folder {
             // What was there before is not ours.
-            Some(folder) if !folder.has(path) && !path.exists() => folder.note(Made::File(path.to_owned())),
+            Some(folder) if !folder.has(path) && !path.exists() => folder.note(Made::File(path.into())),
             _ => Ok(()),
         }
     }

@@ -167,6 +167,8 @@ fn usable_again(host: &dyn Host) {
     let deadline = Deadline::after(LIMIT);
     while let Err(error) = host.run(Path::new("true"), &[], LIMIT) {
         println!("    not yet: {error}");
+        // What was in vain a moment ago is not tried again at once.
+        std::thread::sleep(Duration::from_millis(300));
         assert!(!deadline.passed());
     }
 }
