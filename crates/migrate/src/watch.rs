@@ -49,7 +49,13 @@ pub(crate) struct Watch {
     storage_bytes: Option<i64>,
     /// When bytes were last seen to move; absent where none are counted.
     moved_ns: Option<i64>,
+    /// When the source last told how many had moved.
+    counted_ns: Option<i64>,
 }
+
+/// How long a source may not tell whether bytes move before that counts as a stall: where only the way to its host is cut for a
+/// few seconds, the migration goes on.
+const SILENT_NS: i64 = 9_000_000_000;
 
 impl Watch {
     pub(crate) fn new(vm: VmId, source: HostId, should_run: bool, now_ns: i64) -> Self {
@@ -81,6 +87,7 @@ impl Watch {
             memory_bytes: None,
             storage_bytes: None,
             moved_ns: None,
+            counted_ns: None,
         }
     }
 
@@ -110,6 +117,7 @@ impl Watch {
 
     /// Takes note of the source's counters, and of the state they tell: an event of it may have been lost.
     pub(crate) fn count(&mut self, progress: &Progress, now_ns: i64) {
+        self.counted_ns = Some(now_ns);
         if let Some(bytes) = progress.transferred_bytes
             && self.memory_bytes.replace(bytes) != Some(bytes)
         {
@@ -145,7 +153,9 @@ impl Watch {
     pub(crate) fn telemetry(&self, now_ns: i64) -> Telemetry {
         // While the destination loads device state nothing moves, and that is no stall; nor is the set-up.
         let may_stall = matches!(self.stage, Stage::Storage | Stage::PreCopy | Stage::PostCopy);
-        let stalled_ms = self.moved_ns.map(|moved_ns| (now_ns - moved_ns) as f64 / 1e6);
+        // Nobody knows of bytes that nobody has told of.
+        let known_ns = self.counted_ns.filter(|counted_ns| now_ns - counted_ns < SILENT_NS).unwrap_or(now_ns);
+        let stalled_ms = self.moved_ns.map(|moved_ns| (known_ns.max(moved_ns) - moved_ns) as f64 / 1e6);
         Telemetry {
             elapsed_ms: (now_ns - self.started_ns) as f64 / 1e6,
             stage: self.stage,
@@ -298,7 +308,8 @@ mod tests {
         watch.see(&status("a", MigrationState::PreCopy, 1_000_000));
         watch.count(&Progress { transferred_bytes: Some(5), ..Progress::default() }, 2_000_000);
         watch.count(&Progress { transferred_bytes: Some(5), ..Progress::default() }, 4_000_000);
-        assert_eq!(stalled_ms(&watch, 5), Some(3.0));
+        assert_eq!(stalled_ms(&watch, 5), Some(2.0), "as far as was told");
+        assert_eq!(stalled_ms(&watch, 9_500), Some(9_498.0), "too long was nothing told");
         watch.see(&status("a", MigrationState::SwitchOver, 6_000_000));
         assert_eq!(stalled_ms(&watch, 99), None);
     }
@@ -324,7 +335,7 @@ mod tests {
         watch.see(&status("a", MigrationState::PreCopy, 10_000_000));
         watch.count_storage(Some(8), 12_000_000);
         watch.count(&Progress::default(), 13_000_000);
-        assert_eq!(stalled_ms(&watch, 14), Some(2.0));
+        assert_eq!(stalled_ms(&watch, 14), Some(1.0), "as far as was told");
     }
 
     #[test]
