@@ -39,17 +39,18 @@ pub(crate) fn not_converged(trial: &Trial, moments: &Moments) -> NotConverged {
     }
 }
 
-/// What was left at the begin of a pass: the counter is read now and then, so the most that it said within the pass.
+/// What was left at the begin of a pass: the counter is read now and then, so the most that it said within the pass. A short one
+/// may have been read at its end only, when nothing was left: that says nothing of its begin.
 fn most(remaining: &Samples, pass: &Pass) -> Option<f64> {
     let within = remaining.points().iter().filter(|(t_ns, _)| (pass.start_ns..=pass.end_ns).contains(t_ns));
-    within.map(|(_, bytes)| *bytes as f64).max_by(f64::total_cmp)
+    within.map(|(_, bytes)| *bytes as f64).max_by(f64::total_cmp).filter(|bytes| *bytes > 0.0)
 }
 
 #[cfg(test)]
 mod tests {
-    use dunlin_record::{NotConverged, PreCopyLimits};
+    use dunlin_record::{ABSENT, NotConverged, PreCopyLimits, Series, shapes};
 
-    use crate::fixture::Fixture;
+    use crate::fixture::{Fixture, ns};
 
     #[test]
     fn a_migration_that_did_not_converge_tells_what_kept_it() {
@@ -71,6 +72,19 @@ mod tests {
         assert!((sent - 95.4).abs() < 2.0, "{sent}");
         assert!((needed - 28.0).abs() < 1.0, "{needed}");
         assert!(outcome.wire_bytes.is_some(), "what it sent is told too");
+    }
+
+    #[test]
+    fn a_pass_that_was_read_at_its_end_only_says_nothing_of_its_begin() {
+        let row = |at_ms, remaining| {
+            let mut row = [ABSENT; 10];
+            (row[0], row[2]) = (ns(at_ms), remaining);
+            row
+        };
+        let read_at_ends = Series::from_rows(shapes::PROGRESS, &[row(20.0, 90_000_000), row(880.0, 0)]);
+        let told = Fixture::not_converged().with_series("vm0-progress", read_at_ends).outcome();
+        let told = told.not_converged.unwrap();
+        assert_eq!((told.dirty_again_bytes, told.downtime_limit_needed_ms), (None, None));
     }
 
     #[test]
