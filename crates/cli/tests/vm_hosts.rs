@@ -79,7 +79,7 @@ fn said(output: &Output) -> String {
 /// What of ours is on the nodes: shell that prints nothing where there is nothing.
 const LEFT: &str = r#"left() { for node in host-a host-b; do ssh $node 'ls -d /var/tmp/dunlin-* 2>/dev/null'; done; ip netns exec host-a ip -o link | grep tap-;
     ip netns exec host-b ip -o link | grep tap-; ps -A -o args | grep -E "dunlin-helpe[r] (host|measure)|[q]emu-system.*-name vm0|[s]sh .*-M -N"; true; }
-gone() { for i in $(seq 100); do [ -z "$(left)" ] && return; sleep 0.1; done; echo "left after 10 s:"; left; exit 1; }
+gone() { for i in $(seq 200); do [ -z "$(left)" ] && return; sleep 0.1; done; echo "left after 20 s and more:"; left; exit 1; }
 "#;
 
 #[test]
@@ -112,7 +112,7 @@ fn vm_what_is_typed_by_the_docs_on_hosts_works() {
         let paused_ms = number(&outcome, "/downtime_ms/paused");
         // Two clocks that are far apart: without the mapping it would be wrong by more than an hour.
         assert!(paused_ms > 0.0 && paused_ms < 10_000.0, "{outcome:#}");
-        assert!(number(&outcome, "/downtime_error_ms/paused") < 10.0, "{outcome:#}");
+        assert!(number(&outcome, "/downtime_error_ms/paused") < 100.0, "{outcome:#}");
     }
     let id = run.trials().unwrap().into_iter().next().unwrap();
     let record = run.read_trial(&id).unwrap();

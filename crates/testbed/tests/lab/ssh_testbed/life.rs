@@ -15,7 +15,7 @@ use super::{GONE_LIMIT, LIMIT, World, inventory, launch, program, said, timed};
 use crate::roles::{ROLE, say};
 
 /// How long a host that is gone may hold anybody up.
-const HELD_UP_S: f64 = 12.0;
+const HELD_UP_S: f64 = 25.0;
 const BOTH: [&str; 2] = ["host-a", "host-b"];
 /// How a program ended of which nobody heard any more.
 const UNSEEN: &str = "how is not known: the connection to its host was lost";

@@ -9,7 +9,7 @@ use dunlin_testbed::{HelperProgram, Inside, Inventory, SshTestbed, Testbed};
 use super::{World, said, timed};
 
 /// How long a refusal may take.
-const REFUSED_S: f64 = 15.0;
+const REFUSED_S: f64 = 30.0;
 
 pub(crate) fn refusals(inside: &Inside) {
     let world = World::up(inside, Vec::new());
