@@ -118,13 +118,7 @@ impl World {
         }
         let has_disk = vm.disk.is_some() || vm.swap_mib.is_some();
         if has_disk && !vm.moves_disks() && !testbed.is_one_machine() && testbed.shared_folders().is_none() {
-            return Err(TestbedError::Unsupported {
-                what: "a disk that both hosts see".into(),
-                because: "the inventory names no storage that they share (`shared`); with vm.shared_storage = false the \
-                          disk moves along"
-                    .into(),
-            }
-            .into());
+            return Err(unshared_disk().into());
         }
         Ok(())
     }
@@ -270,6 +264,16 @@ impl World {
 
     fn up(&self) -> Result<&Up, TestbedError> {
         self.up.as_ref().ok_or_else(not_up)
+    }
+}
+
+/// Why a VM cannot have a disk that both hosts see.
+pub(crate) fn unshared_disk() -> TestbedError {
+    TestbedError::Unsupported {
+        what: "a disk that both hosts see".into(),
+        because: "the inventory names no storage that they share (`shared`); with vm.shared_storage = false the disk \
+                  moves along"
+            .into(),
     }
 }
 

@@ -16,7 +16,7 @@ const BESIDE: &str = r#"
 set -eu
 dunlin=$1 out=$2 to=10.78.0.12
 a="--on host-a --inventory $DUNLIN_HOSTS" b="--on host-b --inventory $DUNLIN_HOSTS"
-# The sockets of ssh: in a folder of our own, as processes of another PID namespace take those in /tmp for dead.
+# The sockets of ssh: in a folder of our own, where it is seen whether any are left.
 export XDG_RUNTIME_DIR=$out/run
 mkdir -m 700 "$XDG_RUNTIME_DIR"
 # Until a file says it: 20 s at most.

@@ -21,16 +21,9 @@ type Job = (Command, Sender<io::Result<Child>>);
 pub(crate) fn spawn(mut command: Command) -> Result<Child> {
     static MAKER: OnceLock<Option<Sender<Job>>> = OnceLock::new();
     let doing = format!("start {}", command.get_program().display());
-    let parent = getpid();
-    let tie = move || {
-        set_pdeathsig(Signal::SIGKILL)?;
-        // It may have ended before that.
-        if getppid() == parent { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
-    };
     // What a terminal sends to its foreground (Ctrl-C) is for us alone: we end them when all is in order.
     command.process_group(0);
-    // SAFETY: after the fork this only makes system calls.
-    unsafe { command.pre_exec(tie) };
+    tie_to_us(&mut command);
     let made = MAKER.get_or_init(start_maker).as_ref().and_then(|maker| {
         let (answer, made) = channel();
         maker.send((command, answer)).ok()?;
@@ -38,6 +31,18 @@ pub(crate) fn spawn(mut command: Command) -> Result<Child> {
     });
     let made = made.unwrap_or_else(|| Err(io::Error::other("the thread that starts programs is gone")));
     made.map_err(TestbedError::io(doing))
+}
+
+/// Has a program killed when the thread that starts it ends.
+pub(crate) fn tie_to_us(command: &mut Command) {
+    let parent = getpid();
+    let tie = move || {
+        set_pdeathsig(Signal::SIGKILL)?;
+        // We may have ended before that.
+        if getppid() == parent { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+    };
+    // SAFETY: after the fork this only makes system calls.
+    unsafe { command.pre_exec(tie) };
 }
 
 fn start_maker() -> Option<Sender<Job>> {

@@ -1,10 +1,10 @@
 //! A host of the lab: a network namespace of the process that owns the lab, alone or with a world of its own (a node).
 
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder, File};
-use std::io::{ErrorKind, Write};
+use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::net::Ipv4Addr;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use crate::namespace::Namespace;
 use crate::netlink::Netlink;
 use crate::node::Node;
 use crate::{Helper, Host, Launch, Network, Output, Process, Result, Taps, TestbedError};
-use crate::{device, fingerprint, memory_map, process};
+use crate::{device, files, fingerprint, memory_map, process};
 
 /// How long to wait before connecting again to a socket that is not there yet.
 const CONNECT_STEP: Duration = Duration::from_millis(2);
@@ -130,19 +130,9 @@ impl Host for LabHost {
             return Ok(());
         }
         let own = self.own_outbox(local)?;
-        let files = self.on_files(|| {
-            let entries = match fs::read_dir(&own) {
-                Ok(entries) => entries,
-                // Nobody has asked for it.
-                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-                Err(error) => return Err(self.io("list", &own)(error)),
-            };
-            let files = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
-            Ok(files.map(|entry| entry.path()).collect())
-        })?;
-        for there in files {
-            let Some(name) = there.file_name() else { continue };
-            self.copy_from(&there, &local.join(name))?;
+        let names = self.on_files(|| files::list(&own).map_err(self.io("list", &own)))?;
+        for name in names {
+            self.copy_from(&own.join(&name), &local.join(&name))?;
         }
         Ok(())
     }
@@ -225,26 +215,11 @@ impl Host for LabHost {
     }
 
     fn write_private(&self, there: &Path, bytes: &[u8]) -> Result<()> {
-        self.on_files(|| {
-            if let Some(folder) = there.parent() {
-                let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-                made.map_err(self.io("create", folder))?;
-            }
-            let file = File::options().write(true).create_new(true).mode(0o600).open(there);
-            file.and_then(|mut file| file.write_all(bytes)).map_err(self.io("write", there))
-        })
+        self.on_files(|| files::write_private(there, bytes).map_err(self.io("write", there)))
     }
 
     fn remove(&self, there: &Path) -> Result<()> {
-        let remove = || match fs::symlink_metadata(there) {
-            Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(there),
-            Ok(_) => fs::remove_file(there),
-            Err(error) => Err(error),
-        };
-        self.on_files(|| match remove() {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(self.io("remove", there)(error)),
-            _ => Ok(()),
-        })
+        self.on_files(|| files::remove(there).map_err(self.io("remove", there)))
     }
 
     fn helper(&self) -> Result<Helper> {

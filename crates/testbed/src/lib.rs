@@ -5,6 +5,7 @@ mod capabilities;
 mod children;
 mod device;
 mod error;
+mod files;
 mod fingerprint;
 mod goodput;
 mod helper;

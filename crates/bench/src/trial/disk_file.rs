@@ -11,6 +11,7 @@ use dunlin_hypervisor::Side;
 use dunlin_testbed::{Host, NamelessFile, Testbed, TestbedError};
 
 use crate::Result;
+use crate::world::unshared_disk;
 
 /// How long a short program on a host may take.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -54,12 +55,7 @@ impl<'a> Ground<'a> {
         }
         let hosts = [Arc::clone(source), Arc::clone(destination)];
         let folders = if are_shared {
-            testbed.shared_folders().ok_or_else(|| TestbedError::Unsupported {
-                what: "a disk that both hosts see".into(),
-                because: "the inventory names no storage that they share (`shared`); with vm.shared_storage = false \
-                          the disk moves along"
-                    .into(),
-            })?
+            testbed.shared_folders().ok_or_else(unshared_disk)?
         } else {
             hosts.each_ref().map(|host| host.scratch())
         };
@@ -77,7 +73,7 @@ impl<'a> Ground<'a> {
         let Self::There { hosts: [source, _], folders, are_shared, .. } = self else {
             return Ok(DiskFile::Here(file));
         };
-        let name = format!("dunlin-disk-{}-{}", std::process::id(), now_ns());
+        let name = name();
         let there = RemoteFile {
             host: Arc::clone(source),
             path: folders[0].join(&name),
@@ -97,11 +93,16 @@ impl<'a> Ground<'a> {
             }
             Self::There { hosts, folders, .. } => (hosts, folders),
         };
-        let path = folders[1].join(format!("dunlin-disk-{}-{}", std::process::id(), now_ns()));
+        let path = folders[1].join(name());
         let there = RemoteFile { host: Arc::clone(&hosts[1]), path, at_destination: None };
         there.run("truncate", &["-s".into(), format!("{size_mib}M").into()])?;
         Ok(DiskFile::There(there))
     }
+}
+
+/// A name that no other disk has.
+fn name() -> String {
+    format!("dunlin-disk-{}-{}", std::process::id(), now_ns())
 }
 
 impl DiskFile {

@@ -1,13 +1,12 @@
 //! What a helper does for a machine that the bench reaches through it alone: runs programs, passes files and sockets on,
 //! makes taps. All of it ends with the helper.
-#![expect(unsafe_code, reason = "the life of what is started is tied to ours between fork and exec")]
 
 use std::error::Error;
 use std::fs::{self, DirBuilder, File};
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -16,10 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::ifaddrs::InterfaceAddress;
-use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::Signal;
 use nix::sys::socket::{SockaddrIn, SockaddrStorage};
-use nix::unistd::{getpid, getppid};
 
 use super::bytes::Bytes;
 use super::host_protocol::{Device, HostAsk, HostTell, Machine};
@@ -31,7 +27,7 @@ use super::streams::{Streams, beside};
 use crate::local_process::LocalProcess;
 use crate::netlink::Netlink;
 use crate::process::{End, ProcessHandle};
-use crate::{Output as Ran, device, fingerprint, memory_map, process, sysctl};
+use crate::{Output as Ran, children, device, files, fingerprint, memory_map, process, sysctl};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -107,22 +103,18 @@ impl Services {
                 Ok(None)
             }
             HostAsk::Fetch { path } => self.streams.fetch(id, &path).map(|()| None),
-            HostAsk::List { folder } => Ok(Some(HostTell::Files(list(&folder)?))),
+            HostAsk::List { folder } => Ok(Some(HostTell::Files(files::list(&folder)?))),
             HostAsk::MakeFolder { path } => {
                 DirBuilder::new().recursive(true).mode(0o700).create(path)?;
                 done
             }
             HostAsk::WritePrivate { path, bytes } => {
-                if let Some(folder) = path.parent() {
-                    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-                }
                 self.note_file(&path)?;
-                let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
-                file.write_all(&bytes.0)?;
+                files::write_private(&path, &bytes.0)?;
                 done
             }
             HostAsk::Remove { path } => {
-                remove(&path)?;
+                files::remove(&path)?;
                 if let Some(folder) = &self.folder {
                     folder.forget(|made| matches!(made, Made::File(known) if known == path.as_os_str()))?;
                 }
@@ -224,26 +216,8 @@ fn started(pid: u32) -> Option<u64> {
 fn command(program: &Path) -> Command {
     let mut command = Command::new(program);
     command.stdin(Stdio::null()).process_group(0);
-    let parent = getpid();
-    let tie = move || {
-        set_pdeathsig(Signal::SIGKILL)?;
-        // We may have ended before that.
-        if getppid() == parent { Ok(()) } else { Err(ErrorKind::BrokenPipe.into()) }
-    };
-    // SAFETY: after the fork this only makes system calls.
-    unsafe { command.pre_exec(tie) };
+    children::tie_to_us(&mut command);
     command
-}
-
-fn list(folder: &Path) -> Outcome<Vec<std::ffi::OsString>> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        // Nobody has asked for it.
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error.into()),
-    };
-    let files = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
-    Ok(files.map(|entry| entry.file_name()).collect())
 }
 
 /// A name that is gone with whoever has it, also when that is killed (unix(7), abstract sockets).
@@ -253,18 +227,6 @@ fn claim() -> Outcome<UnixListener> {
         ErrorKind::AddrInUse => "another dunlin measures on it".into(),
         _ => error.into(),
     })
-}
-
-fn remove(path: &Path) -> Outcome<()> {
-    let removed = match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(error) => Err(error),
-    };
-    match removed {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
-        _ => Ok(()),
-    }
 }
 
 fn join(tap: &str, bridge: &str) -> Outcome<()> {
