@@ -16,10 +16,9 @@ const DOCS: &str = include_str!("../../../docs/hosts.md");
 /// How far the second node's monotonic clock is from the bench's.
 const OFFSET_S: i64 = 5000;
 
-/// What brings up the nodes: built beside the program under test, where the whole workspace is.
+/// What brings up the nodes, where it was built.
 fn nodes() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_BIN_EXE_dunlin")).with_file_name("dunlin-ssh-nodes");
-    beside.is_file().then_some(beside)
+    Some(harness::ssh_nodes()).filter(|nodes| nodes.is_file())
 }
 
 /// Leaves the test, saying why, where no nodes behind ssh can be had.

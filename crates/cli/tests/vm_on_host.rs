@@ -4,7 +4,7 @@
 mod harness;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
@@ -45,14 +45,9 @@ code "$dunlin" capture -i nothing -o "$out/c.pcapng" $a > "$out/refused-code" 2>
 { left; ls "$XDG_RUNTIME_DIR"; } > "$out/left"
 "#;
 
-/// The program that brings up nodes: built with the workspace, beside the program under test.
-fn nodes() -> PathBuf {
-    Path::new(env!("CARGO_BIN_EXE_dunlin")).with_file_name("dunlin-ssh-nodes")
-}
-
 /// Runs a script beside two nodes; `None` where there can be none.
 fn beside(script: &str, out: &Path) -> Option<Output> {
-    let nodes = nodes();
+    let nodes = harness::ssh_nodes();
     if !nodes.exists() {
         dunlin_test_support::skip(format!("{} was not built", nodes.display()));
         return None;

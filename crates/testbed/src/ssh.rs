@@ -42,6 +42,6 @@ pub(crate) struct Target {
     pub(crate) config: Option<PathBuf>,
     /// Whether our program runs by `sudo -n`.
     pub(crate) sudo: bool,
-    /// In which folder its own is made; one of the usual where absent.
-    pub(crate) folder: Option<PathBuf>,
+    /// In which folder its own is made.
+    pub(crate) folder: PathBuf,
 }

@@ -28,6 +28,11 @@ pub(crate) fn dunlin() -> Command {
     Command::new(env!("CARGO_BIN_EXE_dunlin"))
 }
 
+/// The program that brings up nodes behind ssh: built with the workspace, beside the program under test.
+pub(crate) fn ssh_nodes() -> PathBuf {
+    Path::new(env!("CARGO_BIN_EXE_dunlin")).with_file_name("dunlin-ssh-nodes")
+}
+
 /// Why no VM can be run here; `None` if one can. Asked once, of the program itself.
 pub(crate) fn lack() -> Option<&'static str> {
     static LACK: OnceLock<Option<String>> = OnceLock::new();

@@ -20,8 +20,6 @@ use crate::{Result, TestbedError};
 const WORD_LIMIT: Duration = Duration::from_secs(20);
 /// How long it may take to have it.
 const BRING_LIMIT: Duration = Duration::from_secs(120);
-/// Where the folder is made if the user names none; the first that lets programs be run.
-const BASES: [&str; 2] = ["/var/tmp", "/tmp"];
 /// The longest line that is read from a machine's shell.
 const LINE_BYTES: usize = 4096;
 /// How many lines its login may say before ours.
@@ -66,11 +64,10 @@ fn command(target: &Target, program: HelperProgram) -> String {
     let script = SCRIPT.replace("PROGRAM", PROGRAM).replace("LOCK", LOCK);
     let name = format!("{FOLDER_PREFIX}{}-{}", std::process::id(), now_ns());
     let sudo = if target.sudo { "yes" } else { "no" };
-    let own = target.folder.as_ref().map(|folder| folder.to_string_lossy().into_owned());
-    let bases = own.map_or_else(|| BASES.map(str::to_owned).to_vec(), |own| vec![own]);
-    let words = [&name, std::env::consts::ARCH, &program.bytes.len().to_string(), program.sha256, sudo];
-    let words: Vec<String> =
-        words.into_iter().map(quoted).chain(bases.iter().map(|base| quoted(base))).collect();
+    let base = target.folder.to_string_lossy();
+    let words =
+        [&name, std::env::consts::ARCH, &program.bytes.len().to_string(), program.sha256, sudo, &base];
+    let words = words.map(quoted);
     format!("exec sh -c {} sh {}", quoted(&script), words.join(" "))
 }
 
@@ -109,7 +106,7 @@ enum Word {
 fn refused(target: &Target, word: Option<Word>, said: &str) -> TestbedError {
     let doing = "bring our program there".to_owned();
     let host = target.id.to_string();
-    let base = target.folder.as_deref().unwrap_or(BASES[0].as_ref()).display().to_string();
+    let base = target.folder.display();
     let Some(Word::Failed(told)) = word else {
         return failure(
             target,

@@ -170,7 +170,7 @@ pub fn reach_all(
                 destination: host.ssh.clone(),
                 config: inventory.ssh_config.clone(),
                 sudo: host.sudo,
-                folder: Some(host.folder.clone()),
+                folder: host.folder.clone(),
             };
             let bridge = host.bridge.clone();
             scope.spawn(move || SshHost::connect(target, program, bridge))
