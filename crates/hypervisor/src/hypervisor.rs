@@ -51,6 +51,26 @@ pub trait Hypervisor: Send + Sync {
         })
     }
 
+    /// What speaks against moving a VM that exists here to another host with the same product as a case wants it, each with
+    /// what would mend it; empty where nothing does. Only questions are asked.
+    ///
+    /// # Errors
+    /// Where a side does not answer, or there is no VM of this name.
+    fn obstacles(&self, vm: &str, to: &dyn Hypervisor, case: &Case) -> Result<Vec<Obstacle>> {
+        let _ = (vm, to, case);
+        Ok(Vec::new())
+    }
+
+    /// How a VM that exists is defined here, for good: the same text as long as its owner changes nothing of it. Absent where
+    /// the product keeps no such thing of it.
+    ///
+    /// # Errors
+    /// Where the product does not answer.
+    fn definition(&self, vm: &VmId) -> Result<Option<String>> {
+        let _ = vm;
+        Ok(None)
+    }
+
     /// What makes VMs here; absent where only those that exist can be moved.
     fn maker(&self) -> Option<&dyn Maker> {
         None
@@ -77,10 +97,32 @@ pub struct MoveOrder<'a> {
     pub disks: &'a [VmDisk],
     /// Whether they are the destination's own, so that the VM's disks must be copied to them.
     pub moves_disks: bool,
+    /// Whether it is to stay there, or where else it goes.
+    pub journey: Journey,
     /// A local folder that gets what the destination's hypervisor says.
     pub logs: &'a Path,
     /// Where changes of state go.
     pub events: Sender<Event>,
+}
+
+/// What a migration is a part of: by that a product which keeps definitions of VMs keeps them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Journey {
+    /// The VM comes back to the source afterwards (or is ended, where we made it): that is where it remains defined.
+    Excursion,
+    /// It comes back from there: afterwards all is as it was before.
+    Home,
+    /// It stays at the destination, and is defined there if it was at the source.
+    ForGood,
+}
+
+/// Something that speaks against moving a VM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Obstacle {
+    /// What it is, as in "host-b has no network default".
+    pub what: String,
+    /// What would mend it, as a command where there is one.
+    pub mend: String,
 }
 
 /// Makes VMs on a host.

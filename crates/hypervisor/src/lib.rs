@@ -14,11 +14,11 @@ mod stepwise;
 mod vm;
 
 pub use error::{HypervisorError, Result};
-pub use hypervisor::{Hypervisor, Maker, MoveOrder, TrialBoot, VmDisk, VmOrder, VmSpec};
+pub use hypervisor::{Hypervisor, Journey, Maker, MoveOrder, Obstacle, TrialBoot, VmDisk, VmOrder, VmSpec};
 pub use mover::{Act, DiskCopies, MirrorProgress, MirrorStage, Mover, Progress, Side};
 pub use primitives::Primitives;
 pub use registry::{
     CopyFacts, Driver, OpenOrder, Registry, SettingKey, SettingKind, ThrottleFacts, WrongSetting,
 };
 pub use stepwise::Stepwise;
-pub use vm::{Condition, Presence, RunState, Vm};
+pub use vm::{Condition, KnownAddress, Presence, RunState, ToldHeld, Vm};

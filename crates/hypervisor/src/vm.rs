@@ -1,9 +1,11 @@
 //! A VM on a host, whoever runs it.
 
+use std::net::Ipv4Addr;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use dunlin_record::{HostId, HypervisorIdentity, Seen, VmId};
+use dunlin_testbed::MacAddress;
 
 use crate::{HypervisorError, Result};
 
@@ -73,6 +75,22 @@ pub trait Vm: Send + Sync {
         None
     }
 
+    /// Its addresses as far as the product knows them, the most certain first; empty where it knows none.
+    ///
+    /// # Errors
+    /// Where the hypervisor does not answer.
+    fn addresses(&self) -> Result<Vec<KnownAddress>> {
+        Ok(Vec::new())
+    }
+
+    /// What the product knows of what the guest holds, without an agent of ours.
+    ///
+    /// # Errors
+    /// Where the hypervisor does not answer.
+    fn held(&self) -> Result<ToldHeld> {
+        Ok(ToldHeld::default())
+    }
+
     /// The last lines of the guest's console; absent where it is not kept.
     fn console_tail(&self) -> Option<String> {
         None
@@ -96,6 +114,28 @@ pub trait Vm: Send + Sync {
     /// # Errors
     /// Where it is not gone within the limit.
     fn end(&self, limit: Duration) -> Result<()>;
+}
+
+/// An address of a VM, as its product knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownAddress {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// The hardware address of the network card that has it.
+    pub mac: Option<MacAddress>,
+    /// Who told, as in "a lease", "the guest's own agent", "the host's ARP table".
+    pub told_by: &'static str,
+}
+
+/// What a product knows of what a guest holds; absent = it does not tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ToldHeld {
+    /// Configured memory.
+    pub configured_bytes: Option<i64>,
+    /// Memory that the guest uses, its caches included, as its balloon driver or an agent tells.
+    pub used_bytes: Option<i64>,
+    /// What its file systems hold, all together.
+    pub disk_used_bytes: Option<i64>,
 }
 
 /// What a VM is doing on a host.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dunlin_clock::Deadline;
 use dunlin_guest::GuestError;
-use dunlin_hypervisor::{MirrorProgress, MoveOrder, Mover, Progress, Side, Vm};
+use dunlin_hypervisor::{Journey, MirrorProgress, MoveOrder, Mover, Progress, Side, Vm};
 use dunlin_migrate::{Job, Live, migrate};
 use dunlin_policy::Limits;
 use dunlin_record::{ABSENT, EventKind, Journal, Moment, Place, Status, in_one_line, shapes};
@@ -55,6 +55,7 @@ impl Run<'_> {
             transport: &case.transport,
             disks: &disks,
             moves_disks: case.vm.moves_disks(),
+            journey: Journey::Excursion,
             logs: &self.logs,
             events: journal.sender(),
         };
