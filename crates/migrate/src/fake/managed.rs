@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use dunlin_hypervisor::{Act, HypervisorError, Mover, Presence, Primitives, Progress, Result, Side, Vm};
+use dunlin_hypervisor::{
+    Act, HypervisorError, Mover, Presence, Primitives, Progress, Result, Side, Tuning, Vm,
+};
 use dunlin_record::{HostId, HypervisorReport, Seen, VmId};
 
 use super::ends::FakeEnd;
@@ -50,6 +52,8 @@ impl Mover for FakeManaged {
 
     fn act(&mut self, act: Act) -> Result<()> {
         match act {
+            Act::SetDowntimeLimit { limit } => self.ends[0].tune(Tuning::DowntimeLimit(limit)),
+            Act::SetBandwidth { bytes_s } => self.ends[0].tune(Tuning::Bandwidth(bytes_s)),
             Act::Cancel => self.ends[0].cancel(),
             Act::Resume(side) => self.ends[index(side)].resume(),
             Act::StopSource => self.ends[0].stop(),

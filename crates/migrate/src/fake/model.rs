@@ -8,7 +8,7 @@ mod parts;
 
 use std::collections::VecDeque;
 
-use dunlin_hypervisor::Side;
+use dunlin_hypervisor::{Side, Tuning};
 use dunlin_record::{Event, EventKind, HostId, MigrationState, VmId};
 
 pub(super) use commands::{Answer, Command};
@@ -62,6 +62,8 @@ pub(super) struct Model {
     pub(super) torn: bool,
     /// For how long two copies ran, in all.
     pub(super) two_ran_ns: i64,
+    /// What was set otherwise, and in which state of its job.
+    pub(super) tunings: Vec<(Job, Tuning)>,
     /// Whether a product looks after both ends by itself.
     pub(super) is_managed: bool,
     /// When each end died, and when it last answered a question.
@@ -123,6 +125,7 @@ impl Model {
             post_copy_began: false,
             torn: false,
             two_ran_ns: 0,
+            tunings: Vec::new(),
             is_managed: false,
             died_ns: [None; 2],
             answered_ns: [None; 2],

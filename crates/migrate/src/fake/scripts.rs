@@ -1,14 +1,15 @@
 //! Scripts enumerated: strategies, faults at instants, acts refused or unanswered; and what must hold after each.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use dunlin_hypervisor::{Mover, Side, Stepwise};
+use dunlin_hypervisor::{Act, Mover, Side, Stepwise, Tuning};
 use dunlin_policy::Limits;
 use dunlin_record::{Place, Status, Strategy};
 
 use super::ends::FakeEnd;
 use super::managed::FakeManaged;
-use super::model::{ActFault, Fault, MS, Model, Setting};
+use super::model::{self, ActFault, Fault, MS, Model, Setting};
 use super::world::FakeWorld;
 use crate::{Ended, Job, migrate};
 
@@ -64,20 +65,21 @@ fn settings() -> Vec<Setting> {
     all
 }
 
+/// What moves the VM of a scripted world.
+fn mover(script: &Script, model: &Arc<Mutex<Model>>, managed: bool) -> Box<dyn Mover> {
+    if managed {
+        return Box::new(FakeManaged::new(model));
+    }
+    let [source, destination] = SIDES.map(|side| Arc::new(FakeEnd::new(side, model)));
+    let disks = script.setting.disks.then(|| "disks".to_owned());
+    Box::new(Stepwise::new(source, destination, "there".into(), disks))
+}
+
 /// How what was told and what was true came out.
 fn play(script: &Script) -> Result<Ended, String> {
     let model = Arc::new(Mutex::new(Model::new(script.setting.clone(), &script.faults, script.act_faults)));
     let mut world = FakeWorld::new(&model);
-    let [source, destination] =
-        [Side::Source, Side::Destination].map(|side| Arc::new(FakeEnd::new(side, &model)));
-    let mut mover: Box<dyn Mover> = if script.managed {
-        Box::new(FakeManaged::new(&model))
-    } else {
-        {
-            let disks = script.setting.disks.then(|| "disks".to_owned());
-            Box::new(Stepwise::new(source, destination, "there".into(), disks))
-        }
-    };
+    let mut mover = mover(script, &model, script.managed);
     let cancel = world.cancel.clone();
     let ended = migrate(
         Job {
@@ -495,4 +497,21 @@ fn a_managed_migration_ends_in_a_known_place_whatever_happens() {
     let scripts: Vec<Script> = all.filter(|script| pre_copy(&script.setting)).map(managed).collect();
     assert!(scripts.len() > 10_000, "{}", scripts.len());
     play_all(&scripts);
+}
+
+#[test]
+fn a_migration_under_way_is_tuned_by_either_kind_of_mover() {
+    let limit = Duration::from_millis(40);
+    let acts = [Act::SetDowntimeLimit { limit }, Act::SetBandwidth { bytes_s: Some(7) }];
+    for managed in [false, true] {
+        let model = Arc::new(Mutex::new(Model::new(setting(&PRE_COPY), &[], [None, None])));
+        let mut mover = mover(&script(&setting(&PRE_COPY), &[]), &model, managed);
+        mover.begin().unwrap();
+        acts.iter().for_each(|act| mover.act(*act).unwrap());
+        mover.act(Act::SetBandwidth { bytes_s: None }).unwrap();
+        let expected = [Tuning::DowntimeLimit(limit), Tuning::Bandwidth(Some(7)), Tuning::Bandwidth(None)];
+        let tunings = model.lock().unwrap().tunings.clone();
+        assert_eq!(tunings, expected.map(|tuning| (model::Job::Setup, tuning)));
+    }
+    assert_eq!(acts.map(Act::name), ["set-downtime-limit", "set-bandwidth"]);
 }

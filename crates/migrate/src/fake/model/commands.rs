@@ -1,6 +1,6 @@
 //! What the bench's commands and questions do at an end of a scripted world, and how they are answered.
 
-use dunlin_hypervisor::Side;
+use dunlin_hypervisor::{Side, Tuning};
 
 use super::{ActFault, COPY_NS, Copies, Happening, Job, LAST_COPY_NS, MS, Model, WAY_NS, index};
 
@@ -12,6 +12,7 @@ pub(in crate::fake) enum Command {
     Start,
     Switch,
     Continue,
+    Tune(Tuning),
     Cancel,
     Break,
     Hold,
@@ -51,6 +52,7 @@ impl Model {
                 self.go_on_over();
             }
             (Side::Source, Command::Continue) => return Err("it does not wait"),
+            (Side::Source, Command::Tune(tuning)) => self.tunings.push((self.job, tuning)),
             (Side::Source, Command::Cancel) => return self.cancel(),
             (Side::Source, Command::Break) => {
                 if self.job == Job::PostCopy {
