@@ -6,6 +6,7 @@
 mod certificates;
 mod error;
 mod hypervisor;
+pub mod libvirt;
 mod mover;
 mod primitives;
 pub mod qemu;

@@ -7,7 +7,7 @@ use dunlin_record::{Case, DriverSettings, PreCopyLimits};
 use dunlin_testbed::Host;
 use serde_json::{Map, Value};
 
-use crate::{Hypervisor, Result, Side, qemu};
+use crate::{Hypervisor, Result, Side, libvirt, qemu};
 
 /// A driver: what it takes from a scenario, and how it opens its product on a host.
 pub trait Driver: Send + Sync {
@@ -131,7 +131,7 @@ impl Registry {
     /// Those that Dunlin brings, the usual one first.
     #[must_use]
     pub fn builtin() -> Self {
-        Self::default().with(qemu::Qemu::default())
+        Self::default().with(qemu::Qemu::default()).with(libvirt::Libvirt::default())
     }
 
     /// These and one more.

@@ -1,0 +1,22 @@
+//! libvirt, through `virsh` on each host: VMs that exist already, and our own guests, moved by libvirt's own jobs.
+//!
+//! The files: [`virsh`] runs it and understands what it refuses, [`events`] its long-lived readers, [`stats`] its counters,
+//! [`domain`] a VM's XML as it is, [`guest_xml`] that of one of ours; [`hypervisor`], [`maker`], [`vm`] and [`mover`] are the
+//! contracts; [`command`] says `virsh migrate`'s words, [`obstacles`] what speaks against it.
+
+mod command;
+mod domain;
+mod events;
+mod features;
+mod guest_xml;
+mod hypervisor;
+mod job;
+mod maker;
+mod mover;
+mod obstacles;
+mod settings;
+mod stats;
+mod virsh;
+mod vm;
+
+pub use hypervisor::Libvirt;

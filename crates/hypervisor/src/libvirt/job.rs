@@ -1,0 +1,225 @@
+//! One job of libvirt's, followed: the command that began it, libvirt's counters, and how it ended, which is asked where the
+//! command was lost.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use dunlin_clock::{Deadline, now_ns};
+use dunlin_record::{Event, EventKind, HostId, MigrationState, VmId};
+use dunlin_testbed::{Output, Process};
+
+use super::stats::{self, Counters, JobInfo};
+use super::virsh::{ASK_LIMIT, Failure, Virsh, failure, last_words};
+use super::vm::ask;
+use crate::{Condition, HypervisorError, Progress, Result, Side};
+
+/// How often it is seen whether the command has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// How often libvirt is asked for its counters: a call of `virsh` costs some 20 ms of a CPU.
+const COUNT_EVERY: Duration = Duration::from_millis(250);
+/// How often a cancel that has not taken effect is asked for again: one that comes before QEMU's migration finds nothing.
+const CANCEL_EVERY: Duration = Duration::from_secs(1);
+/// How often no job must be found, one time after the other, before there is none: a daemon that has just started again may
+/// not know of it yet.
+const MISSED: u32 = 3;
+
+/// What is known of the job.
+#[derive(Debug, Default)]
+pub(super) struct Job {
+    /// libvirt's own last word of it.
+    pub(super) completed: Option<Counters>,
+    /// Its counters when they were asked for last.
+    pub(super) progress: Progress,
+    /// How it ended.
+    pub(super) end: Option<MigrationState>,
+    /// Why the VM's process is no more, where it ended badly at the source.
+    pub(super) ended_there: Option<String>,
+    /// The most by which vCPUs were slowed.
+    pub(super) throttle_percent: Option<i64>,
+    /// Pages that went as differences.
+    pub(super) xbzrle_pages: Option<i64>,
+    /// Whether it was to be cancelled.
+    pub(super) cancel_asked: bool,
+    /// Whether the VM may run at the destination by now.
+    pub(super) is_in_post_copy: bool,
+}
+
+impl Job {
+    /// Takes note of what an end told.
+    pub(super) fn hear(&mut self, _side: Side, kind: &EventKind) {
+        if let EventKind::MigrationStatus { state: Some(MigrationState::PostCopy), .. } = kind {
+            self.is_in_post_copy = true;
+        }
+    }
+
+    fn count(&mut self, counters: &Counters) {
+        self.progress = stats::progress(counters);
+        let most = |known: Option<i64>, now: Option<&i64>| known.max(now.copied());
+        self.throttle_percent = most(self.throttle_percent, counters.get("auto_converge_throttle"));
+        self.xbzrle_pages = most(self.xbzrle_pages, counters.get("compression_pages"));
+    }
+}
+
+/// Follows a job until it is dropped.
+pub(super) struct Follower {
+    ends: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What is followed.
+pub(super) struct Followed {
+    pub(super) source: Virsh,
+    pub(super) destination: Virsh,
+    pub(super) uuid: String,
+    pub(super) vm: VmId,
+    pub(super) events: Sender<Event>,
+    pub(super) job: Arc<Mutex<Job>>,
+    /// The command, and the file at the source that has its errors.
+    pub(super) command: Process,
+    pub(super) stderr: PathBuf,
+}
+
+impl Follower {
+    pub(super) fn start(followed: Followed) -> Result<Self> {
+        let ends = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&ends);
+        let thread = std::thread::Builder::new()
+            .name("libvirt-job".into())
+            .spawn(move || followed.follow(&told))
+            .map_err(|source| HypervisorError::Io {
+                doing: "start the thread that follows libvirt's job".into(),
+                source,
+            })?;
+        Ok(Self { ends, thread: Some(thread) })
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.ends.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // Each question it may be waiting for has a limit.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Followed {
+    fn follow(mut self, ends: &AtomicBool) {
+        let mut count_due = Deadline::after(COUNT_EVERY);
+        let mut cancel_due = Deadline::after(CANCEL_EVERY);
+        // What the command said when it was lost: since then nobody tells how the job ends, so that is asked.
+        let mut lost = None;
+        let mut missed = 0;
+        while !ends.load(Ordering::Relaxed) {
+            if lost.is_none() {
+                match self.command_end() {
+                    None => {}
+                    Some(Ok(())) => return self.end(MigrationState::Completed, "virsh migrate ended well"),
+                    Some(Err((Failure::Lost, words))) => lost = Some(words),
+                    Some(Err((_, words))) => return self.failed(&words),
+                }
+            }
+            if count_due.passed() {
+                count_due = Deadline::after(COUNT_EVERY);
+                let asked = self.count();
+                if let Some(words) = &lost {
+                    missed = if asked == Some(false) { missed + 1 } else { 0 };
+                    if missed >= MISSED && self.is_over(words) {
+                        return;
+                    }
+                }
+            }
+            if cancel_due.passed() && lock(&self.job).cancel_asked {
+                cancel_due = Deadline::after(CANCEL_EVERY);
+                let _ = self.source.run(&["domjobabort", &self.uuid], ASK_LIMIT);
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// How the command ended, if it did.
+    fn command_end(&mut self) -> Option<Result<(), (Failure, String)>> {
+        let how = match self.command.try_wait() {
+            Ok(how) => how?,
+            Err(error) => return Some(Err((Failure::Lost, error.to_string()))),
+        };
+        if how == "exit status 0" {
+            return Some(Ok(()));
+        }
+        let stderr = self.source.host.read(&self.stderr).unwrap_or_default();
+        let mut words = last_words(&String::from_utf8_lossy(&stderr));
+        if words.is_empty() {
+            words = format!("virsh migrate ended ({how})");
+            return Some(Err((Failure::Lost, words)));
+        }
+        let output = Output { how, success: false, stdout: Vec::new(), stderr: Vec::new() };
+        Some(Err((failure(&output, &words), words)))
+    }
+
+    /// Asks for the counters; says whether a job is under way, if that is known.
+    fn count(&self) -> Option<bool> {
+        let output = self.source.run(&["domjobinfo", &self.uuid, "--rawstats"], ASK_LIMIT).ok()?;
+        if output.success {
+            let info = JobInfo::read(&String::from_utf8_lossy(&output.stdout));
+            if info.is_running() && info.is_migration() {
+                lock(&self.job).count(&info.counters);
+            }
+            return Some(info.is_running());
+        }
+        let words = last_words(&String::from_utf8_lossy(&output.stderr));
+        (failure(&output, &words) != Failure::Lost).then_some(false)
+    }
+
+    /// Whether a job of which nobody tells any more has ended, as its ends say: then that is told.
+    fn is_over(&self, words: &str) -> bool {
+        let at = |virsh| ask(virsh, &self.uuid).ok().map(|asked| asked.condition);
+        // The right to run only goes from the source to the destination.
+        let (there, here) = (at(&self.destination), at(&self.source));
+        match (here, there) {
+            // A source that has no job gives the VM to nobody, whatever the destination says.
+            (Some(Some(Condition::Running)), _) => {
+                self.end(
+                    MigrationState::Failed,
+                    &format!("{words} (it has no job any more, and runs the VM)"),
+                );
+                true
+            }
+            (Some(None | Some(Condition::Ended)), Some(Some(Condition::Running))) => {
+                self.end(MigrationState::Completed, &format!("{words} (the VM runs at the destination)"));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn failed(&self, words: &str) {
+        let is_cancelled = words.contains("canceled by client") || words.contains("operation aborted");
+        let state = if is_cancelled { MigrationState::Cancelled } else { MigrationState::Failed };
+        self.end(state, words);
+    }
+
+    fn end(&self, state: MigrationState, words: &str) {
+        lock(&self.job).end = Some(state);
+        let host: HostId = self.source.host.id().clone();
+        let kind = EventKind::MigrationStatus { status: words.to_owned(), state: Some(state) };
+        // Nobody listens any more where the trial has ended.
+        let _ = self.events.send(Event { t_ns: now_ns(), host: Some(host), vm: Some(self.vm.clone()), kind });
+    }
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        self.command.kill();
+        let _ = self.source.host.remove(&self.stderr);
+    }
+}
+
+/// A thread that panicked while holding the lock leaves nothing half-done here.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,396 @@
+//! A migration by libvirt: begun by `virsh migrate` on the source, followed as libvirt's own job.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use dunlin_clock::{Deadline, now_ns};
+use dunlin_record::{
+    Event, EventKind, HostId, HypervisorReport, Mechanism, MechanismSeen, MigrationState, Seen, Strategy,
+    VmId,
+};
+use dunlin_testbed::Launch;
+
+use super::command::Migration;
+use super::events::{Hearing, Readers};
+use super::hypervisor::LibvirtHypervisor;
+use super::job::{Followed, Follower, Job, lock};
+use super::obstacles;
+use super::settings::{CopyStorage, LibvirtSettings, Mode};
+use super::stats::{self, JobInfo};
+use super::virsh::{ACT_LIMIT, ASK_LIMIT, Virsh};
+use super::vm::{Handle, LibvirtVm, Made};
+use crate::{
+    Act, Condition, HypervisorError, MoveOrder, Mover, Presence, Progress, Result, RunState, Side, Vm,
+};
+
+/// How long libvirt's last word of a job that ended may take to come.
+const REPORT_LIMIT: Duration = Duration::from_secs(2);
+
+/// A migration by libvirt.
+pub(super) struct LibvirtMover {
+    // First: it ends before what it follows is let go.
+    follower: Option<Follower>,
+    _readers: [Readers; 2],
+    source: Handle,
+    /// The VM at its destination, once it is there.
+    arrived: Option<LibvirtVm>,
+    destination: Virsh,
+    /// How the VM is handled there, where it is ours.
+    made: Option<Made>,
+    settings: LibvirtSettings,
+    /// The words after `virsh`.
+    words: Vec<String>,
+    /// Files on the source that go with this.
+    files: Vec<PathBuf>,
+    events: std::sync::mpsc::Sender<Event>,
+    job: Arc<Mutex<Job>>,
+    /// Whether the VM arrives stopped, if it is stopped in the middle.
+    arrives_stopped: bool,
+    has_begun: bool,
+    asked: Vec<Mechanism>,
+    /// QEMU's downtime limit before we set ours.
+    earlier_downtime_limit: Option<String>,
+}
+
+impl LibvirtMover {
+    /// Makes ready to move a VM of one host to another. Nothing of the VM changes.
+    pub(super) fn prepare(
+        from: &LibvirtHypervisor,
+        to: &LibvirtHypervisor,
+        source: Handle,
+        order: &MoveOrder<'_>,
+    ) -> Result<Self> {
+        let peer = to.peer_uri()?;
+        let mut files = Vec::new();
+        let mut made = None;
+        let (copy_storage, is_unsafe) = match &source.made {
+            None => {
+                let domain = super::domain::Domain::ask(&from.virsh, &source.uuid)?;
+                let proved = obstacles::disks_are_the_same(from, to, &domain)?;
+                (from.settings.copy_storage, proved || from.settings.is_unsafe)
+            }
+            Some(ours) => {
+                let console = to.virsh.host.scratch().join(format!("{}.console", source.uuid));
+                let xml = to.place(&ours.guest, order.disks, &console)?;
+                let file = from.virsh.host.scratch().join(format!("{}-{}.xml", source.uuid, now_ns()));
+                from.virsh.host.write_private(&file, xml.as_bytes())?;
+                files.push(file);
+                made =
+                    Some(Made { tap: ours.tap.clone(), console: Some(console), guest: ours.guest.clone() });
+                // Disks that do not move are in a folder that both hosts were seen to share.
+                let copies = if order.moves_disks { CopyStorage::All } else { CopyStorage::None };
+                (copies, !order.disks.is_empty() && !order.moves_disks)
+            }
+        };
+        let xml = files.first().map(|file| file.display().to_string());
+        let words = Migration {
+            settings: &from.settings,
+            strategy: order.strategy,
+            transport: order.transport,
+            journey: order.journey,
+            uuid: &source.uuid,
+            peer: &peer,
+            address: to.migration_address(),
+            is_persistent: from.is_persistent(&source.uuid)?,
+            xml: xml.as_deref(),
+            copy_storage,
+            is_unsafe,
+        }
+        .words();
+        let job = Arc::<Mutex<Job>>::default();
+        let readers = |side, virsh: &Virsh| {
+            let hearing = Hearing {
+                side,
+                host: Arc::clone(&virsh.host),
+                vm: source.id.clone(),
+                name: source.name.clone(),
+                events: order.events.clone(),
+                job: Arc::clone(&job),
+            };
+            Readers::start(virsh, &hearing)
+        };
+        let readers = [readers(Side::Source, &from.virsh)?, readers(Side::Destination, &to.virsh)?];
+        let mover = Self {
+            follower: None,
+            _readers: readers,
+            arrived: None,
+            destination: to.virsh.clone(),
+            made,
+            settings: from.settings.clone(),
+            words,
+            files,
+            events: order.events.clone(),
+            job,
+            arrives_stopped: matches!(order.strategy, Strategy::Suspend { .. }),
+            has_begun: false,
+            asked: asked(&from.settings, order),
+            earlier_downtime_limit: None,
+            source,
+        };
+        if from.settings.mode == Mode::Direct {
+            let text = "the migration is direct: it hangs on the life of virsh and of our connection to it";
+            mover.tell(EventKind::Warning { text: text.into() });
+        }
+        Ok(mover)
+    }
+
+    fn tell(&self, kind: EventKind) {
+        let (host, vm) = (Some(self.source.host().clone()), Some(self.source.id.clone()));
+        // Nobody listens any more where the trial has ended.
+        let _ = self.events.send(Event { t_ns: now_ns(), host, vm, kind });
+    }
+
+    fn at_source(&self, args: &[&str]) -> Result<()> {
+        self.source.virsh.say(args, ACT_LIMIT).map(drop)
+    }
+
+    fn set_downtime_limit(&self, ms: u64) -> Result<()> {
+        self.at_source(&["migrate-setmaxdowntime", &self.source.uuid, &ms.to_string()])
+    }
+
+    /// libvirt leaves the limit as it is from one migration to the next, so what was there before is kept.
+    fn limit_downtime(&mut self) -> Result<()> {
+        let Some(ms) = self.settings.downtime_limit_ms else { return Ok(()) };
+        let earlier = self.source.virsh.say(&["migrate-getmaxdowntime", &self.source.uuid], ACT_LIMIT)?;
+        self.set_downtime_limit(ms)?;
+        self.earlier_downtime_limit = Some(earlier.trim().to_owned());
+        Ok(())
+    }
+
+    fn cancel(&self) -> Result<()> {
+        let in_post_copy = {
+            let mut job = lock(&self.job);
+            job.cancel_asked |= !job.is_in_post_copy;
+            job.is_in_post_copy
+        };
+        if in_post_copy {
+            return Err(HypervisorError::Refused {
+                host: self.source.host().clone(),
+                command: "virsh domjobabort".into(),
+                description: "it is in post-copy: each host has a part of the VM".into(),
+            });
+        }
+        match self.at_source(&["domjobabort", &self.source.uuid]) {
+            // It comes before QEMU's migration, and is asked for again as long as the command runs.
+            Err(HypervisorError::Refused { .. }) if self.is_under_way() => Ok(()),
+            done => done,
+        }
+    }
+
+    fn is_under_way(&self) -> bool {
+        self.has_begun && lock(&self.job).end.is_none()
+    }
+
+    fn hold_source(&self) -> Result<()> {
+        if self.has_begun && !self.arrives_stopped {
+            return Err(unsupported(Act::HoldSource, "libvirt would let it run again at the destination"));
+        }
+        self.source.stop()
+    }
+
+    fn ask_there(&mut self) -> Presence {
+        let asked = super::vm::ask(&self.destination, &self.source.uuid);
+        let (condition, word) = match asked {
+            Ok(asked) => (asked.condition, asked.word),
+            Err(error) => {
+                return Presence { seen: Seen::Silent, word: dunlin_record::in_one_line(&error) };
+            }
+        };
+        let seen = match condition {
+            Some(Condition::Running) => Seen::Runs,
+            Some(Condition::Stopped) => Seen::Holds,
+            Some(Condition::Incoming) => Seen::Waits,
+            // It appears there only when libvirt has prepared its place.
+            None | Some(Condition::Ended) if self.is_under_way() => Seen::Waits,
+            None | Some(Condition::Ended) => Seen::Gone,
+        };
+        if matches!(seen, Seen::Runs | Seen::Holds) && self.arrived.is_none() {
+            let made = self.made.take();
+            self.arrived = Some(self.source.at(&self.destination, made));
+        }
+        Presence { seen, word }
+    }
+}
+
+impl Mover for LibvirtMover {
+    fn is_managed(&self) -> bool {
+        true
+    }
+
+    fn vm(&self) -> &VmId {
+        &self.source.id
+    }
+
+    fn host(&self, side: Side) -> &HostId {
+        match side {
+            Side::Source => self.source.host(),
+            Side::Destination => self.destination.host.id(),
+        }
+    }
+
+    fn handle(&self, side: Side) -> Option<&dyn Vm> {
+        match side {
+            Side::Source => Some(&*self.source),
+            Side::Destination => self.arrived.as_ref().map(|vm| vm as &dyn Vm),
+        }
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        self.limit_downtime()?;
+        let host = &self.source.virsh.host;
+        let stderr = host.scratch().join(format!("{}-{}.stderr", self.source.uuid, now_ns()));
+        let (program, args) = self.source.virsh.words(&self.words);
+        let launch = Launch {
+            program: program.to_owned(),
+            args,
+            stdout: Path::new("/dev/null").to_owned(),
+            stderr: stderr.clone(),
+        };
+        self.has_begun = true;
+        let command = host.launch(launch)?;
+        self.follower = Some(Follower::start(Followed {
+            source: self.source.virsh.clone(),
+            destination: self.destination.clone(),
+            uuid: self.source.uuid.clone(),
+            vm: self.source.id.clone(),
+            events: self.events.clone(),
+            job: Arc::clone(&self.job),
+            command,
+            stderr,
+        })?);
+        Ok(())
+    }
+
+    fn act(&mut self, act: Act) -> Result<()> {
+        let uuid = self.source.uuid.clone();
+        match act {
+            Act::HoldSource => self.hold_source(),
+            Act::StopSource => self.source.stop(),
+            Act::SwitchToPostCopy => self.at_source(&["migrate-postcopy", &uuid]),
+            Act::SetDowntimeLimit { limit } => {
+                self.set_downtime_limit(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX))
+            }
+            Act::SetBandwidth { bytes_s } => {
+                // libvirt's greatest is "none" (virsh, migrate-setspeed); it counts in MiB.
+                let mib_s = bytes_s.map_or(8_796_093_022_207, |bytes_s| (bytes_s >> 20).max(1));
+                self.at_source(&["migrate-setspeed", &uuid, &mib_s.to_string()])
+            }
+            Act::Cancel => self.cancel(),
+            Act::Resume(Side::Source) => self.source.resume(),
+            Act::Resume(Side::Destination) => match &self.arrived {
+                Some(vm) => vm.resume(),
+                None => self.destination.say(&["resume", &uuid], ACT_LIMIT).map(drop),
+            },
+            other => Err(unsupported(other, "libvirt sees to it by itself")),
+        }
+    }
+
+    fn progress(&mut self) -> Result<Progress> {
+        let job = lock(&self.job);
+        Ok(Progress { state: job.end, ..job.progress })
+    }
+
+    fn check(&mut self) -> Result<()> {
+        match &lock(&self.job).ended_there {
+            Some(how) => Err(HypervisorError::Ended {
+                vm: self.source.id.clone(),
+                host: self.source.host().clone(),
+                how: how.clone(),
+                words: String::new(),
+                by_us: false,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn ask(&mut self, side: Side) -> Presence {
+        if side == Side::Destination {
+            return self.ask_there();
+        }
+        let presence = Presence::of(&*self.source);
+        match presence.seen {
+            // At the source libvirt calls it so in the switch-over: it is all there, and stopped.
+            Seen::Waits => Presence { seen: Seen::Holds, ..presence },
+            _ => presence,
+        }
+    }
+
+    fn report(&mut self) -> Result<HypervisorReport> {
+        let until = Deadline::after(REPORT_LIMIT);
+        loop {
+            let told = lock(&self.job).completed.clone();
+            // Its counters come line by line.
+            if let Some(counters) = told.filter(|counters| counters.contains_key("disk_remaining")) {
+                return Ok(stats::report(&counters));
+            }
+            if until.passed() {
+                break;
+            }
+            std::thread::sleep(until.step(Duration::from_millis(20)));
+        }
+        let args = ["domjobinfo", &self.source.uuid, "--completed", "--keep-completed", "--rawstats"];
+        let said = self.destination.say(&args, ASK_LIMIT)?;
+        Ok(stats::report(&JobInfo::read(&said).counters))
+    }
+
+    fn mechanisms(&mut self) -> Result<Vec<MechanismSeen>> {
+        let job = lock(&self.job);
+        let is_through = job.end == Some(MigrationState::Completed);
+        let told = |name: &str, value: Option<i64>| match value {
+            Some(value) => format!("{name}: {value}"),
+            None => format!("{name}: not told"),
+        };
+        Ok(self
+            .asked
+            .iter()
+            .map(|&mechanism| {
+                let (used, evidence) = match mechanism {
+                    Mechanism::Throttle => {
+                        let percent = job.throttle_percent;
+                        // libvirt leaves the counter out as long as nothing is slowed.
+                        (Some(percent.unwrap_or(0) > 0), told("auto_converge_throttle", percent))
+                    }
+                    Mechanism::Compression => {
+                        (job.xbzrle_pages.map(|pages| pages > 0), told("compression_pages", job.xbzrle_pages))
+                    }
+                    // A destination that wants TLS takes nothing else.
+                    Mechanism::Tls => (is_through.then_some(true), "libvirt was asked for --tls".into()),
+                    _ => (None, "libvirt does not tell".into()),
+                };
+                MechanismSeen { mechanism, used, evidence }
+            })
+            .collect())
+    }
+}
+
+impl Drop for LibvirtMover {
+    fn drop(&mut self) {
+        self.follower = None;
+        let host = &self.source.virsh.host;
+        // At the destination another QEMU has its own limit.
+        if let Some(ms) = &self.earlier_downtime_limit
+            && self.source.run_state().is_ok_and(|RunState { condition, .. }| condition != Condition::Ended)
+        {
+            let _ = self.at_source(&["migrate-setmaxdowntime", &self.source.uuid, ms]);
+        }
+        for file in &self.files {
+            let _ = host.remove(file);
+        }
+    }
+}
+
+fn unsupported(act: Act, because: &str) -> HypervisorError {
+    HypervisorError::Unsupported { what: act.name().into(), because: because.into() }
+}
+
+/// Which mechanisms were asked for.
+fn asked(settings: &LibvirtSettings, order: &MoveOrder<'_>) -> Vec<Mechanism> {
+    let all = [
+        (order.transport.channels.is_some(), Mechanism::Channels),
+        (settings.xbzrle || order.transport.compression.is_some(), Mechanism::Compression),
+        (order.transport.kind == dunlin_record::TransportKind::Tls, Mechanism::Tls),
+        (settings.auto_converge, Mechanism::Throttle),
+    ];
+    all.into_iter().filter_map(|(is_asked, mechanism)| is_asked.then_some(mechanism)).collect()
+}
