@@ -16,7 +16,8 @@ pub enum AccessFault {
     TcpAsks,
     /// The node has no certificate to show to others.
     NoClientCertificate,
-    /// The node shows others a certificate of an authority that they do not trust.
+    /// The node's certificate for others is of an authority that nobody trusts, the node itself included: its own libvirt
+    /// refuses to show it.
     ForeignClientCertificate,
 }
 

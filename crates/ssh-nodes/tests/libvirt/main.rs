@@ -28,8 +28,8 @@ const TESTS: [Test; 4] = [
     ("vm_a_domain_moves_between_nodes_over_every_connection", |name| with_vm(name, "moves")),
     ("vm_a_domain_outlives_its_libvirtd", |name| with_vm(name, "outlives")),
     ("vm_nothing_remains_of_libvirt_when_the_owner_is_killed", nothing_remains),
-    ("a_daemon_refuses_whom_it_does_not_trust_and_hears_who_is_mended", |name| {
-        ends_well(name, "refusals", &[])
+    ("a_daemon_refuses_whom_it_does_not_trust_until_that_is_mended", |name| {
+        ends_well(name, "refusals", &[]);
     }),
 ];
 

@@ -38,7 +38,7 @@ fn act(role: &str, args: &[String], inside: &Inside) -> ExitCode {
     let libvirt = LibvirtNodes::up(&nodes).unwrap();
     match role {
         "moves" => scenes::moves(&libvirt, args),
-        "outlives" => scenes::outlives(&libvirt, args),
+        "outlives" => scenes::outlives(&nodes, &libvirt, args),
         "stays" => scenes::stays(&libvirt, args),
         "refusals" => scenes::refusals(&libvirt),
         other => panic!("no role {other}"),

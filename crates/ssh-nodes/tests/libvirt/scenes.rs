@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use dunlin_clock::Deadline;
 use dunlin_guest::{PORT_NAME, READY_LINE, kernel_args};
-use dunlin_ssh_nodes::{AccessFault, Domain, LibvirtNodes};
+use dunlin_ssh_nodes::{AccessFault, Domain, LibvirtNodes, SshNodes};
 
 const NAME: &str = "t1";
 const UUID: &str = "5d3c1f0e-6a58-4a0e-9f57-0d1f2f1c7a11";
@@ -35,8 +35,8 @@ pub(crate) fn moves(libvirt: &LibvirtNodes, guest: &[String]) {
     answers();
 }
 
-/// libvirtd is killed, hangs and ends; the domain runs on, and is known again.
-pub(crate) fn outlives(libvirt: &LibvirtNodes, guest: &[String]) {
+/// libvirtd is killed, hangs and ends; the domain runs on, and is known again. Only its node's power takes it away.
+pub(crate) fn outlives(nodes: &SshNodes, libvirt: &LibvirtNodes, guest: &[String]) {
     boot(libvirt, guest);
     let before = libvirt.qemus("host-a").unwrap();
     libvirt.kill("host-a").unwrap();
@@ -57,8 +57,12 @@ pub(crate) fn outlives(libvirt: &LibvirtNodes, guest: &[String]) {
     libvirt.restart("host-a").unwrap();
     runs_once(libvirt, "host-a");
     assert_eq!(libvirt.qemus("host-a").unwrap(), before);
-    said(libvirt, "host-a", &["destroy", NAME]);
+    nodes.power_off("host-a").unwrap();
     assert_eq!(libvirt.copies(UUID).unwrap(), 0);
+    nodes.power_on("host-a").unwrap();
+    libvirt.start("host-a").unwrap();
+    assert_eq!(said(libvirt, "host-a", &["list", "--all", "--name"]), "");
+    assert_eq!(said(libvirt, "host-b", &["-c", "qemu+tls://host-a/system", "hostname"]), "host-a");
 }
 
 /// Stays until killed.
