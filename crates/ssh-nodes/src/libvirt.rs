@@ -25,7 +25,7 @@ mod qemu;
 mod settings;
 mod shared;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use dunlin_testbed::Output;
 use tempfile::TempDir;
@@ -210,8 +210,8 @@ impl LibvirtNodes {
 
     /// A folder that all nodes and the bench see under this name, with the same files: for disks of VMs. It lies in memory.
     #[must_use]
-    pub fn shared(&self) -> PathBuf {
-        self.shared.path().to_owned()
+    pub fn shared(&self) -> &Path {
+        self.shared.path()
     }
 
     fn daemon(&self, name: &str) -> Result<&Daemon> {

@@ -21,18 +21,18 @@ const GONE_LIMIT: Duration = Duration::from_secs(10);
 /// All connections between daemons.
 const TRANSPORTS: [&str; 3] = ["tcp", "tls", "ssh"];
 
-/// One domain, there and back again over each connection; on its way back its memory is encrypted.
+/// One domain, there and back again, over each connection; on its last way its memory is encrypted.
 pub(crate) fn moves(libvirt: &LibvirtNodes, guest: &[String]) {
     boot(libvirt, guest);
-    for transport in TRANSPORTS {
-        let (to_b, to_a) =
-            (format!("qemu+{transport}://host-b/system"), format!("qemu+{transport}://host-a/system"));
-        said(libvirt, "host-a", &["migrate", "--live", "--p2p", NAME, &to_b]);
-        runs_once(libvirt, "host-b");
-        said(libvirt, "host-b", &["migrate", "--live", "--p2p", "--tls", NAME, &to_a]);
-        runs_once(libvirt, "host-a");
+    let ways: [(&str, &[&str]); 4] = [("tcp", &[]), ("tls", &[]), ("ssh", &[]), ("tcp", &["--tls"])];
+    let (mut from, mut to) = ("host-a", "host-b");
+    for (transport, more) in ways {
+        let uri = format!("qemu+{transport}://{to}/system");
+        said(libvirt, from, &[&["migrate", "--live", "--p2p"], more, &[NAME, &uri]].concat());
+        runs_once(libvirt, to);
+        answers();
+        (from, to) = (to, from);
     }
-    answers();
 }
 
 /// libvirtd is killed, hangs and ends; the domain runs on, and is known again. Only its node's power takes it away.
