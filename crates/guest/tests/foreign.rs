@@ -1,5 +1,6 @@
 //! The agent as a program, in a VM whose init is somebody else's: busybox's shell here. Skipped, with the reason, where
 //! there is no QEMU, no kernel or no static busybox to be had.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are not in test functions")]
 
 // Its tests run with the crate's own.
 #[path = "../src/cpio.rs"]
