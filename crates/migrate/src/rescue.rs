@@ -288,9 +288,8 @@ impl Run<'_, '_> {
         let may_have_run =
             if is_left_alone && !is_managed { has_run } else { self.watch.may_have_run_there() };
         let source_job = self.watch.source_job();
-        // With a product it is there only when it has arrived, which it may until its job has ended. Some show it before.
-        let is_absent = matches!(destination.seen, Seen::Gone | Seen::Waits);
-        let is_expected = is_managed && is_absent && source_job == SourceJob::UnderWay;
+        // With a product it is there only when it has arrived, which it may until its job has ended.
+        let is_expected = is_managed && destination.seen == Seen::Gone && source_job == SourceJob::UnderWay;
         // What is still shown as about to arrive the product may yet let run, whatever it says of its job: an order to do so
         // may be on its way.
         let is_in_its_hands = !matches!(destination.seen, Seen::Silent | Seen::Waits);

@@ -666,3 +666,32 @@ fn a_source_whose_product_is_in_doubt_is_not_resumed_while_the_destination_shows
         play(&managed(&setting, &[(at, Fault::DaemonHangs(Side::Destination, 50 * SECOND))])).unwrap();
     }
 }
+
+/// What goes wrong and when, and what comes of it.
+type Row<'a> = (&'a [(i64, Fault)], Status, Place);
+
+/// As `docs/drivers.md` says of each.
+#[test]
+fn what_follows_from_a_daemon_that_is_away_is_what_the_guide_says() {
+    use Fault::{CancelByOthers, DaemonDies, LoseClient, StopByOthers};
+    use Side::{Destination, Source};
+    let product = Setting { daemons: true, ..setting(&PRE_COPY) };
+    // The order to run is given at 49.8 ms, and obeyed half a millisecond later.
+    let (before, after) = (20 * MS, 50 * MS + MS / 2);
+    let rows: [Row<'_>; 10] = [
+        (&[(before, DaemonDies(Source, SECOND))], Status::Failed, Place::Source),
+        (&[(before, DaemonDies(Source, NEVER))], Status::Failed, Place::Unknown),
+        (&[(after, DaemonDies(Source, SECOND))], Status::Failed, Place::Destination),
+        (&[(before, DaemonDies(Destination, SECOND))], Status::Failed, Place::Source),
+        (&[(before, DaemonDies(Destination, NEVER))], Status::Failed, Place::Source),
+        (&[(50 * MS, DaemonDies(Destination, NEVER))], Status::Failed, Place::Unknown),
+        (&[(50 * MS, DaemonDies(Destination, SECOND))], Status::Failed, Place::Nowhere),
+        (&[(before, LoseClient)], Status::Completed, Place::Destination),
+        (&[(before, CancelByOthers)], Status::Failed, Place::Source),
+        (&[(before, StopByOthers)], Status::Completed, Place::Destination),
+    ];
+    for (faults, status, place) in rows {
+        let ended = play(&managed(&product, faults)).unwrap();
+        assert_eq!((ended.status, ended.place), (status, place), "{faults:?}: {ended:?}");
+    }
+}
