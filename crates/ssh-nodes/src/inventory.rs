@@ -7,8 +7,8 @@ use dunlin_testbed::{Host, Network};
 
 use crate::server::Server;
 
-/// The text of an inventory whose client's configuration lies at this path.
-pub(crate) fn text(servers: &[Server], config: &Path) -> String {
+/// The text of an inventory whose client's configuration lies at this path, and whose hosts name this driver, if any.
+pub(crate) fn text(servers: &[Server], config: &Path, driver: Option<&str>) -> String {
     let mut text = format!(
         "[vms]\naddresses = \"10.77.0.100-10.77.0.119\"\nprefix = 24\n\n[ssh]\nconfig = {}\n",
         quoted(&config.display().to_string())
@@ -16,6 +16,9 @@ pub(crate) fn text(servers: &[Server], config: &Path) -> String {
     for server in servers {
         let name = quoted(server.name());
         let _ = writeln!(text, "\n[[host]]\nname = {name}\nssh = {name}\nbridge = \"service\"");
+        if let Some(driver) = driver {
+            let _ = writeln!(text, "driver = {}", quoted(driver));
+        }
         let host: &dyn Host = &*server.host;
         for network in Network::ALL {
             let (address, interface) = (host.address(network), host.interface(network));

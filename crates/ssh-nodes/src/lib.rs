@@ -25,6 +25,7 @@ mod error;
 mod fault;
 mod inventory;
 mod key;
+mod libvirt;
 mod server;
 
 use std::path::{Path, PathBuf};
@@ -36,6 +37,7 @@ use tempfile::TempDir;
 pub use client::Client;
 pub use error::{Result, SshNodesError};
 use key::Key;
+pub use libvirt::{AccessFault, Domain, LibvirtNodes, Qemu};
 use server::Server;
 pub use server::{ORDINARY, SUDOER};
 
@@ -140,7 +142,13 @@ impl SshNodes {
     /// The nodes as an inventory of hosts (`hosts.toml`), for a client of this kind.
     #[must_use]
     pub fn inventory(&self, client: Client) -> String {
-        inventory::text(&self.servers, &self.config(client))
+        inventory::text(&self.servers, &self.config(client), None)
+    }
+
+    /// The same with the driver named that each host's hypervisor takes.
+    #[must_use]
+    pub fn inventory_with_driver(&self, client: Client, driver: &str) -> String {
+        inventory::text(&self.servers, &self.config(client), Some(driver))
     }
 
     /// The client's folder: its configurations, keys, and room for what a test wants gone with the lab.

@@ -101,12 +101,12 @@ impl Server {
 
     /// Runs a short script there as root; it must succeed.
     pub(crate) fn sh(&self, script: &str) -> Result<String> {
-        let output = self.host.run(Path::new("sh"), &["-c".into(), script.into()], SCRIPT_LIMIT)?;
-        if !output.success {
-            let said = format!("{}: {}", output.how, String::from_utf8_lossy(&output.stderr).trim());
-            return Err(SshNodesError::Failed { what: format!("{script:?} on {}", self.name()), said });
-        }
-        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        sh(&self.host, script)
+    }
+
+    /// Where it lies on the node whom its sshd lets in; read anew for each who comes.
+    pub(crate) fn authorized_keys(&self) -> PathBuf {
+        self.folder().join("authorized_keys")
     }
 
     /// What its sshd has said since it was started.
@@ -138,7 +138,7 @@ impl Server {
             let _ = writeln!(text, "ListenAddress {}", self.host.address(network));
         }
         let _ = writeln!(text, "HostKey {}", folder.join("host_key").display());
-        let _ = writeln!(text, "AuthorizedKeysFile {}", folder.join("authorized_keys").display());
+        let _ = writeln!(text, "AuthorizedKeysFile {}", self.authorized_keys().display());
         text + CONFIG
     }
 
@@ -212,6 +212,16 @@ const FIRST_ID: u32 = 61_001;
 
 fn lines<'a>(lines: impl Iterator<Item = &'a str>) -> String {
     lines.fold(String::new(), |text, line| text + line + "\n")
+}
+
+/// Runs a short script on a node as root; it must succeed.
+pub(crate) fn sh(host: &LabHost, script: &str) -> Result<String> {
+    let output = host.run(Path::new("sh"), &["-c".into(), script.into()], SCRIPT_LIMIT)?;
+    if !output.success {
+        let said = format!("{}: {}", output.how, String::from_utf8_lossy(&output.stderr).trim());
+        return Err(SshNodesError::Failed { what: format!("{script:?} on {}", host.id()), said });
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// Whether an sshd answers there: it says who it is before it is asked.

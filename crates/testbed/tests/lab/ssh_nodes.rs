@@ -35,6 +35,9 @@ pub(crate) fn reach(inside: &Inside) {
     assert_ne!(boot_id("host-a"), boot_id("host-b"));
     println!("{}", nodes.inventory(Client::Right));
     assert_eq!(nodes.inventory(Client::Right).matches("[[host]]").count(), 2);
+    let with_driver = nodes.inventory_with_driver(Client::Right, "libvirt");
+    assert_eq!(with_driver.matches("\ndriver = \"libvirt\"\n").count(), 2, "{with_driver}");
+    assert_eq!(with_driver.replace("\ndriver = \"libvirt\"", ""), nodes.inventory(Client::Right));
 
     // Other users, with and without rights.
     assert_eq!(said(&nodes, Client::AsOrdinary, &["host-a", "id -un; pwd"]), "ordinary\n/run/home/ordinary");
