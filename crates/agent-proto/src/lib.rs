@@ -9,9 +9,9 @@ mod message;
 pub use error::{LinkError, Result};
 pub use link::{Link, VERSION};
 pub use message::{
-    Access, Achieved, Ask, DiskAccess, DiskWork, Excursions, GuestClocks, GuestCpu, GuestDisk, GuestMemory,
-    MemoryWork, Neighbour, Network, PageOrder, PageRate, Ready, Received, Reply, Request, Response,
-    StreamWork, Work, Workload,
+    Access, Achieved, AgentKind, Ask, DiskAccess, DiskWork, Excursions, GuestClocks, GuestCpu, GuestDisk,
+    GuestMemory, MemoryWork, Neighbour, Network, PageOrder, PageRate, Ready, Received, Reply, Request,
+    Response, StreamWork, Work, Workload,
 };
 
 /// The name of the virtio-serial port the agent listens on.

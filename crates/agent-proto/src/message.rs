@@ -61,7 +61,7 @@ pub enum Ask {
     MountDisk,
     /// Swap to the disk [`crate::SWAP_SERIAL`]. Answered by [`Reply::Done`].
     SwapOn,
-    /// How is the mounted disk used? Answered by [`Reply::Disk`].
+    /// How is the mounted disk used, or of a program's guest the file system at `/`? Answered by [`Reply::Disk`].
     QueryDisk,
     /// What do the guest's clocks say? Answered by [`Reply::Clocks`].
     QueryClocks,
@@ -100,12 +100,23 @@ pub enum Reply {
 pub struct Ready {
     /// The agent's version.
     pub agent: String,
+    /// What it is in its guest.
+    pub kind: AgentKind,
     /// The guest kernel's release.
     pub kernel: String,
     /// The guest's memory as its kernel sees it (`MemTotal`).
     pub memory_total_bytes: u64,
     /// What went wrong while the guest came up, one line each; empty if nothing did.
     pub troubles: Vec<String>,
+}
+
+/// What the agent is in its guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AgentKind {
+    /// Its init: the guest is Dunlin's, and does what it is asked.
+    Init,
+    /// A program in somebody else's guest: it changes nothing of that one's system, and refuses what would.
+    Program,
 }
 
 /// Where the guest is on its network.
@@ -376,9 +387,15 @@ pub struct GuestMemory {
     pub swap_free_bytes: u64,
 }
 
-/// How the guest's disk is used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// How a file system of the guest is used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuestDisk {
-    /// Used blocks of its file system (`statvfs`), in bytes.
+    /// Where it is mounted.
+    pub mounted_at: String,
+    /// Of what it is, as in `ext4`, and of which device; as `/proc/self/mounts` tells both.
+    pub kind: String,
+    /// (the same)
+    pub device: String,
+    /// Its used blocks (`statvfs`), in bytes.
     pub used_bytes: u64,
 }

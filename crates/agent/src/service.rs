@@ -1,4 +1,7 @@
 //! Answers the client's requests over the port, through every break of the way to it.
+//!
+//! What a program does for a client in somebody else's guest ends with that client: with its successor, or when it has
+//! been away for long. A guest of ours goes on, for it may be a template that waits for its next client.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,17 +11,29 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::Duration;
 
 use dunlin_agent_proto::{Ask, GuestClocks, GuestCpu, Link, Ready, Reply, Request, Response, Workload};
-use dunlin_clock::{MILLISECOND_NS, MachineCpu, epoch_ns, now_ns};
+use dunlin_clock::{Deadline, MILLISECOND_NS, MachineCpu, SECOND_NS, epoch_ns, now_ns};
 
 use crate::console::{Troubles, say};
+use crate::ending::Ending;
 use crate::port::Port;
+use crate::role::Role;
 use crate::workload::{self, Report};
 use crate::{memory, network, storage, sys};
 
 /// How often the port is looked at while no client is connected: it cannot be waited for then.
 const AWAY_MS: i32 = 10;
+/// The same of a program: it must not keep somebody else's guest busy.
+const AWAY_AS_PROGRAM_MS: i32 = 100;
+/// How long a program's workloads go on without a client. It follows when a move has ended, which post-copy may make late;
+/// one that was killed does not come back.
+const ALONE_LIMIT_NS: i64 = 600 * SECOND_NS;
+/// How long workloads may take to end: those of memory look through all of it.
+const END_LIMIT: Duration = Duration::from_secs(10);
+/// How long one wait for them is.
+const END_STEP_MS: i32 = 100;
 
 /// The agent's side of the conversation.
 pub(crate) struct Service {
@@ -28,6 +43,13 @@ pub(crate) struct Service {
     output: Vec<u8>,
     /// Whether a client is connected.
     connected: bool,
+    /// Since when a program has had no client.
+    alone_since_ns: Option<i64>,
+    /// The session whose requests were answered last.
+    served: Option<u64>,
+    role: Role,
+    /// What asks a program to end.
+    ending: Option<Ending>,
     troubles: Troubles,
     /// The workloads by their numbers.
     jobs: BTreeMap<u32, Job>,
@@ -51,38 +73,53 @@ struct Asker {
 }
 
 impl Service {
-    pub(crate) fn new(port: Port, mut troubles: Troubles) -> Self {
-        let reports = Reports::new().unwrap_or_else(|error| {
-            troubles.note(Err(format!("make the channel workloads report by: {error}")));
-            sys::power_off()
-        });
-        Self {
+    pub(crate) fn new(
+        port: Port,
+        troubles: Troubles,
+        role: Role,
+        ending: Option<Ending>,
+    ) -> Result<Self, String> {
+        let reports =
+            Reports::new().map_err(|error| format!("make the channel workloads report by: {error}"))?;
+        Ok(Self {
             port,
             link: Link::listener(),
             output: Vec::new(),
             connected: true,
+            alone_since_ns: None,
+            served: None,
+            role,
+            ending,
             troubles,
             jobs: BTreeMap::new(),
             reports,
-        }
+        })
     }
 
-    /// Serves for ever.
-    pub(crate) fn serve(mut self) -> ! {
-        loop {
-            self.read_port();
+    /// Serves for ever, or until the program is asked to end.
+    pub(crate) fn serve(mut self) -> Result<(), String> {
+        while !self.is_to_end() {
+            self.read_port()?;
             self.answer_requests();
             self.pass_on_reports();
             self.write_port();
+            self.mind_absence();
             self.wait();
         }
+        self.end_workloads();
+        self.write_port();
+        Ok(())
     }
 
-    fn read_port(&mut self) {
+    fn is_to_end(&self) -> bool {
+        self.ending.as_ref().is_some_and(Ending::is_asked)
+    }
+
+    fn read_port(&mut self) -> Result<(), String> {
         let mut buffer = [0; 4096];
         loop {
             match self.port.read(&mut buffer) {
-                Ok(Some([])) => return,
+                Ok(Some([])) => return Ok(()),
                 Ok(Some(bytes)) => {
                     self.connected = true;
                     if let Err(error) = self.link.receive_bytes(bytes) {
@@ -91,15 +128,62 @@ impl Service {
                 }
                 Ok(None) => {
                     self.connected = false;
-                    return;
+                    return Ok(());
                 }
                 Err(error) => {
                     say(&format!("dunlin-agent: read from the port: {error}"));
                     self.connected = false;
-                    return;
+                    return self.replace_port(&error);
                 }
             }
         }
+    }
+
+    /// Where somebody has unplugged a program's port, waits for one of the same name.
+    fn replace_port(&mut self, error: &std::io::Error) -> Result<(), String> {
+        let Some(ending) = &self.ending else { return Ok(()) };
+        if error.raw_os_error() != Some(libc::ENODEV) {
+            return Ok(());
+        }
+        // Without a port there is no client, and none that could follow.
+        self.output.clear();
+        if let Some(port) = Port::wait_as_program(self.port.name(), ending)? {
+            self.port = port;
+        }
+        Ok(())
+    }
+
+    /// Ends a program's workloads when its client has been away for long.
+    fn mind_absence(&mut self) {
+        if self.connected || !self.is_program() {
+            self.alone_since_ns = None;
+            return;
+        }
+        let since_ns = *self.alone_since_ns.get_or_insert_with(now_ns);
+        if now_ns() - since_ns > ALONE_LIMIT_NS && !self.jobs.is_empty() {
+            say("dunlin-agent: no client has come for long: its workloads are ended");
+            self.end_workloads();
+        }
+    }
+
+    fn is_program(&self) -> bool {
+        matches!(self.role, Role::Program(_))
+    }
+
+    /// Ends all workloads, and forgets what each did but to those that have asked.
+    fn end_workloads(&mut self) {
+        for job in self.jobs.values() {
+            job.stop.store(true, Ordering::Relaxed);
+        }
+        let deadline = Deadline::after(END_LIMIT);
+        self.pass_on_reports();
+        while self.jobs.values().any(|job| job.last_words.is_none()) && !deadline.passed() {
+            let report = libc::pollfd { fd: self.reports.wake.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+            // One that is broken off is only shorter.
+            let _ = sys::poll(&mut [report], Some(END_STEP_MS));
+            self.pass_on_reports();
+        }
+        self.jobs.retain(|_, job| job.last_words.is_none());
     }
 
     fn write_port(&mut self) {
@@ -131,18 +215,22 @@ impl Service {
     fn wait(&mut self) {
         let events = if self.output.is_empty() { libc::POLLIN } else { libc::POLLIN | libc::POLLOUT };
         let report = libc::pollfd { fd: self.reports.wake.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // A negative one is passed over.
+        let ending = self.ending.as_ref().map_or(-1, Ending::descriptor);
+        let ending = libc::pollfd { fd: ending, events: libc::POLLIN, revents: 0 };
         let port = libc::pollfd { fd: self.port.descriptor(), events, revents: 0 };
         // A port without a client is always "ready", with nothing to read.
-        let limit_ms = if self.connected { self.due_ms() } else { Some(AWAY_MS) };
-        let mut waits = [report, port];
-        let count = if self.connected { 2 } else { 1 };
+        let away_ms = if self.is_program() { AWAY_AS_PROGRAM_MS } else { AWAY_MS };
+        let limit_ms = if self.connected { self.due_ms() } else { Some(away_ms) };
+        let mut waits = [report, ending, port];
+        let count = if self.connected { 3 } else { 2 };
         let outcome = sys::poll(&mut waits[..count], limit_ms);
         if let Err(error) = outcome
             && error.kind() != std::io::ErrorKind::Interrupted
         {
             say(&format!("dunlin-agent: wait for the port: {error}"));
         }
-        self.connected = waits[1].revents & libc::POLLHUP == 0;
+        self.connected = waits[2].revents & libc::POLLHUP == 0;
     }
 
     /// How long the link can wait, in whole milliseconds and not less.
@@ -157,7 +245,12 @@ impl Service {
         loop {
             match self.link.next_message() {
                 Ok(Some(Request { id, ask })) => {
-                    let asker = Asker { session: self.link.session(), id };
+                    let session = self.link.session();
+                    let earlier = std::mem::replace(&mut self.served, session);
+                    if earlier.is_some() && earlier != session && self.is_program() {
+                        self.end_workloads();
+                    }
+                    let asker = Asker { session, id };
                     if let Some(reply) = self.answer(asker, ask) {
                         self.reply(asker, reply);
                     }
@@ -170,6 +263,9 @@ impl Service {
 
     /// The answer to a request; `None` if it is given later.
     fn answer(&mut self, asker: Asker, ask: Ask) -> Option<Reply> {
+        if let Some(refusal) = self.role.refusal(&ask) {
+            return Some(failed(refusal));
+        }
         let done = |outcome: Result<(), String>| Some(outcome.map_or_else(failed, |()| Reply::Done));
         match ask {
             Ask::Identify => Some(self.identify().map_or_else(failed, Reply::Ready)),
@@ -183,7 +279,7 @@ impl Service {
             Ask::ConfigureNetwork(settings) => done(network::configure(&settings)),
             Ask::MountDisk => done(storage::mount_disk()),
             Ask::SwapOn => done(storage::swap_on()),
-            Ask::QueryDisk => Some(storage::read().map_or_else(failed, Reply::Disk)),
+            Ask::QueryDisk => Some(storage::read(self.role.disk()).map_or_else(failed, Reply::Disk)),
             Ask::QueryMemory => Some(memory::read().map_or_else(failed, Reply::Memory)),
             Ask::QueryCpu => Some(cpu().map_or_else(failed, Reply::Cpu)),
             Ask::QueryClocks => Some(clocks().map_or_else(failed, Reply::Clocks)),
@@ -197,6 +293,7 @@ impl Service {
         let kernel = fs::read_to_string(release).map_err(|error| format!("read {release}: {error}"))?;
         Ok(Ready {
             agent: env!("CARGO_PKG_VERSION").into(),
+            kind: self.role.kind(),
             kernel: kernel.trim_end().into(),
             memory_total_bytes: memory::read()?.total_bytes,
             troubles: self.troubles.list().to_vec(),
@@ -213,8 +310,8 @@ impl Service {
             Err(error) => return Some(failed(format!("start a workload: {error}"))),
         };
         let thread = std::thread::Builder::new().name(workload::THREAD.into()).spawn({
-            let stop = Arc::clone(&stop);
-            move || workload::run(asked, &stop, report)
+            let (stop, files) = (Arc::clone(&stop), self.role.files());
+            move || workload::run(asked, &files, &stop, report)
         });
         match thread {
             Ok(_) => {

@@ -39,16 +39,40 @@ pub(crate) fn swap_on() -> Result<(), String> {
     check(unsafe { libc::swapon(path.as_ptr(), 0) }).map_err(said)
 }
 
-/// How the mounted disk is used.
-pub(crate) fn read() -> Result<GuestDisk, String> {
-    let said = |error: io::Error| format!("ask how the disk is used: {error}");
-    let path = c_path(Path::new(DISK)).map_err(said)?;
+/// How the file system at `mounted_at` is used.
+pub(crate) fn read(mounted_at: &str) -> Result<GuestDisk, String> {
+    let figures = figures(Path::new(mounted_at))?;
+    let mounts = "/proc/self/mounts";
+    let text = fs::read_to_string(mounts).map_err(|error| format!("read {mounts}: {error}"))?;
+    let (device, kind) = mount_at(&text, mounted_at)
+        .ok_or_else(|| format!("find {mounted_at} in {mounts}: it is not there"))?;
+    let used_blocks = figures.f_blocks.saturating_sub(figures.f_bfree);
+    let used_bytes = used_blocks * figures.f_frsize;
+    Ok(GuestDisk { mounted_at: mounted_at.into(), kind: kind.into(), device: device.into(), used_bytes })
+}
+
+/// What may still be written to the file system of a folder, by those who are not root.
+pub(crate) fn available_bytes(folder: &Path) -> Result<u64, String> {
+    figures(folder).map(|figures| figures.f_bavail.saturating_mul(figures.f_frsize))
+}
+
+fn figures(path: &Path) -> Result<libc::statvfs, String> {
+    let said = |error: io::Error| format!("ask how the disk at {} is used: {error}", path.display());
+    let path = c_path(path).map_err(said)?;
     // SAFETY: all zero is a valid statvfs, which is plain numbers.
     let mut figures: libc::statvfs = unsafe { std::mem::zeroed() };
     // SAFETY: the path is NUL-terminated, the structure valid for writes; both live across the call.
     check(unsafe { libc::statvfs(path.as_ptr(), &raw mut figures) }).map_err(said)?;
-    let used_blocks = figures.f_blocks.saturating_sub(figures.f_bfree);
-    Ok(GuestDisk { used_bytes: used_blocks * figures.f_frsize })
+    Ok(figures)
+}
+
+/// The device and the kind of what is mounted at a place: of several on top of each other the last.
+fn mount_at<'a>(mounts: &'a str, place: &str) -> Option<(&'a str, &'a str)> {
+    mounts.lines().rev().find_map(|line| {
+        let mut words = line.split(' ');
+        let (device, at, kind) = (words.next()?, words.next()?, words.next()?);
+        (at == place).then_some((device, kind))
+    })
 }
 
 /// The device of a virtio disk with this serial number.
@@ -73,4 +97,26 @@ fn forget_cached(device: &Path) -> io::Result<()> {
 
 fn c_path(path: &Path) -> io::Result<CString> {
     Ok(CString::new(path.as_os_str().as_bytes())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_mounted_last_at_a_place_is_what_is_there() {
+        let mounts = "rootfs / rootfs rw 0 0\nproc /proc proc rw 0 0\n/dev/vda1 / ext4 rw,relatime 0 0\n";
+        assert_eq!(mount_at(mounts, "/"), Some(("/dev/vda1", "ext4")));
+        assert_eq!(mount_at(mounts, "/proc"), Some(("proc", "proc")));
+        assert_eq!(mount_at(mounts, "/disk"), None);
+    }
+
+    #[test]
+    fn the_use_of_a_file_system_is_told_with_its_name_and_that_of_none_is_refused() {
+        let disk = read("/").unwrap();
+        assert!(disk.mounted_at == "/" && disk.used_bytes > 0 && !disk.kind.is_empty(), "{disk:?}");
+        assert!(available_bytes(Path::new("/")).is_ok());
+        let said = read("/no-such-place").unwrap_err();
+        assert!(said.contains("/no-such-place"), "{said}");
+    }
 }

@@ -18,6 +18,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use dunlin_agent_proto::{Achieved, Work, Workload};
 use dunlin_clock::now_ns;
 
+use crate::role::Files;
+
 /// How the names of its threads begin; their panic is not the guest's end.
 pub(crate) const THREAD: &str = "workload";
 
@@ -33,11 +35,16 @@ pub(crate) enum Report {
 }
 
 /// Runs the workload until `stop` is set, and tells `report` of it. The last thing told is never `Started`.
-pub(crate) fn run(asked: Workload, stop: &AtomicBool, report: impl Fn(Report)) {
-    report(ending(|| work(asked, stop, &report)));
+pub(crate) fn run(asked: Workload, files: &Files, stop: &AtomicBool, report: impl Fn(Report)) {
+    report(ending(|| work(asked, files, stop, &report)));
 }
 
-fn work(asked: Workload, stop: &AtomicBool, report: &impl Fn(Report)) -> Result<Achieved, String> {
+fn work(
+    asked: Workload,
+    files: &Files,
+    stop: &AtomicBool,
+    report: &impl Fn(Report),
+) -> Result<Achieved, String> {
     let start = || {
         report(Report::Started);
         now_ns()
@@ -51,7 +58,7 @@ fn work(asked: Workload, stop: &AtomicBool, report: &impl Fn(Report)) -> Result<
             Ok(achieved(started_ns, done.ended_ns, done.work))
         }
         Workload::Disk(asked) => {
-            let file = disk::prepare(&asked, stop).map_err(said)?;
+            let file = disk::prepare(&asked, files, stop).map_err(said)?;
             let started_ns = start();
             let done = disk::work(file, asked.rate, stop)?;
             Ok(achieved(started_ns, done.ended_ns, done.work))
@@ -137,7 +144,7 @@ mod tests {
         let (told, reports) = mpsc::channel();
         let thread = std::thread::spawn({
             let stop = Arc::clone(&stop);
-            move || run(asked, &stop, |report| told.send(report).unwrap())
+            move || run(asked, &Files::of_init(), &stop, |report| told.send(report).unwrap())
         });
         let first = reports.recv_timeout(LIMIT).unwrap();
         assert!(matches!(first, Report::Started), "{asked:?}: {first:?}");
@@ -180,7 +187,7 @@ mod tests {
     fn what_cannot_be_is_refused() {
         let said = |asked: Workload| {
             let (told, reports) = mpsc::channel();
-            run(asked, &AtomicBool::new(true), |report| told.send(report).unwrap());
+            run(asked, &Files::of_init(), &AtomicBool::new(true), |report| told.send(report).unwrap());
             match reports.recv().unwrap() {
                 Report::Failed(what) => what,
                 other => panic!("{asked:?}: {other:?}"),

@@ -91,7 +91,7 @@ enum Command {
     /// Own a long-lived lab with its VMs, or join one.
     #[command(subcommand)]
     Lab(lab::Action),
-    /// Fetch what guests boot from.
+    /// Fetch what guests boot from; write the agent for VMs of your own.
     #[command(subcommand)]
     Guest(guest::Action),
     /// Look at what is kept between runs, or remove it.

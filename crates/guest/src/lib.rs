@@ -17,8 +17,8 @@ pub use cache::{Cached, cache_contents, default_cache_dir, prune_cache};
 pub use client::AgentClient;
 pub use disk::{disk_room_mib, find_mkfs, format_disk, format_swap};
 pub use dunlin_agent_proto::{
-    Ask, DISK_SERIAL, GuestClocks, GuestCpu, GuestDisk, GuestMemory, LinkError, Neighbour, Network,
-    PORT_NAME, READY_LINE, Ready, Reply, SWAP_SERIAL, UDP_ECHO_PORT,
+    AgentKind, Ask, DISK_SERIAL, GuestClocks, GuestCpu, GuestDisk, GuestMemory, LinkError, Neighbour,
+    Network, PORT_NAME, READY_LINE, Ready, Reply, SWAP_SERIAL, UDP_ECHO_PORT,
 };
 pub use error::{GuestError, Result};
 pub use image::{AGENT, Image, build_image, build_initramfs, kernel_args};

@@ -1,7 +1,7 @@
 //! Work on a disk: a file is written or read page by page, over and over, and compared at the end, as it is on the disk,
 //! with what must be in it.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
@@ -13,6 +13,7 @@ use super::content::Content;
 use super::memory::Done;
 use super::{is_stopped, pace};
 use crate::pages::{PAGE_BYTES, Pages};
+use crate::role::Files;
 use crate::{storage, sys};
 
 const MIB: u64 = 1024 * 1024;
@@ -36,7 +37,7 @@ pub(super) struct WorkingFile {
 }
 
 /// Creates the file, and fills it where it is to be read.
-pub(super) fn prepare(asked: &DiskWork, stop: &AtomicBool) -> Result<WorkingFile, String> {
+pub(super) fn prepare(asked: &DiskWork, files: &Files, stop: &AtomicBool) -> Result<WorkingFile, String> {
     /// Workloads that run at once each have their own.
     static FILES: AtomicU32 = AtomicU32::new(0);
     let DiskWork { file_mib, rate, access, direct } = *asked;
@@ -44,10 +45,26 @@ pub(super) fn prepare(asked: &DiskWork, stop: &AtomicBool) -> Result<WorkingFile
         return Err("a file of 0 MiB".into());
     }
     pace::check(rate)?;
-    let path = Path::new(storage::DISK).join(FILES.fetch_add(1, Ordering::Relaxed).to_string());
+    if let Some(reserve_bytes) = files.reserve_bytes {
+        let available_bytes = storage::available_bytes(&files.folder)?;
+        if u64::from(file_mib) * MIB + reserve_bytes > available_bytes {
+            let (folder, available_mib) = (files.folder.display(), available_bytes / MIB);
+            let reserve_mib = reserve_bytes / MIB;
+            return Err(format!(
+                "a file of {file_mib} MiB in {folder}: {available_mib} MiB are free there, of which {reserve_mib} MiB \
+                 are left alone"
+            ));
+        }
+    }
+    let path = files.folder.join(FILES.fetch_add(1, Ordering::Relaxed).to_string());
     let pages = u64::from(file_mib) * MIB / PAGE_BYTES as u64;
-    let mut file = WorkingFile::create(&path, pages, access, direct)
-        .map_err(|error| format!("create {}: {error}", path.display()))?;
+    let file = WorkingFile::create(&path, pages, access, direct)
+        .map_err(|error| format!("create {}: {error}", path.display()));
+    if !files.keep_names {
+        // Also of one that could be opened only one way.
+        let _ = fs::remove_file(&path);
+    }
+    let mut file = file?;
     if access == DiskAccess::Read {
         file.fill(stop)?;
     }
@@ -227,5 +244,33 @@ mod tests {
             flip(path, 99);
             assert_eq!(file.count_corrupt().unwrap(), 1);
         });
+    }
+
+    #[test]
+    fn on_somebody_elses_disk_a_file_has_no_name_and_leaves_room() {
+        let folder = path("nameless");
+        std::fs::create_dir(&folder).unwrap();
+        let files = Files { folder: folder.clone(), keep_names: false, reserve_bytes: Some(1) };
+        let asked = DiskWork {
+            file_mib: 1,
+            rate: PageRate::MibPerSecond(1.0),
+            access: DiskAccess::Write,
+            direct: false,
+        };
+        let stop = AtomicBool::new(false);
+        match prepare(&asked, &files, &stop) {
+            Ok(mut file) => {
+                file.write_pages(300).unwrap();
+                assert_eq!(
+                    (file.count_corrupt().unwrap(), std::fs::read_dir(&folder).unwrap().count()),
+                    (0, 0)
+                );
+            }
+            Err(error) => dunlin_test_support::skip(format!("no direct reads here: {error}")),
+        }
+        let too_much = prepare(&DiskWork { file_mib: u32::MAX, ..asked }, &files, &stop).unwrap_err();
+        assert!(too_much.contains("MiB are free there"), "{too_much}");
+        // Empty again, or this fails.
+        std::fs::remove_dir(&folder).unwrap();
     }
 }

@@ -10,7 +10,7 @@ use dunlin_clock::{Deadline, now_ns};
 use dunlin_guest::{AgentClient, GuestError, Neighbour, Network as GuestNetwork, kernel_args};
 use dunlin_hypervisor::{Maker, Side, Vm, VmDisk, VmOrder, VmSpec};
 use dunlin_record::{
-    Achieved, Case, Event, EventKind, GuestStart, Journal, MemoryHeld, Moment, VmId, Workload,
+    Achieved, Case, Event, EventKind, GuestStart, Journal, MemoryHeld, Moment, VmId, Workload, in_one_line,
 };
 use dunlin_testbed::{Host, MacAddress, Network, TestbedError};
 
@@ -29,6 +29,8 @@ const HALTED_LIMIT: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Limit of an agent's answer once the guest runs.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+/// Limit of the first answer of an agent in a VM that was found: it runs there, or it does not.
+const FOUND_LIMIT: Duration = Duration::from_secs(5);
 /// Limit of starting or ending a workload: all its memory is touched or checked.
 const WORKLOAD_LIMIT: Duration = Duration::from_secs(60);
 
@@ -66,7 +68,7 @@ impl Guest {
     fn find(context: TrialContext<'_>, name: &str, number: u32, journal: &mut Journal) -> Result<Self> {
         let source = context.plan.source.find(name, journal.sender())?;
         let given = context.world.testbed()?.vm_address(u8::try_from(number).unwrap_or(u8::MAX));
-        let agent = source.agent_stream()?.map(AgentClient::new).transpose()?;
+        let agent = agent_of_found(&*source, journal)?;
         Ok(Self {
             id: source.id().clone(),
             source,
@@ -294,6 +296,25 @@ fn order<'a>(
 /// The agent of one of our guests.
 fn agent_of(vm: &dyn Vm) -> Result<AgentClient> {
     Ok(AgentClient::new(vm.agent_stream()?.ok_or_else(no_agent)?)?)
+}
+
+/// The agent in a VM that was found, if one answers there. Where it should and does not, that is told.
+fn agent_of_found(vm: &dyn Vm, journal: &mut Journal) -> Result<Option<AgentClient>> {
+    let answered = match vm.agent_stream() {
+        Ok(None) => return Ok(None),
+        Ok(Some(stream)) => AgentClient::new(stream)
+            .and_then(|agent| agent.identify(FOUND_LIMIT).map(|_| agent))
+            .map_err(|error| in_one_line(&error)),
+        Err(error) => Err(in_one_line(&error)),
+    };
+    match answered {
+        Ok(agent) => Ok(Some(agent)),
+        Err(why) => {
+            let text = format!("no agent answers in the VM, which has a channel for one: {why}");
+            journal.keep(&event(Some(vm.host()), Some(vm.id()), EventKind::Warning { text }))?;
+            Ok(None)
+        }
+    }
 }
 
 /// Restores the template of a guest, which is made first if it is not there.

@@ -5,6 +5,7 @@ mod capture;
 mod compare;
 mod documents;
 mod foreign;
+mod guest;
 mod help;
 mod machine;
 mod report;
