@@ -16,7 +16,7 @@ mod vm;
 pub use error::{HypervisorError, Result};
 pub use hypervisor::{Hypervisor, Journey, Maker, MoveOrder, Obstacle, TrialBoot, VmDisk, VmOrder, VmSpec};
 pub use mover::{Act, DiskCopies, MirrorProgress, MirrorStage, Mover, Progress, Side};
-pub use primitives::Primitives;
+pub use primitives::{Primitives, Tuning};
 pub use registry::{
     CopyFacts, Driver, OpenOrder, Registry, SettingKey, SettingKind, ThrottleFacts, WrongSetting,
 };

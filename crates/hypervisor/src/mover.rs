@@ -101,6 +101,17 @@ pub enum Act {
     SwitchToPostCopy,
     /// Let a migration go on that waits before its switch-over because it was told to.
     ContinueSwitchOver,
+    /// How long the VM may stand still for its switch-over, from now on. Where no migration is under way it is up to the
+    /// product whether it takes it, for one that begins later.
+    SetDowntimeLimit {
+        /// How long.
+        limit: Duration,
+    },
+    /// How fast memory may travel, from now on; as [`Act::SetDowntimeLimit`] where no migration is under way.
+    SetBandwidth {
+        /// Bytes a second; absent: as fast as can be.
+        bytes_s: Option<u64>,
+    },
     /// End the migration, the VM staying at the source.
     Cancel,
     /// Break its connections by force: for a cancel that does not take effect.
@@ -130,6 +141,8 @@ impl Act {
             Self::StopSource => "stop-source",
             Self::SwitchToPostCopy => "switch-to-post-copy",
             Self::ContinueSwitchOver => "continue-switch-over",
+            Self::SetDowntimeLimit { .. } => "set-downtime-limit",
+            Self::SetBandwidth { .. } => "set-bandwidth",
             Self::Cancel => "cancel",
             Self::BreakConnections => "break-connections",
             Self::HoldDestination => "hold-destination",

@@ -6,6 +6,15 @@ use dunlin_record::{HypervisorReport, MechanismSeen};
 
 use crate::{MirrorProgress, Progress, Result, Vm};
 
+/// What of a migration can be set otherwise while it is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tuning {
+    /// How long the VM may stand still for its switch-over.
+    DowntimeLimit(Duration),
+    /// How fast memory may travel, in bytes a second; absent: as fast as can be.
+    Bandwidth(Option<u64>),
+}
+
 /// An end of a stepwise migration. Each call is one command to the hypervisor, and returns within some seconds.
 pub trait Primitives: Vm {
     /// Begins to migrate this VM to an address at which a destination listens. Returns at once.
@@ -25,6 +34,13 @@ pub trait Primitives: Vm {
     /// # Errors
     /// Where it refuses.
     fn continue_switchover(&self) -> Result<()>;
+
+    /// At a source: sets something of a running migration otherwise, from now on. Where none runs it is up to the hypervisor
+    /// whether it takes it, for one that begins later.
+    ///
+    /// # Errors
+    /// Where it refuses.
+    fn tune(&self, tuning: Tuning) -> Result<()>;
 
     /// Asks a running migration to end, the VM staying at the source.
     ///

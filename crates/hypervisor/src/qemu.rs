@@ -16,6 +16,7 @@ mod rehearsal;
 mod settings;
 mod template;
 mod transport;
+mod tuning;
 mod vm;
 mod words;
 

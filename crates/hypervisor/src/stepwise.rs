@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use dunlin_record::{HostId, HypervisorReport, MechanismSeen, VmId};
 
-use crate::{Act, DiskCopies, MirrorProgress, Mover, Presence, Primitives, Progress, Result, Side, Vm};
+use crate::{
+    Act, DiskCopies, MirrorProgress, Mover, Presence, Primitives, Progress, Result, Side, Tuning, Vm,
+};
 
 /// A migration between two ends that are ready for it: the source knows how, the destination listens.
 pub struct Stepwise {
@@ -77,6 +79,8 @@ impl Mover for Stepwise {
             Act::StopSource => self.source.stop(),
             Act::SwitchToPostCopy => self.source.switch_to_post_copy(),
             Act::ContinueSwitchOver => self.source.continue_switchover(),
+            Act::SetDowntimeLimit { limit } => self.source.tune(Tuning::DowntimeLimit(limit)),
+            Act::SetBandwidth { bytes_s } => self.source.tune(Tuning::Bandwidth(bytes_s)),
             Act::Cancel => self.source.cancel(),
             Act::BreakConnections => self.source.break_connections(),
             Act::HoldDestination => self.destination.hold_incoming(),

@@ -144,6 +144,22 @@ impl Run<'_, '_> {
         self.await_leaving(BREAK_LIMIT);
     }
 
+    /// Asks a product that did not answer again to cancel its job, which else goes on for as long as it likes: it knows itself
+    /// whether that is in time. Says whether it will.
+    fn cancel_again(&mut self) -> bool {
+        if !self.job.mover.is_managed() || !self.is_undecided() || self.watch.is_committed() {
+            return false;
+        }
+        self.note(Act::Cancel.name(), "the first one was not answered, and the migration goes on");
+        match self.act(Act::Cancel) {
+            Ok(()) => self.await_leaving(CANCEL_LIMIT),
+            Err(error) => {
+                self.warn("it cannot be cancelled", &error);
+                false
+            }
+        }
+    }
+
     /// Waits until the source is through with the migration one way or the other, or the VM has gone over; says whether it
     /// is so. Post-copy refuses to be cancelled, and would be torn apart.
     fn await_leaving(&mut self, limit: Duration) -> bool {
@@ -223,6 +239,10 @@ impl Run<'_, '_> {
                 Verdict::At(place) => return Settled { place, source, destination, resumed_there_ns },
                 _ => {}
             }
+            if self.cancel_unanswered && source.seen != Seen::Silent && self.cancel_again() {
+                until = self.after(SETTLE_LIMIT);
+                continue;
+            }
             let (mut act, otherwise) = remedy(verdict, &source, &destination);
             let is_silent = [&source, &destination].iter().any(|presence| presence.seen == Seen::Silent);
             if is_silent && self.left_until(until_if_silent).is_some() {
@@ -270,12 +290,15 @@ impl Run<'_, '_> {
         let source_job = self.watch.source_job();
         // With a product it is there only when it has arrived, which it may until its job has ended.
         let is_expected = is_managed && destination.seen == Seen::Gone && source_job == SourceJob::UnderWay;
+        // What is still shown as about to arrive the product may yet let run, whatever it says of its job: an order to do so
+        // may be on its way.
+        let is_in_its_hands = !matches!(destination.seen, Seen::Silent | Seen::Waits);
         Ends {
             source: source.seen,
             destination: if is_expected { Seen::Waits } else { destination.seen },
             should_run: self.watch.should_run,
             // A product holds by itself an end that it has in its hands, which one that does not answer is not.
-            held: self.watch.held || (is_managed && destination.seen != Seen::Silent && !is_expected),
+            held: self.watch.held || (is_managed && is_in_its_hands && !is_expected),
             may_have_run,
             has_run,
             // A source that has lost its post-copy takes nothing back.

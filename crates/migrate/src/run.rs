@@ -70,6 +70,8 @@ pub(crate) struct Run<'a, 'w> {
     pub(crate) watch: Watch,
     /// Whether copies of the VM's disks are under way: from their begin to the hand-over, or to their being given up.
     pub(crate) disks_under_way: bool,
+    /// A cancel was asked for, and neither done nor refused: it may be lost.
+    pub(crate) cancel_unanswered: bool,
 }
 
 impl Run<'_, '_> {
@@ -136,6 +138,9 @@ impl Run<'_, '_> {
             done = self.job.mover.act(act);
         }
         match (&done, act) {
+            (_, Act::Cancel) => {
+                self.cancel_unanswered = done.as_ref().is_err_and(|error| !error.is_refusal());
+            }
             (Ok(()), Act::HoldDestination) => self.watch.held = true,
             (Ok(()), Act::HoldSource) => self.watch.stopped_before = true,
             (Err(_), Act::HoldSource) => self.watch.switch_over_begun = true,

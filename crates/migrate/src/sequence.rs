@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dunlin_hypervisor::{Act, Side};
-use dunlin_policy::{Action, decide};
+use dunlin_policy::{Action, SourceJob, decide};
 use dunlin_record::{EventKind, Place, Seen, Status, Strategy};
 
 use crate::run::{GaveUp, Job, PROGRESS_EVERY, Run};
@@ -37,7 +37,7 @@ pub fn migrate(job: Job<'_>, world: &mut dyn Surroundings) -> Ended {
     let (vm, host) = (job.mover.vm().clone(), job.mover.host(Side::Source).clone());
     // One that does not answer may have been paused by its owner: what we have not stopped is not resumed.
     let watch = Watch::new(vm, host, at_source.seen == Seen::Runs, world.now_ns());
-    let mut run = Run { job, world, watch, disks_under_way: false };
+    let mut run = Run { job, world, watch, disks_under_way: false, cancel_unanswered: false };
     let done = if matches!(at_source.seen, Seen::Runs | Seen::Holds) {
         run.sequence()
     } else {
@@ -69,6 +69,9 @@ impl Run<'_, '_> {
             }
             if let Some(why) = self.watch.failure.clone() {
                 return Err(GaveUp::unexplained(why));
+            }
+            if self.watch.source_job() == SourceJob::Left {
+                return Err(GaveUp::failed("somebody else ended the migration"));
             }
             self.check_record()?;
             if self.left_until(progress_due_ns).is_none() {

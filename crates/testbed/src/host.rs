@@ -124,6 +124,15 @@ pub trait Host: Send + Sync {
     /// Where a file cannot be opened or the program cannot be started.
     fn launch(&self, launch: Launch) -> Result<Process>;
 
+    /// Starts a program on the host, in a process group of its own, whose standard input and output are a stream here; its
+    /// standard error goes to a file on the host, replaced if there. It dies with the testbed, and when the [`Process`] is
+    /// dropped. Where the stream is closed, or shut down for writing, the program has read all; where the program has ended,
+    /// or the host is lost, so has whoever reads the stream. What it leaves in its group ends once its end was seen.
+    ///
+    /// # Errors
+    /// Where the file cannot be opened or the program cannot be started.
+    fn converse(&self, program: &Path, args: &[OsString], stderr: &Path) -> Result<(Process, UnixStream)>;
+
     /// Connects to a socket on the host; tries again until the limit if it is not there yet.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -182,6 +183,17 @@ impl Host for LabHost {
         let mut command = Command::new(&launch.program);
         command.args(&launch.args).stdin(Stdio::null()).stdout(stdout).stderr(stderr).process_group(0);
         Ok(Process::new(LocalProcess::new(self.spawn(command)?)))
+    }
+
+    fn converse(&self, program: &Path, args: &[OsString], stderr: &Path) -> Result<(Process, UnixStream)> {
+        let stderr = self.on_files(|| File::create(stderr).map_err(self.io("create", stderr)))?;
+        let ends = UnixStream::pair().and_then(|(ours, its)| Ok((ours, its.try_clone()?, its)));
+        let (ours, stdin, stdout) = ends.map_err(self.io("make a stream to", program))?;
+        let mut command = Command::new(program);
+        command.args(args).stdin(OwnedFd::from(stdin)).stdout(OwnedFd::from(stdout)).stderr(stderr);
+        command.process_group(0);
+        let process = LocalProcess::new(self.spawn(command)?).whose_group_ends_with_it();
+        Ok((Process::new(process), ours))
     }
 
     fn dial(&self, socket: &Path, limit: Duration) -> Result<UnixStream> {

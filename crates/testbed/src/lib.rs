@@ -41,7 +41,7 @@ pub use host::{Host, Launch, Network, OUTPUT_BYTES, Output, Taps};
 pub use inventory::{Attachment, BenchPlace, Inventory, InventoryHost, VmAddresses};
 pub use lab::{HostKind, Lab, LabSpec, ManagedSwitch, SECOND_LINK, check_mptcp};
 pub use lab_host::LabHost;
-pub use mac_address::MacAddress;
+pub use mac_address::{MacAddress, NoMacAddress};
 pub use measure::measure_goodput;
 pub use nameless::NamelessFile;
 pub use node::{NODE_ROLE, serve_node};

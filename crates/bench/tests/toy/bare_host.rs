@@ -57,6 +57,10 @@ impl Host for BareHost {
         lacks("a process")
     }
 
+    fn converse(&self, _: &Path, _: &[OsString], _: &Path) -> Result<(Process, UnixStream)> {
+        lacks("a process")
+    }
+
     fn dial(&self, _: &Path, _: Duration) -> Result<UnixStream> {
         lacks("a socket")
     }

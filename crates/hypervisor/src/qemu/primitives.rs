@@ -12,10 +12,12 @@ use super::mechanisms::{Noticed, mechanisms_seen};
 use super::progress;
 use super::settings::QemuSettings;
 use super::transport::{self, Credentials, MigrationSettings};
+use super::tuning;
 use super::vm::{ACT_LIMIT, ASK_LIMIT, QemuVm, UNLIMITED_BANDWIDTH};
 use crate::certificates::Certificates;
 use crate::{
-    Condition, HypervisorError, MirrorProgress, MoveOrder, Primitives, Progress, Result, RunState, Side, Vm,
+    Condition, HypervisorError, MirrorProgress, MoveOrder, Primitives, Progress, Result, RunState, Side,
+    Tuning, Vm,
 };
 
 /// The capability by which a destination takes its disks only when it runs.
@@ -155,6 +157,16 @@ impl Primitives for QemuVm {
 
     fn continue_switchover(&self) -> Result<()> {
         self.command("migrate-continue", json!({ "state": "pre-switchover" }))
+    }
+
+    /// QEMU takes it where no migration is under way, too.
+    fn tune(&self, tuning: Tuning) -> Result<()> {
+        let parameters = tuning::parameters(tuning).ok_or_else(|| HypervisorError::Refused {
+            host: self.host.id().clone(),
+            command: "migrate-set-parameters".into(),
+            description: "at 0 bytes a second nothing would ever arrive".into(),
+        })?;
+        self.command("migrate-set-parameters", parameters)
     }
 
     fn cancel(&self) -> Result<()> {

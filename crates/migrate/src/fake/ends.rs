@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use dunlin_hypervisor::{
-    Condition, HypervisorError, MirrorProgress, MirrorStage, Primitives, Progress, Result, RunState, Side, Vm,
+    Condition, HypervisorError, MirrorProgress, MirrorStage, Primitives, Progress, Result, RunState, Side,
+    Tuning, Vm,
 };
 use dunlin_record::{HostId, HypervisorIdentity, HypervisorReport, MigrationState, VmId};
 
@@ -131,6 +132,10 @@ impl Primitives for FakeEnd {
 
     fn continue_switchover(&self) -> Result<()> {
         self.command(Command::Continue)
+    }
+
+    fn tune(&self, tuning: Tuning) -> Result<()> {
+        self.command(Command::Tune(tuning))
     }
 
     fn cancel(&self) -> Result<()> {

@@ -5,15 +5,18 @@
 
 mod commands;
 mod parts;
+mod product;
 
 use std::collections::VecDeque;
 
-use dunlin_hypervisor::Side;
+use dunlin_hypervisor::{Side, Tuning};
 use dunlin_record::{Event, EventKind, HostId, MigrationState, VmId};
 
 pub(super) use commands::{Answer, Command};
 pub(super) use parts::{ActFault, Copies, End, Fault, Job, Setting};
 use parts::{Happening, Message};
+use product::Product;
+pub(super) use product::{Away, Phase};
 
 pub(super) const MS: i64 = 1_000_000;
 /// When a source that goes on alone has passed over the memory once.
@@ -62,8 +65,12 @@ pub(super) struct Model {
     pub(super) torn: bool,
     /// For how long two copies ran, in all.
     pub(super) two_ran_ns: i64,
+    /// What was set otherwise, and in which state of its job.
+    pub(super) tunings: Vec<(Job, Tuning)>,
     /// Whether a product looks after both ends by itself.
     pub(super) is_managed: bool,
+    /// What such a product's daemons are at.
+    pub(super) product: Product,
     /// When each end died, and when it last answered a question.
     died_ns: [Option<i64>; 2],
     answered_ns: [Option<i64>; 2],
@@ -123,7 +130,9 @@ impl Model {
             post_copy_began: false,
             torn: false,
             two_ran_ns: 0,
+            tunings: Vec::new(),
             is_managed: false,
+            product: Product::new(),
             died_ns: [None; 2],
             answered_ns: [None; 2],
         };
@@ -213,12 +222,20 @@ impl Model {
     }
 
     fn tell(&mut self, side: Side, kind: EventKind) {
+        // Nobody hears what a process says whose daemon is away.
+        if self.has_daemons() && self.product.away[index(side)].is_some() {
+            return;
+        }
         let late_ns = self.setting.events_late_ns[index(side)];
         let event = Event { t_ns: self.now_ns, host: Some(host(side)), vm: Some(VmId::new("vm0")), kind };
         self.outbox.push_back((self.now_ns + late_ns, event));
     }
 
     fn tell_state(&mut self, side: Side, state: MigrationState) {
+        // Of a product's job its daemon tells.
+        if self.has_daemons() {
+            return;
+        }
         self.tell(side, EventKind::MigrationStatus { status: format!("{state:?}"), state: Some(state) });
     }
 
@@ -283,7 +300,7 @@ impl Model {
             | Happening::Fault(Fault::FailAtSource) => Some(Side::Source),
             Happening::Loaded(_) => Some(Side::Destination),
             Happening::Arrives(side, _) | Happening::Broken(side) | Happening::Late(side, _) => Some(side),
-            Happening::Fault(_) | Happening::Thaw(_) => None,
+            Happening::Fault(_) | Happening::Thaw(_) | Happening::Daemon(_) => None,
         };
         if let Some(side) = whose {
             if !self.ends[index(side)].alive {
@@ -296,6 +313,7 @@ impl Model {
         match happening {
             Happening::Fault(fault) => self.strike(fault),
             Happening::Thaw(side) => self.thaw(side),
+            Happening::Daemon(turn) => self.daemon_turn(turn),
             Happening::Step(job, generation) if generation == self.generation && job == self.job => {
                 self.step();
             }
@@ -314,6 +332,8 @@ impl Model {
         match fault {
             Fault::Kill(side) => {
                 let only_holder = match side {
+                    Side::Source if self.has_daemons() => !self.product.handed,
+                    Side::Destination if self.has_daemons() => self.product.handed || !self.ends[0].alive,
                     Side::Source => !self.destination_has_it() && !self.on_its_way(),
                     Side::Destination if !self.ends[0].alive => true,
                     // Where both run, as after a failure that the source alone has seen, this copy is ahead.
@@ -337,6 +357,16 @@ impl Model {
             Fault::FailCopy => self.break_copies(),
             Fault::LoseLastWord => self.loses_last_word = true,
             Fault::SwitchByOthers => self.after(0, Happening::Switches),
+            Fault::DaemonDies(side, for_ns) => self.daemon_goes(side, Away::Dead, for_ns),
+            Fault::DaemonHangs(side, for_ns) => self.daemon_goes(side, Away::Hangs, for_ns),
+            Fault::LoseClient => self.product.client_lost = true,
+            Fault::CancelByOthers => self.after(0, Happening::Late(Side::Source, Command::Cancel)),
+            Fault::StopByOthers => {
+                if self.ends[0].alive && self.ends[0].running && !self.is_frozen(Side::Source) {
+                    self.product.stopped_by_others = true;
+                    self.set_running(Side::Source, false);
+                }
+            }
             Fault::FailAtSource => {
                 if self.job.switches_over() || matches!(self.job, Job::Setup | Job::PreCopy) {
                     self.fail();
@@ -428,7 +458,7 @@ impl Model {
     fn switch_over(&mut self) {
         self.was_running = self.ends[0].running;
         self.set_running(Side::Source, false);
-        if self.setting.waits {
+        if self.setting.waits || self.has_daemons() {
             self.enter(Job::Waiting);
         } else {
             self.go_on_over();

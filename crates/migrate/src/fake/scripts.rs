@@ -1,14 +1,15 @@
 //! Scripts enumerated: strategies, faults at instants, acts refused or unanswered; and what must hold after each.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use dunlin_hypervisor::{Mover, Side, Stepwise};
+use dunlin_hypervisor::{Act, Mover, Side, Stepwise, Tuning};
 use dunlin_policy::Limits;
-use dunlin_record::{Place, Status, Strategy};
+use dunlin_record::{EventKind, Place, Status, Strategy};
 
 use super::ends::FakeEnd;
 use super::managed::FakeManaged;
-use super::model::{ActFault, Fault, MS, Model, Setting};
+use super::model::{self, ActFault, Fault, MS, Model, Phase, Setting};
 use super::world::FakeWorld;
 use crate::{Ended, Job, migrate};
 
@@ -41,6 +42,10 @@ fn setting(strategy: &Strategy) -> Setting {
         switch_ns: 0,
         post_copy_ns: 60 * MS,
         tells_switch_over: true,
+        daemons: false,
+        shows_incoming: false,
+        remembers: true,
+        ends_what_is_left: false,
         events_late_ns: [0, 0],
     }
 }
@@ -64,20 +69,21 @@ fn settings() -> Vec<Setting> {
     all
 }
 
+/// What moves the VM of a scripted world.
+fn mover(script: &Script, model: &Arc<Mutex<Model>>, managed: bool) -> Box<dyn Mover> {
+    if managed {
+        return Box::new(FakeManaged::new(model));
+    }
+    let [source, destination] = SIDES.map(|side| Arc::new(FakeEnd::new(side, model)));
+    let disks = script.setting.disks.then(|| "disks".to_owned());
+    Box::new(Stepwise::new(source, destination, "there".into(), disks))
+}
+
 /// How what was told and what was true came out.
 fn play(script: &Script) -> Result<Ended, String> {
     let model = Arc::new(Mutex::new(Model::new(script.setting.clone(), &script.faults, script.act_faults)));
     let mut world = FakeWorld::new(&model);
-    let [source, destination] =
-        [Side::Source, Side::Destination].map(|side| Arc::new(FakeEnd::new(side, &model)));
-    let mut mover: Box<dyn Mover> = if script.managed {
-        Box::new(FakeManaged::new(&model))
-    } else {
-        {
-            let disks = script.setting.disks.then(|| "disks".to_owned());
-            Box::new(Stepwise::new(source, destination, "there".into(), disks))
-        }
-    };
+    let mut mover = mover(script, &model, script.managed);
     let cancel = world.cancel.clone();
     let ended = migrate(
         Job {
@@ -97,6 +103,7 @@ fn play(script: &Script) -> Result<Ended, String> {
     let told: Vec<String> = world
         .recorded
         .iter()
+        .filter(|event| !matches!(event.kind, EventKind::MigrationPass { .. }))
         .map(|event| {
             let host = event.host.as_ref().map_or("-", |host| host.as_str());
             let t_ms = (event.t_ns - 1_000 * MS) as f64 / MS as f64;
@@ -111,18 +118,20 @@ fn judge(script: &Script, ended: &Ended, model: &mut Model) -> Vec<String> {
     let mut wrongs = model.wrongs.clone();
     let should_run = script.setting.runs_at_first;
     let [source, destination] = model.ends.clone();
+    let may_stand = !should_run || model.product.stopped_by_others;
     let holds = |side: Side| match side {
-        Side::Source => source.alive && (source.running || !should_run),
-        Side::Destination => model.destination_has_it() && (destination.running || !should_run),
+        Side::Source => source.alive && (source.running || may_stand),
+        Side::Destination => model.destination_has_it() && (destination.running || may_stand),
     };
     let is_true = match ended.place {
         Place::Source => holds(Side::Source) || model.died_since_asked(Side::Source),
         Place::Destination => holds(Side::Destination) || model.died_since_asked(Side::Destination),
-        Place::Nowhere => model.running_copies() == 0 && may_be_lost(model),
+        Place::Nowhere => model.running_copies() == 0 && (may_be_lost(model) || is_left_stopped(model)),
         Place::Unknown => {
             // A product's job that goes on and on may still do anything.
             let goes_on = script.managed && model.loses_last_word;
-            SIDES.iter().any(|side| model.is_frozen(*side)) || may_be_lost(model) || goes_on
+            let is_unclear = model.has_daemons() && model.is_unclear();
+            SIDES.iter().any(|side| model.is_frozen(*side)) || may_be_lost(model) || goes_on || is_unclear
         }
     };
     if !is_true {
@@ -133,6 +142,9 @@ fn judge(script: &Script, ended: &Ended, model: &mut Model) -> Vec<String> {
     }
     if model.running_copies() > 1 {
         wrongs.push("two copies run".into());
+    }
+    if script.managed && model.ends.iter().any(|end| end.ended_by_us) {
+        wrongs.push("a VM of a product was ended by us".into());
     }
     let two_ran_ms = model.two_ran_ns as f64 / MS as f64;
     let is_silent = script.faults.iter().any(|(_, fault)| matches!(fault, Fault::Freeze(..)))
@@ -156,7 +168,8 @@ fn judge(script: &Script, ended: &Ended, model: &mut Model) -> Vec<String> {
     }
     // The other end goes where the one that has it dies just after it has said so.
     let died_since = ended.place == Place::Source && model.died_since_asked(Side::Source);
-    let may_be_lost = may_be_lost(model) || ended.place == Place::Unknown || died_since;
+    let may_be_lost =
+        may_be_lost(model) || is_left_stopped(model) || ended.place == Place::Unknown || died_since;
     if should_run && model.running_copies() == 0 && !may_be_lost {
         wrongs.push("none runs, though an end that held it lives".into());
     }
@@ -168,6 +181,12 @@ fn may_be_lost(model: &Model) -> bool {
     model.holder_died || model.torn
 }
 
+/// Whether it stands still at its source, because the product does not know whether it may run there, or somebody else has
+/// stopped it.
+fn is_left_stopped(model: &Model) -> bool {
+    model.product.phase == Phase::InDoubt || model.product.stopped_by_others
+}
+
 /// A source whose migration failed after all had been sent runs the VM again by itself: until that is heard of, asked about
 /// and undone, two run; longer where an answer is waited for in vain meanwhile.
 const TWO_RAN_MOST_MS: f64 = 300.0;
@@ -176,6 +195,8 @@ const TWO_RAN_MOST_SILENT_MS: f64 = 6_500.0;
 const TOOK_MOST_S: i64 = 600;
 const SIDES: [Side; 2] = [Side::Source, Side::Destination];
 const SECOND: i64 = 1_000 * MS;
+/// After how long what goes away for good would be back.
+const NEVER: i64 = 1_000_000 * SECOND;
 
 /// Instants all along a migration, dense where it switches over.
 fn instants() -> impl Iterator<Item = i64> {
@@ -495,4 +516,182 @@ fn a_managed_migration_ends_in_a_known_place_whatever_happens() {
     let scripts: Vec<Script> = all.filter(|script| pre_copy(&script.setting)).map(managed).collect();
     assert!(scripts.len() > 10_000, "{}", scripts.len());
     play_all(&scripts);
+}
+
+#[test]
+fn a_migration_under_way_is_tuned_by_either_kind_of_mover() {
+    let limit = Duration::from_millis(40);
+    let acts = [Act::SetDowntimeLimit { limit }, Act::SetBandwidth { bytes_s: Some(7) }];
+    for managed in [false, true] {
+        let model = Arc::new(Mutex::new(Model::new(setting(&PRE_COPY), &[], [None, None])));
+        let mut mover = mover(&script(&setting(&PRE_COPY), &[]), &model, managed);
+        mover.begin().unwrap();
+        acts.iter().for_each(|act| mover.act(*act).unwrap());
+        mover.act(Act::SetBandwidth { bytes_s: None }).unwrap();
+        let expected = [Tuning::DowntimeLimit(limit), Tuning::Bandwidth(Some(7)), Tuning::Bandwidth(None)];
+        let tunings = model.lock().unwrap().tunings.clone();
+        assert_eq!(tunings, expected.map(|tuning| (model::Job::Setup, tuning)));
+    }
+    assert_eq!(acts.map(Act::name), ["set-downtime-limit", "set-bandwidth"]);
+}
+
+/// What products with daemons are like.
+fn products() -> Vec<Setting> {
+    let product = Setting { daemons: true, ..setting(&PRE_COPY) };
+    let shows = Setting { shows_incoming: true, ..product.clone() };
+    vec![
+        Setting { ends_what_is_left: true, ..product.clone() },
+        Setting { remembers: false, ..product.clone() },
+        Setting { remembers: false, ends_what_is_left: true, ..shows.clone() },
+        Setting { runs_at_first: false, ..shows.clone() },
+        Setting { converges_after: None, ..shows.clone() },
+        Setting { tells_switch_over: false, ..shows.clone() },
+        product,
+        shows,
+    ]
+}
+
+/// What may go wrong with a product beside what goes wrong with its VM.
+fn product_faults() -> Vec<Fault> {
+    let mut faults = vec![Fault::LoseClient, Fault::CancelByOthers, Fault::StopByOthers];
+    for side in SIDES {
+        for time in [5 * MS, SECOND, 20 * SECOND, 50 * SECOND, NEVER] {
+            faults.extend([Fault::DaemonDies(side, time), Fault::DaemonHangs(side, time)]);
+        }
+    }
+    faults
+}
+
+fn managed(setting: &Setting, faults: &[(i64, Fault)]) -> Script {
+    Script { managed: true, ..script(setting, faults) }
+}
+
+#[test]
+fn a_product_with_daemons_completes_where_nothing_goes_wrong() {
+    for setting in products() {
+        let ended = play(&managed(&setting, &[])).unwrap();
+        let expected = if setting.converges_after.is_some() {
+            (Status::Completed, Place::Destination)
+        } else {
+            (Status::NotConverged, Place::Source)
+        };
+        assert_eq!((ended.status, ended.place), expected, "{setting:?} {ended:?}");
+    }
+}
+
+#[test]
+fn one_fault_of_a_product_at_any_instant_leaves_one_copy_in_a_known_place() {
+    let mut scripts = Vec::new();
+    for setting in products() {
+        for at in instants().step_by(5) {
+            let faults = product_faults().into_iter().chain(single_faults());
+            scripts.extend(faults.map(|fault| managed(&setting, &[(at, fault)])));
+        }
+    }
+    play_all(&scripts);
+}
+
+/// All that goes wrong elsewhere goes wrong with each kind of product, and something with the product itself besides.
+#[test]
+fn faults_of_a_product_beside_others_leave_one_copy_in_a_known_place() {
+    let is_plain = |script: &Script| script.setting.strategy == PRE_COPY && !script.setting.waits;
+    let all = one_fault().into_iter().chain(faults_around_an_end()).chain(late_events());
+    let all: Vec<Script> = all.filter(is_plain).collect();
+    // What is away for good is waited for with all patience: it has its own test.
+    let (products, mut faults) = (products(), product_faults());
+    faults.retain(|fault| !matches!(fault, Fault::DaemonDies(_, NEVER) | Fault::DaemonHangs(_, NEVER)));
+    let chance = &mut Chance(13);
+    let mut scripts = Vec::new();
+    for base in all {
+        let product = chance.one_of(&products).clone();
+        let (events_late_ns, runs_at_first) = (base.setting.events_late_ns, base.setting.runs_at_first);
+        let setting = Setting { events_late_ns, runs_at_first, ..product };
+        let near = base.faults.first().map_or(0, |(at, _)| *at);
+        let at = (near + (chance.below(41) - 20) * MS / 4).max(0);
+        let more = (at, *chance.one_of(&faults));
+        let faults: Vec<_> = base.faults.into_iter().chain([more]).collect();
+        scripts.push(managed(&setting, &faults));
+    }
+    assert!(scripts.len() > 10_000, "{}", scripts.len());
+    play_all(&scripts);
+}
+
+#[test]
+fn several_faults_of_a_product_at_random_leave_one_copy_in_a_known_place() {
+    let (products, mut kinds) = (products(), product_faults());
+    kinds.extend(single_faults());
+    let one = |seed: u64| {
+        let chance = &mut Chance(seed + 1_000_000);
+        let setting = chance.one_of(&products).clone();
+        let faults: Vec<_> = (0..2 + chance.below(3))
+            .map(|_| {
+                let at = if chance.below(2) == 0 { chance.below(600) } else { 160 + chance.below(64) };
+                (at * MS / 4, *chance.one_of(&kinds))
+            })
+            .collect();
+        managed(&setting, &faults)
+    };
+    play_all(&(0..4_000).map(one).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_migration_that_somebody_else_cancels_has_failed_at_once() {
+    let endless = Setting { converges_after: None, ..setting(&PRE_COPY) };
+    let product = Setting { daemons: true, ..endless.clone() };
+    for script in [script(&endless, &[]), managed(&product, &[])] {
+        let ended = play(&Script { faults: vec![(20 * MS, Fault::CancelByOthers)], ..script }).unwrap();
+        assert_eq!((ended.status, ended.place), (Status::Failed, Place::Source), "{ended:?}");
+        assert_eq!(ended.error.as_deref(), Some("somebody else ended the migration"));
+    }
+}
+
+/// A cancel that was lost with a daemon that hung is asked for again, else the migration would go on for ever.
+#[test]
+fn a_cancel_that_a_product_did_not_answer_is_asked_for_again() {
+    let product = Setting { daemons: true, converges_after: None, ..setting(&PRE_COPY) };
+    for shows_incoming in [false, true] {
+        let setting = Setting { shows_incoming, ..product.clone() };
+        let hangs = [(15 * MS, Fault::DaemonHangs(Side::Source, 20 * SECOND))];
+        let ended = play(&managed(&setting, &hangs)).unwrap();
+        assert_eq!((ended.status, ended.place), (Status::NotConverged, Place::Source), "{ended:?}");
+    }
+}
+
+/// What the destination's daemon was ordered while it hung it does when it goes on, though the source's has given it up by then.
+#[test]
+fn a_source_whose_product_is_in_doubt_is_not_resumed_while_the_destination_shows_what_may_yet_run() {
+    let setting = Setting { daemons: true, shows_incoming: true, ..setting(&PRE_COPY) };
+    for step in 0..40 {
+        let at = 45 * MS + step * MS / 4;
+        play(&managed(&setting, &[(at, Fault::DaemonHangs(Side::Destination, 50 * SECOND))])).unwrap();
+    }
+}
+
+/// What goes wrong and when, and what comes of it.
+type Row<'a> = (&'a [(i64, Fault)], Status, Place);
+
+/// As `docs/drivers.md` says of each.
+#[test]
+fn what_follows_from_a_daemon_that_is_away_is_what_the_guide_says() {
+    use Fault::{CancelByOthers, DaemonDies, LoseClient, StopByOthers};
+    use Side::{Destination, Source};
+    let product = Setting { daemons: true, ..setting(&PRE_COPY) };
+    // The order to run is given at 49.8 ms, and obeyed half a millisecond later.
+    let (before, after) = (20 * MS, 50 * MS + MS / 2);
+    let rows: [Row<'_>; 10] = [
+        (&[(before, DaemonDies(Source, SECOND))], Status::Failed, Place::Source),
+        (&[(before, DaemonDies(Source, NEVER))], Status::Failed, Place::Unknown),
+        (&[(after, DaemonDies(Source, SECOND))], Status::Failed, Place::Destination),
+        (&[(before, DaemonDies(Destination, SECOND))], Status::Failed, Place::Source),
+        (&[(before, DaemonDies(Destination, NEVER))], Status::Failed, Place::Source),
+        (&[(50 * MS, DaemonDies(Destination, NEVER))], Status::Failed, Place::Unknown),
+        (&[(50 * MS, DaemonDies(Destination, SECOND))], Status::Failed, Place::Nowhere),
+        (&[(before, LoseClient)], Status::Completed, Place::Destination),
+        (&[(before, CancelByOthers)], Status::Failed, Place::Source),
+        (&[(before, StopByOthers)], Status::Completed, Place::Destination),
+    ];
+    for (faults, status, place) in rows {
+        let ended = play(&managed(&product, faults)).unwrap();
+        assert_eq!((ended.status, ended.place), (status, place), "{faults:?}: {ended:?}");
+    }
 }

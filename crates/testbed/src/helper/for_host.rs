@@ -24,11 +24,16 @@ impl Helper {
 
     /// Asks for something that is answered more than once. What is told after the conversation is dropped is nobody's.
     pub(crate) fn converse(&self, ask: HostAsk) -> Result<Conversation> {
+        let conversation = self.listen_for()?;
+        self.write(conversation.id, Ask::Host(ask))?;
+        Ok(conversation)
+    }
+
+    /// A conversation about which something will be told because of another request, in which it is named.
+    pub(crate) fn listen_for(&self) -> Result<Conversation> {
         let id = self.next_id.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let reports = self.routes.open(id, None).map_err(|why| self.failed(why))?;
-        let conversation = Conversation { id, reports, routes: self.routes.clone() };
-        self.write(id, Ask::Host(ask))?;
-        Ok(conversation)
+        Ok(Conversation { id, reports, routes: self.routes.clone() })
     }
 
     /// Says something that is not answered.

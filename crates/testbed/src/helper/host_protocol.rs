@@ -27,6 +27,16 @@ pub(crate) enum HostAsk {
         #[serde(with = "super::bytes::path")]
         stderr: PathBuf,
     },
+    /// Starts a program of which is told as of a launched one; what it says is told about another request, as of a dialled
+    /// socket, and what that is sent it reads.
+    Converse {
+        #[serde(with = "super::bytes::path")]
+        program: PathBuf,
+        args: Vec<OsString>,
+        #[serde(with = "super::bytes::path")]
+        stderr: PathBuf,
+        stream: u32,
+    },
     /// Ends a launched program and its group.
     Kill {
         task: u32,
@@ -43,7 +53,7 @@ pub(crate) enum HostAsk {
         path: PathBuf,
         mode: u32,
     },
-    /// Bytes for a dialled socket, or a file that is put. Not answered.
+    /// Bytes for a dialled socket, a program, or a file that is put. Not answered.
     Send {
         task: u32,
         bytes: Bytes,
@@ -53,7 +63,12 @@ pub(crate) enum HostAsk {
         task: u32,
         bytes: u64,
     },
-    /// No more of them; a file is then answered as done. Not answered for a socket.
+    /// A dialled socket, or a program, gets no more of them; what it says is still heard. Not answered.
+    NoMore {
+        task: u32,
+    },
+    /// No more of them; a file is then answered as done. A socket, or a program, is moreover not heard any more. Not
+    /// answered for those.
     Close {
         task: u32,
     },

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Raised with every change of what is said here.
-pub(super) const VERSION: u32 = 4;
+pub(super) const VERSION: u32 = 5;
 /// What a helper's first line begins with; its version follows.
 pub(super) const GREETING: &str = "dunlin-helper ";
 /// The longest first line.

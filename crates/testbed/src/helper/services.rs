@@ -5,9 +5,10 @@ use std::error::Error;
 use std::fs::{self, DirBuilder, File};
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::DirBuilderExt;
-use std::os::unix::net::{SocketAddr, UnixListener};
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -73,7 +74,11 @@ impl Services {
             HostAsk::Launch { program, args, stdout, stderr } => {
                 let mut command = command(&program);
                 command.args(args).stdout(File::create(stdout)?).stderr(File::create(stderr)?);
-                self.launch(id, command)?;
+                self.launch(id, &mut command, |process| process)?;
+                Ok(None)
+            }
+            HostAsk::Converse { program, args, stderr, stream } => {
+                self.converse(id, command(&program).args(args).stderr(File::create(stderr)?), stream)?;
                 Ok(None)
             }
             HostAsk::Kill { task } => {
@@ -96,6 +101,10 @@ impl Services {
             }
             HostAsk::Skip { task, bytes } => {
                 self.streams.skip(task, bytes);
+                Ok(None)
+            }
+            HostAsk::NoMore { task } => {
+                self.streams.no_more(task);
                 Ok(None)
             }
             HostAsk::Close { task } => {
@@ -172,12 +181,29 @@ impl Services {
         }
     }
 
+    /// Starts a program whose standard input and output pass through us.
+    fn converse(&mut self, id: u32, command: &mut Command, stream: u32) -> Outcome<()> {
+        let (ours, its) = UnixStream::pair()?;
+        command.stdin(OwnedFd::from(its.try_clone()?)).stdout(OwnedFd::from(its));
+        self.streams.join(stream, ours)?;
+        // Whoever has a stream to it sees that it has ended: nobody it left behind holds the other end.
+        let launched = self.launch(id, command, LocalProcess::whose_group_ends_with_it);
+        // Its end of the stream is its own alone.
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        launched.inspect_err(|_| self.streams.close(stream))
+    }
+
     /// Starts a program and watches it on a thread. It is started on the thread that serves, with whose end it ends.
-    fn launch(&mut self, id: u32, mut command: Command) -> Outcome<()> {
+    fn launch(
+        &mut self,
+        id: u32,
+        command: &mut Command,
+        how: impl FnOnce(LocalProcess) -> LocalProcess,
+    ) -> Outcome<()> {
         if let Some(folder) = &self.folder {
-            folder.mark(&mut command);
+            folder.mark(command);
         }
-        let process = LocalProcess::new(command.spawn()?);
+        let process = how(LocalProcess::new(command.spawn()?));
         let pid = process.pid().ok_or("it has no process id")?;
         let launched = self.processes.add(id, process);
         // Before its end can be told.

@@ -31,8 +31,15 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 /// Where bytes go that the bench sends.
 enum Sink {
     /// A socket takes what there is: its sender must never wait for it.
-    Socket(Sender<Vec<u8>>),
+    Socket(Sender<Word>),
     File(SyncSender<Piece>),
+}
+
+/// What a socket is told.
+enum Word {
+    Bytes(Vec<u8>),
+    /// That no more will come, though it is still heard.
+    NoMore,
 }
 
 /// What becomes part of a file.
@@ -60,11 +67,17 @@ impl Streams {
         self.output.tell_later(id, move || {
             let stream = connect(&socket, Deadline::after(limit))?;
             let _ = output.tell(id, Tell::Host(HostTell::Connected));
-            let writing = stream.try_clone()?;
-            Builder::new().name(format!("write-{id}")).spawn(move || write_all(writing, &to_write))?;
-            pass_on(stream, id, &output);
-            Ok(Tell::Host(HostTell::Closed { mode: 0 }))
+            pass(stream, id, to_write, &output)
         })?;
+        Ok(())
+    }
+
+    /// Passes on what comes from a socket, and what will be sent.
+    pub(super) fn join(&mut self, id: u32, stream: UnixStream) -> Outcome<()> {
+        let (sender, to_write) = channel();
+        let output = self.output.clone();
+        self.output.tell_later(id, move || pass(stream, id, to_write, &output))?;
+        self.open.insert(id, Sink::Socket(sender));
         Ok(())
     }
 
@@ -98,9 +111,17 @@ impl Streams {
         Ok(())
     }
 
+    /// Of what is sent to a socket there will be no more.
+    pub(super) fn no_more(&mut self, task: u32) {
+        if let Some(Sink::Socket(sender)) = self.open.get(&task) {
+            // Where nobody takes it the socket is closed already.
+            let _ = sender.send(Word::NoMore);
+        }
+    }
+
     pub(super) fn send(&mut self, task: u32, bytes: Vec<u8>) {
         let is_taken = match self.open.get(&task) {
-            Some(Sink::Socket(sender)) => sender.send(bytes).is_ok(),
+            Some(Sink::Socket(sender)) => sender.send(Word::Bytes(bytes)).is_ok(),
             Some(Sink::File(sender)) => sender.send(Piece::Bytes(bytes)).is_ok(),
             None => false,
         };
@@ -176,9 +197,21 @@ fn connect(socket: &Path, deadline: Deadline) -> io::Result<UnixStream> {
     }
 }
 
-fn write_all(mut stream: UnixStream, to_write: &Receiver<Vec<u8>>) {
-    let _ = to_write.iter().try_for_each(|bytes| stream.write_all(&bytes));
-    // Nobody sends any more: that is what the other side is to see.
+/// Passes bytes both ways until no more come.
+fn pass(stream: UnixStream, id: u32, to_write: Receiver<Word>, output: &Output) -> io::Result<Tell> {
+    let writing = stream.try_clone()?;
+    Builder::new().name(format!("write-{id}")).spawn(move || write_all(writing, &to_write))?;
+    pass_on(stream, id, output);
+    Ok(Tell::Host(HostTell::Closed { mode: 0 }))
+}
+
+fn write_all(mut stream: UnixStream, to_write: &Receiver<Word>) {
+    let write = |word| match word {
+        Word::Bytes(bytes) => stream.write_all(&bytes),
+        Word::NoMore => stream.shutdown(Shutdown::Write),
+    };
+    let _ = to_write.iter().try_for_each(write);
+    // Nobody sends any more, nor hears: that is what the other side is to see.
     let _ = stream.shutdown(Shutdown::Both);
 }
 

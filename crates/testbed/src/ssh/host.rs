@@ -139,6 +139,22 @@ impl SshHost {
         self.machine.is_root
     }
 
+    /// Starts a program of which is told in a conversation of its own.
+    fn start(&self, helper: &Arc<Helper>, ask: HostAsk, doing: &str) -> Result<Process> {
+        let conversation = helper.converse(ask)?;
+        let told = conversation.next(helper, doing, ANSWER_LIMIT).inspect_err(|_| {
+            // It may come up after all.
+            drop(helper.say(HostAsk::Kill { task: conversation.id }));
+        });
+        match told.map_err(|error| self.because(doing, error))? {
+            HostTell::Launched { pid, started } => {
+                let (helper, known) = (Arc::clone(helper), Known { pid, started });
+                Ok(Process::new(RemoteProcess::new(helper, conversation, &self.link, known)))
+            }
+            other => Err(helper.misunderstood(&other)),
+        }
+    }
+
     /// Brings a file, from an open one.
     fn put(&self, connection: &Connection, mut from: File, there: &Path) -> Result<()> {
         let doing = || format!("copy to {} on {}", there.display(), self.target.id);
@@ -325,20 +341,19 @@ impl Host for SshHost {
     fn launch(&self, launch: Launch) -> Result<Process> {
         let Launch { program, args, stdout, stderr } = launch;
         let connection = self.connection()?;
+        let doing = format!("start {} on {}", program.display(), self.target.id);
+        self.start(connection.helper(), HostAsk::Launch { program, args, stdout, stderr }, &doing)
+    }
+
+    fn converse(&self, program: &Path, args: &[OsString], stderr: &Path) -> Result<(Process, UnixStream)> {
+        let connection = self.connection()?;
         let helper = connection.helper();
         let doing = format!("start {} on {}", program.display(), self.target.id);
-        let conversation = helper.converse(HostAsk::Launch { program, args, stdout, stderr })?;
-        let told = conversation.next(helper, &doing, ANSWER_LIMIT).inspect_err(|_| {
-            // It may come up after all.
-            drop(helper.say(HostAsk::Kill { task: conversation.id }));
-        });
-        match told.map_err(|error| self.because(&doing, error))? {
-            HostTell::Launched { pid, started } => {
-                let (helper, known) = (Arc::clone(helper), Known { pid, started });
-                Ok(Process::new(RemoteProcess::new(helper, conversation, &self.link, known)))
-            }
-            other => Err(helper.misunderstood(&other)),
-        }
+        let stream = helper.listen_for().map_err(|error| self.unless_lost(error))?;
+        let (program, args, stderr) = (program.to_owned(), args.to_vec(), stderr.to_owned());
+        let ask = HostAsk::Converse { program, args, stderr, stream: stream.id };
+        let process = self.start(helper, ask, &doing)?;
+        Ok((process, super::sockets::stream(helper, stream, &doing)?))
     }
 
     fn dial(&self, socket: &Path, limit: Duration) -> Result<UnixStream> {

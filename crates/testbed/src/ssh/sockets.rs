@@ -1,14 +1,19 @@
-//! A socket of a machine as one of ours: bytes go both ways through the machine's helper.
+//! A socket of a machine, or what a program there reads and says, as a socket of ours: bytes go both ways through the machine's helper.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::Builder;
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
 use crate::helper::bytes::Bytes;
+use crate::helper::for_host::Conversation;
 use crate::helper::host_protocol::{HostAsk, HostTell};
 use crate::{Helper, Result, TestbedError};
 
@@ -36,9 +41,14 @@ pub(super) fn dial(helper: &Arc<Helper>, socket: &Path, limit: Duration) -> Resu
             return Err(error);
         }
     }
+    stream(helper, conversation, &doing).inspect_err(|_| give_up())
+}
+
+/// What is sent and told in a conversation, as a stream.
+pub(super) fn stream(helper: &Arc<Helper>, conversation: Conversation, doing: &str) -> Result<UnixStream> {
+    let id = conversation.id;
     let pair = UnixStream::pair().and_then(|(ours, theirs)| Ok((ours, theirs.try_clone()?, theirs)));
-    let (ours, mut reading, mut writing) =
-        pair.map_err(TestbedError::io(doing)).inspect_err(|_| give_up())?;
+    let (ours, mut reading, mut writing) = pair.map_err(TestbedError::io(doing.to_owned()))?;
     let thread = |name: &str| Builder::new().name(format!("{name}-{id}"));
     // Whoever ends the helper need not wait for those who have sockets.
     let sender = Arc::downgrade(helper);
@@ -50,7 +60,9 @@ pub(super) fn dial(helper: &Arc<Helper>, socket: &Path, limit: Duration) -> Resu
                 break;
             }
         }
-        // Where the connection is gone the socket is, too.
+        // Where the connection is gone what is there is, too.
+        say(HostAsk::NoMore { task: id });
+        wait_until_closed(&reading);
         say(HostAsk::Close { task: id });
     };
     let receive = move || {
@@ -64,4 +76,11 @@ pub(super) fn dial(helper: &Arc<Helper>, socket: &Path, limit: Duration) -> Resu
     let started = thread("to-socket").spawn(send).and_then(|_| thread("from-socket").spawn(receive));
     started.map_err(TestbedError::io("start the threads of a connection"))?;
     Ok(ours)
+}
+
+/// Waits until nobody has the other end any more, or this one was shut down: until then it may still be read there.
+fn wait_until_closed(stream: &UnixStream) {
+    // The end of both ways is told without being asked for (poll(2), `POLLHUP`).
+    let mut waited = [PollFd::new(stream.as_fd(), PollFlags::empty())];
+    while let Err(Errno::EINTR) = poll(&mut waited, PollTimeout::NONE) {}
 }

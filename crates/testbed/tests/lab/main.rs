@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test, with a harness of its own")]
 
 mod clocks;
+mod conversing;
 mod impostor;
 mod roles;
 mod ssh_nodes;
@@ -27,7 +28,7 @@ const GONE_LIMIT: Duration = Duration::from_secs(5);
 /// A test's name, and what it does under that name.
 type Test = (&'static str, fn(&str));
 
-const TESTS: [Test; 30] = [
+const TESTS: [Test; 31] = [
     ("hosts_reach_each_other_over_both_networks", |name| ends_well(name, "reach")),
     ("a_rate_limits_its_own_network_and_no_other", |name| ends_well(name, "rate")),
     ("a_delay_delays_its_own_network_and_no_other", |name| ends_well(name, "delay")),
@@ -36,6 +37,7 @@ const TESTS: [Test; 30] = [
     ("labs_follow_one_another_in_one_process", |name| ends_well(name, "again")),
     ("three_nodes_are_worlds_of_their_own", |name| ends_well(name, "nodes")),
     ("what_is_a_nodes_own_is_reached_through_its_host", |name| ends_well(name, "node-files")),
+    ("programs_on_a_host_are_spoken_with", |name| ends_well(name, "conversing")),
     ("a_node_can_have_a_clock_of_its_own", |name| ends_well(name, "clocks")),
     ("nodes_are_hosts_behind_ssh", |name| ends_well(name, "ssh-reach")),
     ("ssh_says_why_a_node_cannot_be_reached", |name| ends_well(name, "ssh-refusals")),

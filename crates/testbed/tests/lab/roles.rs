@@ -17,7 +17,7 @@ use dunlin_testbed::{
     Taps, Testbed, TestbedError, capabilities, enter, running_labs, shell,
 };
 
-use super::{clocks, impostor, ssh_nodes, ssh_testbed};
+use super::{clocks, conversing, impostor, ssh_nodes, ssh_testbed};
 
 /// The argument that announces a role.
 pub(crate) const ROLE: &str = "--role";
@@ -68,6 +68,7 @@ fn act(role: &str, inside: &Inside) -> ExitCode {
         "nodes" => nodes(inside),
         "node-files" => node_files(inside),
         "clocks" => clocks::play(inside),
+        "conversing" => conversing::play(inside),
         "ssh-reach" => ssh_nodes::reach(inside),
         "ssh-refusals" => ssh_nodes::refusals(inside),
         "ssh-cuts" => ssh_nodes::cuts(inside),
@@ -126,7 +127,7 @@ fn lab(inside: &Inside, migration: Link) -> Lab {
     up(inside, &LabSpec::new(Links { migration, service: Link::default() }))
 }
 
-fn up(inside: &Inside, spec: &LabSpec) -> Lab {
+pub(crate) fn up(inside: &Inside, spec: &LabSpec) -> Lab {
     match Lab::up(inside, spec) {
         Ok(lab) => lab,
         Err(TestbedError::NotPermitted { what, mend }) => {
@@ -246,6 +247,7 @@ fn stay(inside: &Inside) {
     while fs::read_to_string(&log).unwrap() != "started\n" {
         assert_eq!(process.wait(Deadline::after(Duration::from_millis(2))).unwrap(), None);
     }
+    let _spoken_with = conversing::start(&**host, "cat", &[]);
     let inode = |path: &str| fs::read_link(path).unwrap().to_str().unwrap().to_owned();
     let mut namespaces =
         vec![inode("/proc/self/ns/pid"), inode("/proc/self/ns/mnt"), inode("/proc/self/ns/net")];

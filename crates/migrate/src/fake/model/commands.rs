@@ -1,18 +1,21 @@
 //! What the bench's commands and questions do at an end of a scripted world, and how they are answered.
 
-use dunlin_hypervisor::Side;
+use dunlin_hypervisor::{Side, Tuning};
 
-use super::{ActFault, COPY_NS, Copies, Happening, Job, LAST_COPY_NS, MS, Model, WAY_NS, index};
+use super::{ActFault, COPY_NS, Copies, Happening, Job, LAST_COPY_NS, MS, Model, Phase, WAY_NS, index};
 
 /// How long an answer is waited for.
-const ANSWER_NS: i64 = 3_000 * MS;
+pub(super) const ANSWER_NS: i64 = 3_000 * MS;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::fake) enum Command {
     Start,
     Switch,
     Continue,
+    Tune(Tuning),
     Cancel,
+    /// The same, by a product that knows that it is in time.
+    CancelCopy,
     Break,
     Hold,
     StopForMove,
@@ -40,6 +43,10 @@ impl Model {
     pub(super) fn obey(&mut self, side: Side, command: Command) -> Result<(), &'static str> {
         match (side, command) {
             (Side::Source, Command::Start) => {
+                if self.has_daemons() {
+                    self.product.phase = Phase::Copying;
+                    self.held = true;
+                }
                 self.enter(Job::Setup);
                 self.next_step(2 * MS);
             }
@@ -51,7 +58,9 @@ impl Model {
                 self.go_on_over();
             }
             (Side::Source, Command::Continue) => return Err("it does not wait"),
-            (Side::Source, Command::Cancel) => return self.cancel(),
+            (Side::Source, Command::Tune(tuning)) => self.tunings.push((self.job, tuning)),
+            (Side::Source, Command::Cancel) if self.has_daemons() => return self.cancel_job(),
+            (Side::Source, Command::Cancel | Command::CancelCopy) => return self.cancel(),
             (Side::Source, Command::Break) => {
                 if self.job == Job::PostCopy {
                     self.wrongs.push("post-copy was torn apart".into());
@@ -187,10 +196,15 @@ impl Model {
         } else if !is_in_time {
             Answer::Silence
         } else {
-            self.hear(side);
-            self.answered_ns[index(side)] = Some(self.now_ns);
+            self.answered(side);
             Answer::Done
         }
+    }
+
+    /// An end, or who speaks for it, has just answered a question.
+    pub(in crate::fake) fn answered(&mut self, side: Side) {
+        self.hear(side);
+        self.answered_ns[index(side)] = Some(self.now_ns);
     }
 
     /// Waits for an end that is frozen to go on, as long as is waited for an answer; whether it does in time. What came before

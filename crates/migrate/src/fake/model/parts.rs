@@ -6,6 +6,7 @@ use dunlin_hypervisor::Side;
 use dunlin_record::Strategy;
 
 use super::Command;
+use super::product::DaemonTurn;
 
 /// What a script has happen, and when.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,6 +27,14 @@ pub(in crate::fake) enum Fault {
     LoseLastWord,
     /// Somebody else asks for the switch to post-copy.
     SwitchByOthers,
+    /// The daemon of a product dies on a side, or stands still, for so long.
+    DaemonDies(Side, i64),
+    DaemonHangs(Side, i64),
+    /// The client's command loses its connection to a product's daemon.
+    LoseClient,
+    /// Somebody else cancels the migration, or stops the VM at its source.
+    CancelByOthers,
+    StopByOthers,
     /// A copy of a disk breaks off, as where the other host has no room.
     FailCopy,
 }
@@ -49,6 +58,14 @@ pub(in crate::fake) struct Setting {
     pub(in crate::fake) post_copy_ns: i64,
     /// Whether it tells of its switch-over (QEMU 7.2 does not).
     pub(in crate::fake) tells_switch_over: bool,
+    /// Whether a managed product is one with a daemon on each side (`product.rs`). The rest is of such a one.
+    pub(in crate::fake) daemons: bool,
+    /// Whether it shows at the destination what has not been let run there yet.
+    pub(in crate::fake) shows_incoming: bool,
+    /// Whether it tells of a job that has ended to who asks, not only to the client that began it.
+    pub(in crate::fake) remembers: bool,
+    /// Whether a destination's daemon ends what has not arrived once the source's is gone.
+    pub(in crate::fake) ends_what_is_left: bool,
     /// How much later events come than they happen, for each end.
     pub(in crate::fake) events_late_ns: [i64; 2],
 }
@@ -117,6 +134,7 @@ pub(super) enum Message {
 pub(super) enum Happening {
     Fault(Fault),
     Thaw(Side),
+    Daemon(DaemonTurn),
     Step(Job, u32),
     Copied(Copies),
     Switches,

@@ -1,6 +1,7 @@
 //! How long what was started on hosts lives, seen from outside, and what a host that is gone costs its user.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use dunlin_testbed::{Host, Inside, Launch, Network, Process, SshTestbed, Testbed
 use dunlin_wire::CaptureSpec;
 
 use super::{GONE_LIMIT, LIMIT, World, inventory, launch, program, said, timed};
+use crate::conversing::{ends, start};
 use crate::roles::{ROLE, say};
 
 /// How long a host that is gone may hold anybody up.
@@ -34,6 +36,7 @@ pub(crate) fn own() -> ExitCode {
     let testbed = SshTestbed::connect(&inventory(&args[0]), program(&args[1])).unwrap();
     let hosts = testbed.hosts();
     let _launched: Vec<_> = hosts.iter().map(|host| busy(&**host)).collect();
+    let _spoken_with: Vec<_> = hosts.iter().map(|host| spoken_with(&**host)).collect();
     let helpers: Vec<_> = hosts.iter().map(|host| host.helper().unwrap()).collect();
     let capture = |(host, helper): (&Arc<dyn Host>, _)| {
         let helper: &dunlin_testbed::Helper = helper;
@@ -61,6 +64,11 @@ fn busy(host: &dyn Host) -> Process {
     host.launch(launch("sh", &["-c", "sleep 1000 & exec sleep 1000"])).unwrap()
 }
 
+/// Starts what is spoken with and never ends by itself, with a child in its group.
+fn spoken_with(host: &dyn Host) -> (Process, UnixStream) {
+    start(host, "sh", &["-c", "sleep 1000 & exec sleep 1000"])
+}
+
 fn killed_owner(world: &World) {
     let own = world.nodes.folder().join("owners");
     std::fs::write(&own, world.program.bytes).unwrap();
@@ -86,7 +94,9 @@ fn killed_helper(world: &World) {
     let first = testbed.hosts().remove(0);
     let host = &*first;
     let mut process = busy(host);
+    let (mut spoken, mut stream) = spoken_with(host);
     kill_helper(world, "KILL");
+    ends(&mut stream);
     let began = Deadline::after(GONE_LIMIT);
     while !matches!(process.try_wait(), Err(_) | Ok(Some(_))) {
         assert!(!began.passed());
@@ -106,6 +116,7 @@ fn killed_helper(world: &World) {
     );
     // Whoever is there now has been asked.
     assert_eq!(process.try_wait().unwrap().as_deref(), Some(UNSEEN));
+    assert_eq!(spoken.try_wait().unwrap().as_deref(), Some(UNSEEN));
 
     // One that hangs holds nobody up for long, and another takes its place.
     let process = busy(host);
@@ -194,6 +205,7 @@ while True: c.sendall(c.recv(9) or sys.exit())";
     let socket = host.scratch().join("echo");
     let listener = host.launch(launch("python3", &["-c", script, socket.to_str().unwrap()])).unwrap();
     let mut stream = host.dial(&socket, LIMIT).unwrap();
+    let (spoken, mut to_spoken) = start(host, "cat", &[]);
     let helpers = || world.sh("host-a", "pgrep -f dunlin-helpe[r]");
     let before = helpers();
     world.nodes.cut("host-a", Network::Service).unwrap();
@@ -203,9 +215,10 @@ while True: c.sendall(c.recv(9) or sys.exit())";
     println!("a cut of 3 s heals in {took_s:.1} s more");
     assert_eq!(word, "still there");
     echo(&mut stream);
+    echo(&mut to_spoken);
     assert_eq!(process.try_wait().unwrap(), None);
     assert_eq!(helpers(), before, "nothing was started again");
-    drop((process, listener));
+    drop((process, listener, spoken));
 }
 
 fn echo(stream: &mut std::os::unix::net::UnixStream) {
@@ -230,6 +243,10 @@ fn methods<'a>(host: &'a dyn Host, local: &'a Path) -> Vec<Method<'a>> {
         ("place", Box::new(move || host.place(&file).map(drop))),
         ("run", Box::new(|| host.run(Path::new("true"), &[], Duration::from_secs(60)).map(drop))),
         ("launch", Box::new(|| host.launch(launch("true", &[])).map(drop))),
+        (
+            "converse",
+            Box::new(|| host.converse(Path::new("true"), &[], Path::new("/tmp/complained")).map(drop)),
+        ),
         ("dial", Box::new(|| host.dial(Path::new("/tmp/nobody"), Duration::from_secs(60)).map(drop))),
         ("copy_to", Box::new(move || host.copy_to(&big, there))),
         ("copy_from", Box::new(move || host.copy_from(there, &local.join("back")))),
@@ -248,6 +265,7 @@ fn holds_nobody_up(world: &World, host: &dyn Host, other: &dyn Host) {
     std::fs::write(local.path().join("big"), vec![7; 20 << 20]).unwrap();
     std::fs::write(local.path().join("file"), "file").unwrap();
     let mut process = busy(host);
+    let (mut spoken, mut stream) = spoken_with(host);
     let helper = host.helper().unwrap();
     world.nodes.cut("host-a", Network::Service).unwrap();
     std::thread::scope(|scope| {
@@ -272,9 +290,12 @@ fn holds_nobody_up(world: &World, host: &dyn Host, other: &dyn Host) {
         }
         println!("all is gone {:.1} s after the cut", gone.join().unwrap());
     });
-    let told = process.try_wait();
-    assert!(told.is_err(), "{told:?}");
-    let ((), took_s) = timed(|| drop((process, helper)));
+    ends(&mut stream);
+    for process in [&mut process, &mut spoken] {
+        let told = process.try_wait();
+        assert!(told.is_err(), "{told:?}");
+    }
+    let ((), took_s) = timed(|| drop((process, spoken, helper)));
     println!("to drop what was there takes {took_s:.1} s");
     world.nodes.join("host-a", Network::Service).unwrap();
     let ((), took_s) = timed(|| usable_again(host));

@@ -17,6 +17,8 @@ use dunlin_testbed::{
 };
 use dunlin_wire::{CaptureSpec, RowSink};
 
+use crate::conversing::conversing;
+
 use super::{FOLDER, LIMIT, World, launch, said, timed, words};
 
 /// By how much the second host's clock is off.
@@ -38,6 +40,7 @@ pub(crate) fn works(inside: &Inside) {
     programs(&**a);
     files(&world, &**a);
     sockets(&**a);
+    conversing(&**a);
     taps(&world, &**a);
     helpers([&**a, &**b]);
     clocks(&**b);
