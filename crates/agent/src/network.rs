@@ -10,6 +10,11 @@ use crate::sys::check;
 
 /// The guest's only card, by the name the kernel gives it.
 const CARD: &str = "eth0";
+/// Where a datagram means nothing (RFC 863).
+const DISCARD_PORT: u16 = 9;
+/// How often, and in what steps, it is seen whether the card is up.
+const CARRIER_LOOKS: u32 = 50;
+const CARRIER_STEP: std::time::Duration = std::time::Duration::from_millis(10);
 /// Frames that may wait in the guest to be sent.
 const SEND_QUEUE: libc::c_int = 10_000;
 
@@ -29,7 +34,28 @@ pub(crate) fn configure(network: &Network) -> Result<(), String> {
     request.ifr_ifru.ifru_metric = SEND_QUEUE;
     control(libc::SIOCSIFTXQLEN, &mut request).map_err(said)?;
     bring_up(CARD)?;
-    network.neighbours.iter().try_for_each(add_neighbour)
+    network.neighbours.iter().try_for_each(add_neighbour)?;
+    show(&network.neighbours);
+    Ok(())
+}
+
+/// Sends each neighbour a datagram. The bridges in between may have seen this card's address elsewhere, where another guest
+/// had it, and would send its frames there for minutes: with known neighbours nothing else is said before somebody asks.
+fn show(neighbours: &[Neighbour]) {
+    for _ in 0..CARRIER_LOOKS {
+        // What is sent before the card is really up is lost.
+        if std::fs::read_to_string(format!("/sys/class/net/{CARD}/carrier"))
+            .is_ok_and(|carrier| carrier.trim() == "1")
+        {
+            break;
+        }
+        std::thread::sleep(CARRIER_STEP);
+    }
+    let Ok(socket) = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)) else { return };
+    for neighbour in neighbours {
+        // Whoever does not hear it asks again.
+        let _ = socket.send_to(&[0], (neighbour.address, DISCARD_PORT));
+    }
 }
 
 /// Sets the interface's "up" flag.

@@ -114,16 +114,16 @@ mod tests {
 
     fn words(
         change: impl FnOnce(&mut LibvirtSettings),
-        strategy: Strategy,
-        transport: Transport,
+        strategy: &Strategy,
+        transport: &Transport,
         journey: Journey,
     ) -> String {
         let mut settings = LibvirtSettings::default();
         change(&mut settings);
         let migration = Migration {
             settings: &settings,
-            strategy: &strategy,
-            transport: &transport,
+            strategy,
+            transport,
             journey,
             uuid: "U",
             peer: "qemu+ssh://b/system",
@@ -140,26 +140,26 @@ mod tests {
 
     #[test]
     fn nothing_asked_is_peer_to_peer_and_leaves_the_definition_where_it_is() {
-        let said = words(|_| (), Strategy::PreCopy, Transport::default(), Journey::Excursion);
+        let said = words(|_| (), &Strategy::PreCopy, &Transport::default(), Journey::Excursion);
         assert_eq!(said, format!("{HEAD} --live --p2p --migrateuri tcp://10.0.0.2"));
-        let home = words(|_| (), Strategy::PreCopy, Transport::default(), Journey::Home);
+        let home = words(|_| (), &Strategy::PreCopy, &Transport::default(), Journey::Home);
         assert_eq!(home, said);
-        let stays = words(|_| (), Strategy::PreCopy, Transport::default(), Journey::ForGood);
+        let stays = words(|_| (), &Strategy::PreCopy, &Transport::default(), Journey::ForGood);
         assert!(stays.contains("--persistent --undefinesource"), "{stays}");
     }
 
     #[test]
     fn what_was_defined_there_for_the_excursion_is_not_left_there() {
         let defined = |settings: &mut LibvirtSettings| settings.persistent = Some(true);
-        let there = words(defined, Strategy::PreCopy, Transport::default(), Journey::Excursion);
+        let there = words(defined, &Strategy::PreCopy, &Transport::default(), Journey::Excursion);
         assert!(there.contains("--persistent") && !there.contains("--undefinesource"), "{there}");
-        let home = words(defined, Strategy::PreCopy, Transport::default(), Journey::Home);
+        let home = words(defined, &Strategy::PreCopy, &Transport::default(), Journey::Home);
         assert!(!home.contains("--persistent") && home.contains("--undefinesource"), "{home}");
     }
 
     #[test]
     fn each_strategy_has_its_words() {
-        let of = |strategy| words(|_| (), strategy, Transport::default(), Journey::Excursion);
+        let of = |strategy| words(|_| (), &strategy, &Transport::default(), Journey::Excursion);
         assert!(of(Strategy::PostCopy { preempt: true }).contains("--live --p2p --postcopy "));
         let suspended = of(Strategy::Suspend { after_passes: None });
         assert!(!suspended.contains("--live") && !suspended.contains("--suspend"), "{suspended}");
@@ -183,7 +183,7 @@ mod tests {
             channels: Some(4),
             compression: Some(ChannelCompression::Zstd),
         };
-        let said = words(all, Strategy::PreCopy, transport, Journey::Excursion);
+        let said = words(all, &Strategy::PreCopy, &transport, Journey::Excursion);
         for part in [
             "--auto-converge ",
             "--auto-converge-initial 30",
@@ -200,8 +200,8 @@ mod tests {
         }
         let tunnelled = words(
             |settings| settings.tunnelled = true,
-            Strategy::PreCopy,
-            Transport::default(),
+            &Strategy::PreCopy,
+            &Transport::default(),
             Journey::Home,
         );
         assert!(tunnelled.contains("--tunnelled") && !tunnelled.contains("--migrateuri"), "{tunnelled}");

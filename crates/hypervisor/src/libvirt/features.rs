@@ -97,9 +97,8 @@ impl Features {
             ),
             (settings.xbzrle, "--comp-methods", "libvirt.xbzrle"),
         ];
-        for (_, option, what) in
-            needs.into_iter().filter(|(is_asked, option, _)| *is_asked && !self.takes(option))
-        {
+        let lacking = needs.into_iter().find(|(is_asked, option, _)| *is_asked && !self.takes(option));
+        if let Some((_, option, what)) = lacking {
             return no(what, format!("its virsh migrate has no {option}"));
         }
         // libvirt's own refusals (qemuMigrationSrcIsSupported…), told before anything is touched.

@@ -15,7 +15,7 @@ use dunlin_testbed::{Output, Process};
 use super::stats::{self, Counters, JobInfo};
 use super::virsh::{ASK_LIMIT, Failure, Virsh, failure, last_words};
 use super::vm::ask;
-use crate::{Condition, HypervisorError, Progress, Result, Side};
+use crate::{Condition, HypervisorError, Progress, Result};
 
 /// How often it is seen whether the command has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -50,7 +50,7 @@ pub(super) struct Job {
 
 impl Job {
     /// Takes note of what an end told.
-    pub(super) fn hear(&mut self, _side: Side, kind: &EventKind) {
+    pub(super) fn hear(&mut self, kind: &EventKind) {
         if let EventKind::MigrationStatus { state: Some(MigrationState::PostCopy), .. } = kind {
             self.is_in_post_copy = true;
         }

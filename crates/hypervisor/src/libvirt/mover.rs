@@ -205,11 +205,42 @@ impl LibvirtMover {
             None | Some(Condition::Ended) if self.is_under_way() => Seen::Waits,
             None | Some(Condition::Ended) => Seen::Gone,
         };
+        if seen == Seen::Runs && self.is_given_up() {
+            return self.part_copies(word);
+        }
         if matches!(seen, Seen::Runs | Seen::Holds) && self.arrived.is_none() {
             let made = self.made.take();
             self.arrived = Some(self.source.at(&self.destination, made));
         }
         Presence { seen, word }
+    }
+}
+
+impl LibvirtMover {
+    /// Whether libvirt has given the VM back to the source.
+    fn is_given_up(&self) -> bool {
+        matches!(lock(&self.job).end, Some(MigrationState::Failed | MigrationState::Cancelled))
+    }
+
+    /// A destination whose daemon hung when the source's gave it up finds the order to let the VM run when it goes on
+    /// (libvirt 9.0, measured). The source's copy is the one that went on: the other one is stopped, and kept.
+    fn part_copies(&mut self, word: String) -> Presence {
+        let here = super::vm::ask(&self.source.virsh, &self.source.uuid);
+        if !here.is_ok_and(|asked| asked.condition == Some(Condition::Running)) {
+            return Presence { seen: Seen::Runs, word };
+        }
+        let stopped = self.destination.say(&["suspend", &self.source.uuid], ACT_LIMIT);
+        let text = match &stopped {
+            Ok(_) => "two copies ran: libvirt had given the VM back to its source, and let the destination's run too; that one \
+                      was stopped, and is still there"
+                .to_owned(),
+            Err(error) => format!("two copies run, and the destination's cannot be stopped: {error}"),
+        };
+        self.tell(EventKind::Warning { text });
+        match stopped {
+            Ok(_) => Presence { seen: Seen::Waits, word: "its copy there was stopped".into() },
+            Err(_) => Presence { seen: Seen::Runs, word },
+        }
     }
 }
 

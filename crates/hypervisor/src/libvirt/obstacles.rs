@@ -275,9 +275,7 @@ fn disks(
         }
         if disk.is_read_only || copies {
             let mend = match copies {
-                true => format!(
-                    "make an image of the same size there (qemu-img create, or cp --sparse): libvirt copies into it"
-                ),
+                true => "make an image of the same size there (qemu-img create, or cp --sparse): libvirt copies into it".to_owned(),
                 false => "bring it there".into(),
             };
             found

@@ -12,14 +12,12 @@ pub(super) type Counters = BTreeMap<String, i64>;
 /// What `domjobinfo --rawstats` says of a VM.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct JobInfo {
-    /// `VIR_DOMAIN_JOB_NONE` is 0.
+    /// 0 where there is none, nor was (`VIR_DOMAIN_JOB_NONE`).
     kind: i64,
     pub(super) counters: Counters,
 }
 
-/// A job is none (`virDomainJobType`).
-const NONE: i64 = 0;
-/// It runs, and how long it will is known or not.
+/// A job that runs (`virDomainJobType`), whether or not it is known how long.
 const RUNNING: [i64; 2] = [1, 2];
 /// The job is a migration, by the side at which it is asked (`virDomainJobOperation`).
 const MIGRATION: [i64; 2] = [4, 5];
@@ -42,11 +40,6 @@ impl JobInfo {
     /// Whether a job is under way.
     pub(super) fn is_running(&self) -> bool {
         RUNNING.contains(&self.kind)
-    }
-
-    /// Whether there is none, nor was.
-    pub(super) fn is_none(&self) -> bool {
-        self.kind == NONE
     }
 
     /// Whether it is a migration.
@@ -106,7 +99,7 @@ mod tests {
     #[test]
     fn a_job_that_runs_is_read_and_counted() {
         let info = JobInfo::read(RUNNING_SAID);
-        assert!(info.is_running() && info.is_migration() && !info.is_none());
+        assert!(info.is_running() && info.is_migration());
         let progress = progress(&info.counters);
         assert_eq!(
             (progress.transferred_bytes, progress.remaining_bytes),
@@ -119,9 +112,9 @@ mod tests {
     #[test]
     fn no_job_is_no_job() {
         let info = JobInfo::read("Job type: 0\n\n");
-        assert!(info.is_none() && !info.is_running() && info.counters.is_empty());
+        assert!(!info.is_running() && info.counters.is_empty());
         assert_eq!(report(&info.counters).downtime_ms, None);
-        assert!(JobInfo::read("").is_none());
+        assert_eq!(JobInfo::read(""), JobInfo::default());
     }
 
     #[test]
