@@ -52,6 +52,8 @@ fn info() -> RunInfo {
             destination_hypervisors: vec!["qemu 10.0.2".into()],
             guest_kernels: vec!["6.12.1-cloud".into()],
         },
+        existing: Vec::new(),
+        stay: false,
         resumed: Vec::new(),
     }
 }

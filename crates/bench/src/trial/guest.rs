@@ -8,15 +8,17 @@ use std::time::Duration;
 
 use dunlin_clock::{Deadline, now_ns};
 use dunlin_guest::{AgentClient, GuestError, Neighbour, Network as GuestNetwork, kernel_args};
-use dunlin_hypervisor::{Maker, Side, Vm, VmDisk, VmOrder, VmSpec};
+use dunlin_hypervisor::{Maker, Side, ToldHeld, Vm, VmDisk, VmOrder, VmSpec};
 use dunlin_record::{
-    Achieved, Case, Event, EventKind, GuestStart, Journal, MemoryHeld, Moment, VmId, Workload,
+    Achieved, Case, DiskHeld, Event, EventKind, ExistingVm, GuestStart, Journal, MemoryHeld, Moment, VmId,
+    Workload, in_one_line,
 };
 use dunlin_testbed::{Host, MacAddress, Network, TestbedError};
 
 use super::storage::Storage;
 use super::streams::Streams;
 use super::{TrialContext, event};
+use crate::existing::FoundVm;
 use crate::{BenchError, Result};
 
 /// Limit of a boot until the agent answers: some 6 s under emulation, more where the machine is busy.
@@ -42,6 +44,15 @@ pub(crate) struct Guest {
     agent: Option<AgentClient>,
     /// What we made of it, and end; absent where it was found.
     made: Option<Made>,
+    /// What is to be kept of it; absent where we made it.
+    pub(super) found: Option<Found>,
+}
+
+/// What is to be kept of a VM that was found.
+pub(super) struct Found {
+    pub(super) name: String,
+    /// Its owner has paused it, and nobody else lets it run.
+    pub(super) paused: bool,
 }
 
 /// What belongs to a guest that was made for a trial.
@@ -58,21 +69,26 @@ impl Guest {
     /// that is to be moved.
     pub(crate) fn start(context: TrialContext<'_>, number: u32, journal: &mut Journal) -> Result<Self> {
         match usize::try_from(number).ok().and_then(|number| context.plan.existing.get(number)) {
-            Some(name) => Self::find(context, name, number, journal),
+            Some(existing) => Self::find(context, existing, journal),
             None => Self::make(context, number, journal),
         }
     }
 
-    fn find(context: TrialContext<'_>, name: &str, number: u32, journal: &mut Journal) -> Result<Self> {
-        let source = context.plan.source.find(name, journal.sender())?;
-        let given = context.world.testbed()?.vm_address(u8::try_from(number).unwrap_or(u8::MAX));
-        let agent = source.agent_stream()?.map(AgentClient::new).transpose()?;
+    fn find(context: TrialContext<'_>, existing: &ExistingVm, journal: &mut Journal) -> Result<Self> {
+        let testbed = context.world.testbed()?;
+        let found = FoundVm::look_for(&*context.plan.source, existing, testbed, journal.sender())?;
+        let source = Arc::clone(&found.vm);
+        journal.keep(&event(Some(source.host()), Some(source.id()), found.event()))?;
+        // Who is paused answers nothing.
+        let stream = if found.paused { None } else { source.agent_stream()? };
+        let agent = stream.map(AgentClient::new).transpose()?;
         Ok(Self {
             id: source.id().clone(),
             source,
-            address: given.map(|(address, _)| address),
+            address: found.address.filter(|_| !found.paused),
             agent,
             made: None,
+            found: Some(Found { name: existing.name.clone(), paused: found.paused }),
         })
     }
 
@@ -116,7 +132,8 @@ impl Guest {
         };
         let memory_mib = case.vm.memory_mib;
         let made = Some(Made { memory_mib, storage, _taps: taps });
-        let guest = Self { id, source, address: given.map(|(address, _)| address), agent, made };
+        let address = given.map(|(address, _)| address);
+        let guest = Self { id, source, address, agent, made, found: None };
         guest.settle_in(context, given)?;
         Ok(guest)
     }
@@ -144,6 +161,11 @@ impl Guest {
     /// Whether we made it, and so end it.
     pub(crate) fn is_ours(&self) -> bool {
         self.made.is_some()
+    }
+
+    /// Whether its owner has paused it.
+    pub(super) fn is_paused(&self) -> bool {
+        self.found.as_ref().is_some_and(|found| found.paused)
     }
 
     /// The device on both hosts through which its frames pass; absent where there is none to be seen.
@@ -236,8 +258,13 @@ impl Guest {
         journal: &mut Journal,
     ) -> Result<()> {
         let dirtied = case.workload.as_ref().and_then(Workload::dirtied_mib).map(mib);
+        let told = self.told_held(at, journal)?;
         let mut held = MemoryHeld {
-            configured_bytes: self.made.as_ref().map(|made| mib(made.memory_mib)),
+            configured_bytes: self
+                .made
+                .as_ref()
+                .map_or(told.configured_bytes, |made| Some(mib(made.memory_mib))),
+            used_bytes: told.used_bytes,
             allocated_bytes: at.allocated_bytes(),
             // Without a workload nothing is rewritten on purpose; what the guest's system dirties is not known.
             dirtied_bytes: dirtied,
@@ -262,8 +289,23 @@ impl Guest {
             if let Some(held) = storage.disk_held(side, used_bytes) {
                 tell(EventKind::DiskHeld { moment, held })?;
             }
+        } else if let Some(used_bytes) = told.disk_used_bytes {
+            let held = DiskHeld { used_bytes: Some(used_bytes), ..DiskHeld::default() };
+            tell(EventKind::DiskHeld { moment, held })?;
         }
         Ok(())
+    }
+
+    /// What the product says that a VM holds which we did not make.
+    fn told_held(&self, at: &dyn Vm, journal: &mut Journal) -> Result<ToldHeld> {
+        if self.made.is_some() {
+            return Ok(ToldHeld::default());
+        }
+        at.held().or_else(|error| {
+            let text = format!("what it holds is not known: {}", in_one_line(&error));
+            journal.keep(&event(Some(at.host()), Some(&self.id), EventKind::Warning { text }))?;
+            Ok(ToldHeld::default())
+        })
     }
 }
 
