@@ -120,6 +120,11 @@ impl Toy {
         (vm.place.to_string(), vm.running)
     }
 
+    /// Where a VM answers.
+    pub(crate) fn address(&self, name: &str) -> Ipv4Addr {
+        lock(&self.0).vm(name).unwrap().address
+    }
+
     pub(crate) fn journeys(&self) -> Vec<(String, Journey)> {
         lock(&self.0).journeys.clone()
     }
