@@ -119,7 +119,7 @@ pub fn examine_vms(
     let ends = crate::world::ends(testbed)?;
     let examine = |vm: &Existing| {
         let mut obstacles: Vec<Obstacle> = Vec::new();
-        let found = cases.iter().try_fold(String::new(), |_, case| {
+        let mut look = |case: &Case| {
             let driver = registry.of(&case.hypervisor)?;
             let open = |host, side| driver.open(&OpenOrder { host, case, side, cache: &cache });
             let (source, destination) = (open(&ends[0], Side::Source)?, open(&ends[1], Side::Destination)?);
@@ -133,7 +133,21 @@ pub fn examine_vms(
                 }
             }
             Ok(found.in_words())
-        });
+        };
+        // A case that cannot be had here is left out, as in a run; where there is no other, that is what is told.
+        let (mut found, mut lacking) = (None, None);
+        for case in cases {
+            match look(case) {
+                Err(error) if BenchError::is_unsupported(&error) => drop(lacking.get_or_insert(error)),
+                looked => {
+                    found = Some(looked);
+                    if found.as_ref().is_some_and(Result::is_err) {
+                        break;
+                    }
+                }
+            }
+        }
+        let found = found.unwrap_or_else(|| Err(lacking.unwrap_or(BenchError::Cancelled)));
         ExaminedVm { name: vm.name.clone(), found, obstacles }
     };
     Ok(existing.iter().map(examine).collect())

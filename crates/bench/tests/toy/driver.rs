@@ -34,6 +34,8 @@ pub(crate) struct Script {
     pub(crate) at: &'static str,
     /// Their owner has paused them.
     pub(crate) paused: bool,
+    /// The bench may pause them, and let run again what it paused.
+    pub(crate) may_be_paused: bool,
     pub(crate) obstacles: Vec<Obstacle>,
     /// How they are defined is other after each return.
     pub(crate) redefines: bool,
@@ -54,6 +56,7 @@ impl Default for Script {
             vms: vec!["old-faithful"],
             at: "left",
             paused: false,
+            may_be_paused: false,
             obstacles: Vec::new(),
             redefines: false,
             stays_away: false,
@@ -301,6 +304,17 @@ impl ToyVm {
     }
 }
 
+impl ToyVm {
+    fn set_running(&self, running: bool) -> Result<()> {
+        let mut truth = lock(&self.truth);
+        assert!(truth.script.may_be_paused, "nobody stops or resumes a toy");
+        let vm = truth.vm(self.id.as_str()).unwrap();
+        assert!(vm.place == self.host && vm.running != running);
+        vm.running = running;
+        Ok(())
+    }
+}
+
 impl Vm for ToyVm {
     fn id(&self) -> &VmId {
         &self.id
@@ -326,11 +340,11 @@ impl Vm for ToyVm {
     }
 
     fn stop(&self) -> Result<()> {
-        panic!("nobody stops a toy")
+        self.set_running(false)
     }
 
     fn resume(&self) -> Result<()> {
-        panic!("nobody has to resume a toy")
+        self.set_running(true)
     }
 
     fn check_alive(&self) -> Result<()> {
@@ -413,8 +427,7 @@ impl Mover for ToyMover {
             thread::sleep(Duration::from_millis(30));
             tell(&source, state("rolling", MigrationState::PreCopy));
             thread::sleep(Duration::from_millis(100));
-            let Script { paused, are_lost, presses_there, presses_back, cancel, .. } =
-                lock(&truth).script.clone();
+            let Script { are_lost, presses_there, presses_back, cancel, .. } = lock(&truth).script.clone();
             if journey == Journey::Home {
                 press(&cancel, presses_back);
                 thread::sleep(Duration::from_millis(200));
@@ -423,13 +436,13 @@ impl Mover for ToyMover {
                 return tell(&source, state("back in the box", MigrationState::Cancelled));
             }
             let name = vm.as_str();
-            lock(&truth).vm(name).unwrap().running = false;
+            let ran = std::mem::replace(&mut lock(&truth).vm(name).unwrap().running, false);
             thread::sleep(Duration::from_millis(OUTAGE_MS));
             {
                 let mut truth = lock(&truth);
                 let vm = truth.vm(name).unwrap();
                 vm.place = if are_lost { HostId::new("nowhere") } else { destination.clone() };
-                vm.running = !paused;
+                vm.running = ran;
             }
             tell(&source, state("there", MigrationState::Completed));
             if journey == Journey::Excursion && presses_there > 0 {

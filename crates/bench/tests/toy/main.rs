@@ -351,6 +351,17 @@ fn a_vm_that_its_owner_paused_comes_and_goes_paused_and_nobody_resumes_it() {
 }
 
 #[test]
+fn a_vm_that_the_case_pauses_runs_again_after_the_move_and_when_it_failed() {
+    for (settings, journeys, ended) in [("{}", 2, [1, 0, 0]), ("{ refuses = true }", 0, [0, 0, 1])] {
+        let mut play = Play::of(Script { may_be_paused: true, ..Script::default() });
+        let case = format!("[[case]]\nname = \"c\"\ntoy = {settings}\nvm.paused = true\n");
+        let finished = play.run(&case).unwrap();
+        assert_eq!((finished.ended, play.journeys().len()), (ended, journeys), "{:?}", play.outcomes());
+        assert_eq!(play.toy.place(NAME), ("left".into(), true));
+    }
+}
+
+#[test]
 fn a_vm_that_is_to_stay_is_moved_once_and_for_good() {
     let mut play = Play::of(Script::default());
     play.stay = true;

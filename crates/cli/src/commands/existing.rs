@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use dunlin_bench::Existing;
+use dunlin_report::count;
 
 use crate::failure::{Exit, Failure, Result};
 
@@ -19,7 +20,8 @@ pub(crate) fn name(text: &str) -> Result<String, String> {
 pub(crate) fn of(names: &[String], addresses: &[Ipv4Addr]) -> Result<Vec<Existing>> {
     let bad = |message: String| Err(Failure::says(Exit::BadInput, message));
     if addresses.len() > names.len() {
-        return bad(format!("{} addresses (--vm-address) for {} VMs (--vm)", addresses.len(), names.len()));
+        let (addresses, vms) = (addresses.len(), count(names.len(), "VM"));
+        return bad(format!("{addresses} addresses (--vm-address) for {vms} (--vm)"));
     }
     if let Some((_, again)) = names.iter().enumerate().find(|(index, name)| names[..*index].contains(name)) {
         return bad(format!("--vm names {again} twice"));

@@ -52,7 +52,11 @@ impl VmOrder {
                 Ok(words) => State::There(words.clone()),
                 Err(error) => State::Lacking {
                     because: in_one_line(error),
-                    mend: "let it run on the inventory's source, or name another".into(),
+                    mend: if error.is_unsupported() {
+                        "name a driver that can, by `driver` in the inventory, or another scenario".into()
+                    } else {
+                        "let it run on the inventory's source, or name another".into()
+                    },
                 },
             }));
             findings.extend(vm.obstacles.iter().map(|obstacle| {
