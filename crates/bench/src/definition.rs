@@ -19,10 +19,10 @@ impl Definitions {
     }
 
     /// Takes note of a definition. Where it is other than the one known before, says what differs: a line each.
-    pub(crate) fn note(&self, vm: &str, now: String) -> Option<Vec<String>> {
+    pub(crate) fn note(&self, vm: &str, now: &str) -> Option<Vec<String>> {
         let mut known = self.0.borrow_mut();
-        let before = known.insert(vm.to_owned(), now.clone())?;
-        (before != now).then(|| difference(&before, &now))
+        let before = known.insert(vm.to_owned(), now.to_owned())?;
+        (before != now).then(|| difference(&before, now))
     }
 }
 
@@ -59,14 +59,14 @@ mod tests {
     fn what_differs_is_shown_with_what_is_around_it() {
         let definitions = Definitions::default();
         assert!(!definitions.knows("db"));
-        assert_eq!(definitions.note("db", "a\nb\nc\nd\ne\nf".into()), None);
+        assert_eq!(definitions.note("db", "a\nb\nc\nd\ne\nf"), None);
         assert!(definitions.knows("db") && !definitions.knows("web"));
-        assert_eq!(definitions.note("db", "a\nb\nc\nd\ne\nf".into()), None);
-        let changed = definitions.note("db", "a\nb\nc\nD\nD\ne\nf".into()).unwrap();
+        assert_eq!(definitions.note("db", "a\nb\nc\nd\ne\nf"), None);
+        let changed = definitions.note("db", "a\nb\nc\nD\nD\ne\nf").unwrap();
         assert_eq!(changed, [" b", " c", "-d", "+D", "+D", " e", " f"]);
         // What it is now is what the next return is held against.
-        assert_eq!(definitions.note("db", "a\nb\nc\nD\nD\ne\nf".into()), None);
-        assert_eq!(definitions.note("db", String::new()).unwrap().len(), 7);
+        assert_eq!(definitions.note("db", "a\nb\nc\nD\nD\ne\nf"), None);
+        assert_eq!(definitions.note("db", "").unwrap().len(), 7);
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod examine;
 mod existing;
 mod hold;
 mod inventory;
+mod lacks;
 mod ledger;
 mod marks;
 mod observer;

@@ -211,7 +211,7 @@ impl Run<'_> {
                 continue;
             }
             match self.trial.plan.source.definition(&guest.id) {
-                Ok(Some(definition)) => drop(self.trial.definitions.note(&found.name, definition)),
+                Ok(Some(definition)) => drop(self.trial.definitions.note(&found.name, &definition)),
                 Ok(None) => {}
                 Err(error) => self.warn_of_definition(&guest.id, &error, journal)?,
             }
@@ -232,7 +232,7 @@ impl Run<'_> {
                 return Ok(false);
             }
         };
-        let Some(lines) = self.trial.definitions.note(&vm.name, now) else { return Ok(false) };
+        let Some(lines) = self.trial.definitions.note(&vm.name, &now) else { return Ok(false) };
         let path = self.definition_path(&vm.name);
         let text = lines.iter().map(|line| format!("{line}\n")).collect::<String>();
         fs::write(&path, text)
