@@ -123,6 +123,7 @@ impl<'a> Planner<'a> {
     /// The hypervisors of a case's two sides.
     pub(crate) fn open(&self, case: &Case, world: &World) -> Result<[Arc<dyn Hypervisor>; 2]> {
         let driver = self.registry.of(&case.hypervisor)?;
+        world.check_driver(driver)?;
         let [source, destination] = world.hosts()?;
         let open = |host, side| open(driver, host, case, side, world.cache());
         Ok([open(&source, Side::Source)?, open(&destination, Side::Destination)?])
