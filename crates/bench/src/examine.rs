@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dunlin_guest::{build_image, default_cache_dir, find_kernel, kernel_args};
-use dunlin_hypervisor::{HypervisorError, Obstacle, OpenOrder, Registry, Side};
+use dunlin_hypervisor::{Driver, HypervisorError, Obstacle, OpenOrder, Registry, Side};
 use dunlin_record::{Case, DriverSettings, HypervisorIdentity, Links, TransportKind};
 use dunlin_testbed::{Host, Inside, Testbed};
 
@@ -86,7 +86,7 @@ pub fn examine(inside: Inside) -> Result<Examination> {
 pub fn examine_host(host: &Arc<dyn Host>, driver: Option<&str>) -> Result<Vec<Product>> {
     let cache = default_cache_dir()?;
     let registry = Registry::builtin();
-    let usual = registry.all().next().map(|usual| usual.name());
+    let usual = registry.all().next().map(Driver::name);
     let wanted = |name| driver.is_some() || usual == Some(name);
     let drivers = registry.all().filter(|known| driver.is_none_or(|asked| asked == known.name()));
     drivers
