@@ -347,7 +347,7 @@ mod tests {
             write_frame(&mut input, &Request { id, ask: ask.clone() }).unwrap();
         }
         let (mut reader, writer) = io::pipe().unwrap();
-        let services = |output| Services::new(output, None, Processes::default());
+        let services = |output| Services::new(output, None, AtEnd::default());
         serve_on(io::Cursor::new(input), writer, None, services).unwrap();
         let mut greeting = vec![0; format!("{GREETING}{VERSION}\n").len()];
         reader.read_exact(&mut greeting).unwrap();
