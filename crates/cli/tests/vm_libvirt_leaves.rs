@@ -1,5 +1,5 @@
 //! What libvirt's VMs of ours leave behind on real hosts, whose daemons keep them alive: nothing, whatever ends the bench.
-#![expect(clippy::unwrap_used, reason = "a test panics where it fails")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test panics where it fails")]
 
 mod harness;
 
@@ -33,10 +33,12 @@ const LEFT: &str = r#"qemus() { ps -A -o args | grep "[q]emu-system.*guest=dunli
 left() { qemus; for node in host-a host-b; do ip netns exec $node ip -o link | grep tap-;
     ssh $node 'ls -d /var/tmp/dunlin-* 2>/dev/null; virsh -q -c qemu:///system list --all --name | grep dunlin-'; done;
     ps -A -o args | grep -E "dunlin-helpe[r] (host|measure)|[s]sh .*-M -N|[v]irsh "; true; }
-gone() { for i in $(seq 200); do [ -z "$(left)" ] && { echo "$1: gone after $i looks"; return; }; sleep 0.1; done
-    echo "$1: left after 20 s and more:"; left; exit 1; }
+gone() { from=$(date +%s); while [ $(($(date +%s) - from)) -le 20 ]; do
+    [ -z "$(left)" ] && { echo "$1: gone after $(($(date +%s) - from)) s"; return; }; sleep 0.1; done; echo "$1: left after 20 s and more:"; left; exit 1; }
 moving() { for i in $(seq 600); do [ "$(qemus | wc -l)" = 2 ] && { sleep 1; return; }; sleep 0.1; done
     echo "$1: it never moved"; cat $1.said; exit 1; }
+making() { for i in $(seq 6000); do ps -A -o args | grep -q "[v]irsh .* create " && return; done
+    echo "$1: it was never made"; cat $1.said; exit 1; }
 "#;
 
 /// Why no guest of libvirt's can be had here; none where it can. This machine's own libvirt is not needed.
@@ -73,6 +75,10 @@ fn vm_nothing_is_left_of_libvirts_guests_by_a_bench_that_is_killed_or_ended_in_t
         moving killed; kill -9 $bench; gone killed
         dunlin bench endless.toml --inventory "$DUNLIN_HOSTS" --out ended >ended.said 2>&1 & bench=$!
         moving ended; kill -INT $bench; wait $bench; echo "ended: $?"; gone ended
+        dunlin bench endless.toml --inventory "$DUNLIN_HOSTS" --out made >made.said 2>&1 & bench=$!
+        making made; kill -9 $bench; gone made
+        # Nor does a daemon that was asked to make one do so after that.
+        sleep 2; [ -z "$(left)" ] || {{ echo "it came later:"; left; exit 1; }}
         [ "$(ssh host-b virsh -c qemu:///system domid bystander)" = "$before" ] && echo "the bystander $before stays"
         "#
     );
@@ -89,7 +95,8 @@ fn vm_nothing_is_left_of_libvirts_guests_by_a_bench_that_is_killed_or_ended_in_t
     let told = String::from_utf8_lossy(&output.stdout);
     let story = format!("{}\n{told}{}", output.status, String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{story}");
-    for word in ["killed: gone", "ended: 130", "ended: gone", "the bystander 1 stays"] {
+    println!("{told}");
+    for word in ["killed: gone", "ended: 130", "ended: gone", "made: gone", "the bystander 1 stays"] {
         assert!(told.contains(word), "{word}: {story}");
     }
 }
