@@ -1,5 +1,5 @@
 //! What libvirt's VMs of ours leave behind on real hosts, whose daemons keep them alive: nothing, whatever ends the bench.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test panics where it fails")]
+#![expect(clippy::unwrap_used, reason = "a test panics where it fails")]
 
 mod harness;
 
