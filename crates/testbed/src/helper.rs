@@ -1,6 +1,7 @@
 //! The bench's side of a helper: our own binary run again on a host, which does there what has to be done there and
 //! streams what it sees back.
 
+mod at_end;
 pub(crate) mod bytes;
 mod echo;
 pub(crate) mod for_host;

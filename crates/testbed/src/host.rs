@@ -10,7 +10,7 @@ use std::time::Duration;
 use dunlin_clock::HostClock;
 use dunlin_record::{HostFingerprint, HostId};
 
-use crate::{Helper, Process, Result};
+use crate::{Helper, LastWill, Process, Result};
 
 /// One of the testbed's two networks (Hu et al., section 3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -132,6 +132,21 @@ pub trait Host: Send + Sync {
     /// # Errors
     /// Where the file cannot be opened or the program cannot be started.
     fn converse(&self, program: &Path, args: &[OsString], stderr: &Path) -> Result<(Process, UnixStream)>;
+
+    /// Runs a program on the host when the testbed ends, however that comes about: for what the host would else keep though all
+    /// that was launched there has ended, as what a daemon was asked for. Dropping the [`LastWill`] revokes it: it is then not
+    /// run, nor ever without this having returned one.
+    ///
+    /// It is run as by [`Self::run`], once, after all others that were started there have ended and before the files there go;
+    /// all such programs at the same time, each for 10 s at most, and nobody hears what they say. Behind ssh it is our helper
+    /// there that runs it, when it is asked to end, by the bench or by a signal, and when it has not heard of the bench for a
+    /// while: also where the bench was killed, and where the connection is lost and made anew later, with another helper. A
+    /// helper that is itself killed runs nothing, nor does a host that goes down. On a host where nothing outlives the testbed
+    /// nothing is run at all.
+    ///
+    /// # Errors
+    /// Where the host does not take it on.
+    fn at_end(&self, program: &Path, args: &[OsString]) -> Result<LastWill>;
 
     /// Connects to a socket on the host; tries again until the limit if it is not there yet.
     ///

@@ -19,7 +19,7 @@ use crate::local_process::LocalProcess;
 use crate::namespace::Namespace;
 use crate::netlink::Netlink;
 use crate::node::Node;
-use crate::{Helper, Host, Launch, Network, Output, Process, Result, Taps, TestbedError};
+use crate::{Helper, Host, LastWill, Launch, Network, Output, Process, Result, Taps, TestbedError};
 use crate::{device, files, fingerprint, memory_map, process};
 
 /// How long to wait before connecting again to a socket that is not there yet.
@@ -194,6 +194,11 @@ impl Host for LabHost {
         command.process_group(0);
         let process = LocalProcess::new(self.spawn(command)?).whose_group_ends_with_it();
         Ok((Process::new(process), ours))
+    }
+
+    /// All that is there dies with the lab.
+    fn at_end(&self, _program: &Path, _args: &[OsString]) -> Result<LastWill> {
+        Ok(LastWill::needless())
     }
 
     fn dial(&self, socket: &Path, limit: Duration) -> Result<UnixStream> {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::Read;
+use std::process::{ChildStderr, ChildStdout};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -118,9 +119,20 @@ impl Drop for Process {
 /// Waits for the end of a program and takes what it says meanwhile; ends it at the limit. What it leaves behind in its
 /// group goes with it: that would hold the pipes open.
 pub(crate) fn run_to_end(mut local: LocalProcess, program: &str, limit: Duration) -> Result<Output> {
-    let (stdout, stderr) = local.take_pipes();
+    let pipes = local.take_pipes();
+    hear_to_end(pipes, local.whose_group_ends_with_it(), program, limit)
+}
+
+/// The same of a program that others may end, by its pipes; what is left of its group must end with it.
+pub(crate) fn hear_to_end(
+    (stdout, stderr): (Option<ChildStdout>, Option<ChildStderr>),
+    handle: impl ProcessHandle + 'static,
+    program: &str,
+    limit: Duration,
+) -> Result<Output> {
+    // Where its pipes cannot be read it is ended.
+    let mut process = Process::new(handle);
     let (stdout, stderr) = (collect(stdout)?, collect(stderr)?);
-    let mut process = Process::new(local.whose_group_ends_with_it());
     let Some(End { how, success }) = process.wait_end(Deadline::after(limit))?.cloned() else {
         process.kill();
         let waiting_for = format!("{program} to end");

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dunlin_record::{HostFingerprint, HostId};
-use dunlin_testbed::{Helper, Host, Launch, Network, Output, Process, Result, Taps, TestbedError};
+use dunlin_testbed::{Helper, Host, LastWill, Launch, Network, Output, Process, Result, Taps, TestbedError};
 
 /// A host of which nothing is known but its name.
 pub(crate) struct BareHost(pub(crate) HostId);
@@ -59,6 +59,10 @@ impl Host for BareHost {
 
     fn converse(&self, _: &Path, _: &[OsString], _: &Path) -> Result<(Process, UnixStream)> {
         lacks("a process")
+    }
+
+    fn at_end(&self, _: &Path, _: &[OsString]) -> Result<LastWill> {
+        lacks("a last will")
     }
 
     fn dial(&self, _: &Path, _: Duration) -> Result<UnixStream> {

@@ -64,7 +64,9 @@ impl LibvirtHypervisor {
             what: format!("making {}", order.spec.id),
             because: "what it is made of cannot stand in XML".into(),
         })?;
-        let made = Made { tap: order.spec.tap.clone(), console: Some(console), guest };
+        // Before there is anything to destroy.
+        let will = self.virsh.destroy_at_end(&uuid)?;
+        let made = Made { tap: order.spec.tap.clone(), console: Some(console), guest, _will: will };
         // From here on it ends with its handle.
         let vm = LibvirtVm::new(&self.virsh, order.spec.id.clone(), &domain, identity, Some(made));
         self.create(&uuid, &xml)?;

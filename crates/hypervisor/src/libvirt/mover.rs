@@ -76,8 +76,12 @@ impl LibvirtMover {
                 let file = from.virsh.host.scratch().join(format!("{}-{}.xml", source.uuid, now_ns()));
                 from.virsh.host.write_private(&file, xml.as_bytes())?;
                 files.push(file);
-                made =
-                    Some(Made { tap: ours.tap.clone(), console: Some(console), guest: ours.guest.clone() });
+                made = Some(Made {
+                    tap: ours.tap.clone(),
+                    console: Some(console),
+                    guest: ours.guest.clone(),
+                    _will: to.virsh.destroy_at_end(&source.uuid)?,
+                });
                 // Disks that do not move are in a folder that both hosts were seen to share.
                 let copies = if order.moves_disks { CopyStorage::All } else { CopyStorage::None };
                 (copies, !order.disks.is_empty() && !order.moves_disks)
@@ -407,6 +411,12 @@ impl Drop for LibvirtMover {
         }
         for file in &self.files {
             let _ = host.remove(file);
+        }
+        // What is left of ours at a destination where it never came to be known goes as one that did, before its will does.
+        if let Some(made) = self.made.take()
+            && self.has_begun
+        {
+            drop(self.source.at(&self.destination, Some(made)));
         }
     }
 }

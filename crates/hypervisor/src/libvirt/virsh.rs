@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dunlin_record::VmId;
-use dunlin_testbed::{Host, Output, TestbedError};
+use dunlin_testbed::{Host, LastWill, Output, TestbedError};
 
 use crate::{HypervisorError, Result};
 
@@ -67,6 +67,13 @@ impl Virsh {
             return Ok(String::from_utf8_lossy(&output.stdout).trim_end_matches('\n').to_owned());
         }
         Err(self.error(args, &output))
+    }
+
+    /// Has a VM destroyed at the testbed's end, however that comes about: a daemon keeps its VMs. Only ever asked for one that
+    /// we make, by a UUID that we made up: nobody else's has it.
+    pub(super) fn destroy_at_end(&self, uuid: &str) -> Result<LastWill> {
+        let (program, words) = self.words(&["destroy", uuid]);
+        Ok(self.host.at_end(program, &words)?)
     }
 
     /// What a call that did not succeed means.

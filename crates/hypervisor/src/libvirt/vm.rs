@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use dunlin_record::{HostId, HypervisorIdentity, VmId};
-use dunlin_testbed::MacAddress;
+use dunlin_testbed::{LastWill, MacAddress};
 
 use super::domain::Domain;
 use super::stats::counter;
@@ -45,6 +45,8 @@ pub(super) struct Made {
     pub(super) console: Option<PathBuf>,
     /// What it was made of, to make its place at the destination.
     pub(super) guest: super::guest_xml::Guest,
+    /// Ends it where we cannot; revoked once it was destroyed.
+    pub(super) _will: LastWill,
 }
 
 /// The VM's process and its vCPUs' threads, on its host.

@@ -41,6 +41,16 @@ pub(crate) enum HostAsk {
     Kill {
         task: u32,
     },
+    /// Has a program run at the helper's end, however that comes about.
+    AtEnd {
+        #[serde(with = "super::bytes::path")]
+        program: PathBuf,
+        args: Vec<OsString>,
+    },
+    /// A program is not to be run at the end after all. Not answered.
+    Revoke {
+        task: u32,
+    },
     /// Connects to a socket; what comes from it is told, until it is closed.
     Dial {
         #[serde(with = "super::bytes::path")]

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Raised with every change of what is said here.
-pub(super) const VERSION: u32 = 5;
+pub(super) const VERSION: u32 = 6;
 /// What a helper's first line begins with; its version follows.
 pub(super) const GREETING: &str = "dunlin-helper ";
 /// The longest first line.
@@ -336,6 +336,8 @@ mod tests {
                 stdout,
                 stderr
             }),
+            (path(), args()).prop_map(|(program, args)| HostAsk::AtEnd { program, args }),
+            any::<u32>().prop_map(|task| HostAsk::Revoke { task }),
             (path(), any::<u64>()).prop_map(|(socket, limit_ms)| HostAsk::Dial { socket, limit_ms }),
             (path(), any::<u32>()).prop_map(|(path, mode)| HostAsk::Put { path, mode }),
             (any::<u32>(), bytes()).prop_map(|(task, bytes)| HostAsk::Send { task, bytes: Bytes(bytes) }),

@@ -19,10 +19,10 @@ use dunlin_wire::{
 
 use nix::sys::signal::{SigSet, Signal};
 
+use super::at_end::AtEnd;
 use super::echo::Echo;
 use super::hearing::Heard;
 use super::http_ends::{PageServer, end_load};
-use super::launched::Processes;
 use super::protocol::{Ask, FrameError, GREETING, Report, Request, Tell, VERSION, read_frame, write_frame};
 use super::remote::Folder;
 use super::responder::Responder;
@@ -36,7 +36,7 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 /// binary's hidden subcommand `helper` runs.
 #[must_use]
 pub fn serve() -> i32 {
-    serve_with(None, None, Processes::default())
+    serve_with(None, None, AtEnd::default())
 }
 
 /// The same on a machine that is reached through ssh: `measure` serves until nothing is heard of the bench any more;
@@ -58,17 +58,17 @@ pub fn serve_remote(mode: &str) -> i32 {
         "sweep" => return Folder::sweep().map_or_else(|error| fail(&error), |()| 0),
         other => return fail(&io::Error::other(format!("there is no mode {other:?}"))),
     };
-    let (heard, processes) = (Heard::now(), Processes::default());
-    let (last, launched) = (folder.clone(), processes.clone());
+    let (heard, at_end) = (Heard::now(), AtEnd::default());
+    let (last, its_end) = (folder.clone(), at_end.clone());
     let end = move || {
-        launched.end();
+        its_end.come();
         last.iter().for_each(|folder| folder.remove());
     };
     let code = match heard.clone().watch(signals, end) {
-        Ok(()) => serve_with(Some(heard), folder.clone(), processes),
+        Ok(()) => serve_with(Some(heard), folder.clone(), at_end),
         Err(error) => fail(&error),
     };
-    // Once nothing runs any more that was started.
+    // Once nothing runs any more that was started, and what was to be run last has been.
     folder.iter().for_each(|folder| folder.remove());
     code
 }
@@ -78,13 +78,13 @@ fn end_signals() -> SigSet {
     [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect()
 }
 
-fn serve_with(heard: Option<Heard>, folder: Option<Arc<Folder>>, processes: Processes) -> i32 {
+fn serve_with(heard: Option<Heard>, folder: Option<Arc<Folder>>, at_end: AtEnd) -> i32 {
     // Standard output as a plain file: a line buffer would cut binary frames at every line feed.
     let output = match io::stdout().as_fd().try_clone_to_owned() {
         Ok(output) => File::from(output),
         Err(error) => return fail(&error),
     };
-    match serve_on(io::stdin(), output, heard, |output| Services::new(output, folder, processes)) {
+    match serve_on(io::stdin(), output, heard, |output| Services::new(output, folder, at_end)) {
         Ok(()) => 0,
         Err(error) => fail(&error),
     }
@@ -347,7 +347,7 @@ mod tests {
             write_frame(&mut input, &Request { id, ask: ask.clone() }).unwrap();
         }
         let (mut reader, writer) = io::pipe().unwrap();
-        let services = |output| Services::new(output, None, Processes::default());
+        let services = |output| Services::new(output, None, AtEnd::default());
         serve_on(io::Cursor::new(input), writer, None, services).unwrap();
         let mut greeting = vec![0; format!("{GREETING}{VERSION}\n").len()];
         reader.read_exact(&mut greeting).unwrap();

@@ -18,9 +18,9 @@ use std::time::Duration;
 use nix::ifaddrs::InterfaceAddress;
 use nix::sys::socket::{SockaddrIn, SockaddrStorage};
 
+use super::at_end::AtEnd;
 use super::bytes::Bytes;
 use super::host_protocol::{Device, HostAsk, HostTell, Machine};
-use super::launched::Processes;
 use super::protocol::Tell;
 use super::remote::{Folder, Made};
 use super::serve::Output;
@@ -36,16 +36,16 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 pub(super) struct Services {
     output: Output,
     folder: Option<Arc<Folder>>,
-    processes: Processes,
+    at_end: AtEnd,
     streams: Streams,
     /// By which other benches see that somebody measures here.
     claim: Option<UnixListener>,
 }
 
 impl Services {
-    pub(super) fn new(output: Output, folder: Option<Arc<Folder>>, processes: Processes) -> Self {
+    pub(super) fn new(output: Output, folder: Option<Arc<Folder>>, at_end: AtEnd) -> Self {
         let streams = Streams::new(output.clone());
-        Self { output, folder, processes, streams, claim: None }
+        Self { output, folder, at_end, streams, claim: None }
     }
 
     /// Does what was asked; `None` where the answer comes later, from a thread, or there is none.
@@ -55,12 +55,14 @@ impl Services {
             HostAsk::Run { program, args, limit_ms } => {
                 let mut command = command(&program);
                 command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
-                let child = command.spawn()?;
+                let mut process = LocalProcess::new(command.spawn()?);
+                let pipes = process.take_pipes();
+                let running = self.at_end.processes.add(id, process.whose_group_ends_with_it())?;
                 self.output.tell_later(id, move || {
                     let limit = Duration::from_millis(limit_ms);
                     let program = program.display().to_string();
                     let Ran { how, success, stdout, stderr } =
-                        process::run_to_end(LocalProcess::new(child), &program, limit)
+                        process::hear_to_end(pipes, running, &program, limit)
                             .map_err(std::io::Error::other)?;
                     Ok(Tell::Host(HostTell::Ran {
                         how,
@@ -82,8 +84,16 @@ impl Services {
                 Ok(None)
             }
             HostAsk::Kill { task } => {
-                self.processes.kill(task);
+                self.at_end.processes.kill(task);
                 done
+            }
+            HostAsk::AtEnd { program, args } => {
+                self.at_end.run(id, program, args)?;
+                done
+            }
+            HostAsk::Revoke { task } => {
+                self.at_end.revoke(task);
+                Ok(None)
             }
             HostAsk::Dial { socket, limit_ms } => {
                 self.streams.dial(id, socket, Duration::from_millis(limit_ms))?;
@@ -205,7 +215,7 @@ impl Services {
         }
         let process = how(LocalProcess::new(command.spawn()?));
         let pid = process.pid().ok_or("it has no process id")?;
-        let launched = self.processes.add(id, process);
+        let launched = self.at_end.processes.add(id, process)?;
         // Before its end can be told.
         let started = started(pid).unwrap_or_default();
         self.output.tell(id, Tell::Host(HostTell::Launched { pid, started }))?;
@@ -219,7 +229,7 @@ impl Services {
 
 impl Drop for Services {
     fn drop(&mut self) {
-        self.processes.end();
+        self.at_end.come();
     }
 }
 
@@ -239,7 +249,7 @@ fn started(pid: u32) -> Option<u64> {
 }
 
 /// A program with nothing to read, in a group of its own, that dies with us: also where we are killed.
-fn command(program: &Path) -> Command {
+pub(super) fn command(program: &Path) -> Command {
     let mut command = Command::new(program);
     command.stdin(Stdio::null()).process_group(0);
     children::tie_to_us(&mut command);

@@ -21,7 +21,7 @@ use super::{HelperProgram, Target};
 use crate::helper::bytes::Bytes;
 use crate::helper::host_protocol::{Device, HostAsk, HostTell, Machine};
 use crate::helper::streams::is_zero;
-use crate::{Helper, Host, Launch, Network, Output, Process, Result, Taps, TestbedError};
+use crate::{Helper, Host, LastWill, Launch, Network, Output, Process, Result, Taps, TestbedError};
 
 /// How long what is done at once may take, on a machine that is busy and a connection that is slow.
 const ANSWER_LIMIT: Duration = Duration::from_secs(15);
@@ -354,6 +354,24 @@ impl Host for SshHost {
         let ask = HostAsk::Converse { program, args, stderr, stream: stream.id };
         let process = self.start(helper, ask, &doing)?;
         Ok((process, super::sockets::stream(helper, stream, &doing)?))
+    }
+
+    fn at_end(&self, program: &Path, args: &[OsString]) -> Result<LastWill> {
+        let connection = self.connection()?;
+        let helper = connection.helper();
+        let doing = format!("have {} run at the end on {}", program.display(), self.target.id);
+        let ask = HostAsk::AtEnd { program: program.to_owned(), args: args.to_vec() };
+        let asked = helper.converse(ask).map_err(|error| self.unless_lost(error))?;
+        // From here on: it may be taken on though nobody hears of it.
+        let (its_helper, task) = (Arc::clone(helper), asked.id);
+        let will = LastWill::new(move || {
+            // Where the helper is gone it has been run, or never will.
+            let _ = its_helper.say(HostAsk::Revoke { task });
+        });
+        match asked.next(helper, &doing, ANSWER_LIMIT).map_err(|error| self.because(&doing, error))? {
+            HostTell::Done => Ok(will),
+            other => Err(helper.misunderstood(&other)),
+        }
     }
 
     fn dial(&self, socket: &Path, limit: Duration) -> Result<UnixStream> {

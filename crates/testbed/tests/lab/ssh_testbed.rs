@@ -3,6 +3,7 @@
 mod life;
 mod names;
 mod refusals;
+mod wills;
 mod works;
 
 use std::ffi::OsString;

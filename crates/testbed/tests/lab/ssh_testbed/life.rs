@@ -12,13 +12,14 @@ use dunlin_ssh_nodes::Client;
 use dunlin_testbed::{Host, Inside, Launch, Network, Process, SshTestbed, Testbed, TestbedError};
 use dunlin_wire::CaptureSpec;
 
+use super::wills::{ran, will, wills};
 use super::{GONE_LIMIT, LIMIT, World, inventory, launch, program, said, timed};
 use crate::conversing::{ends, start};
 use crate::roles::{ROLE, say};
 
 /// How long a host that is gone may hold anybody up.
 const HELD_UP_S: f64 = 25.0;
-const BOTH: [&str; 2] = ["host-a", "host-b"];
+pub(super) const BOTH: [&str; 2] = ["host-a", "host-b"];
 /// How a program ended of which nobody heard any more.
 const UNSEEN: &str = "how is not known: the connection to its host was lost";
 
@@ -28,6 +29,7 @@ pub(crate) fn life(inside: &Inside) {
     killed_owner(&world);
     killed_helper(&world);
     ended_host(&world);
+    wills(&world);
 }
 
 /// Owns a testbed until it is killed; a lab's owner runs it, so that the lab lives on.
@@ -44,6 +46,7 @@ pub(crate) fn own() -> ExitCode {
         helper.capture(&capture_spec(), &file).unwrap()
     };
     let _captures: Vec<_> = hosts.iter().zip(&helpers).map(capture).collect();
+    let _wills: Vec<_> = hosts.iter().map(|host| will(&**host, "killed")).collect();
     say("ready");
     std::thread::sleep(Duration::from_secs(600));
     ExitCode::SUCCESS
@@ -87,6 +90,9 @@ fn killed_owner(world: &World) {
     owner.kill().unwrap();
     owner.wait().unwrap();
     println!("all is gone {:.2} s after the kill of the owner", world.all_gone(&BOTH));
+    for host in BOTH {
+        assert_eq!(ran(world, host, "killed"), 1, "{host}");
+    }
 }
 
 fn killed_helper(world: &World) {
@@ -136,7 +142,7 @@ fn killed_helper(world: &World) {
 }
 
 /// Sends a signal to the helpers that have folders.
-fn kill_helper(world: &World, signal: &str) {
+pub(super) fn kill_helper(world: &World, signal: &str) {
     let script = "for p in /proc/[0-9]*; do case \"$(tr '\\0' ' ' <$p/cmdline 2>/dev/null)\" in \
         /tmp/dunlin-*/dunlin-helper\\ host*) kill -SIGNAL ${p#/proc/};; esac; done";
     world.sh("host-a", &script.replace("SIGNAL", signal));
@@ -174,7 +180,7 @@ fn ended_host(world: &World) {
     println!("all is gone in {:.2} s", world.all_gone(&BOTH));
 }
 
-fn usable_again(host: &dyn Host) {
+pub(super) fn usable_again(host: &dyn Host) {
     let deadline = Deadline::after(LIMIT);
     while let Err(error) = host.run(Path::new("true"), &[], LIMIT) {
         println!("    not yet: {error}");
@@ -242,6 +248,7 @@ fn methods<'a>(host: &'a dyn Host, local: &'a Path) -> Vec<Method<'a>> {
         ("collect", Box::new(|| host.collect(local))),
         ("place", Box::new(move || host.place(&file).map(drop))),
         ("run", Box::new(|| host.run(Path::new("true"), &[], Duration::from_secs(60)).map(drop))),
+        ("at_end", Box::new(|| host.at_end(Path::new("true"), &[]).map(drop))),
         ("launch", Box::new(|| host.launch(launch("true", &[])).map(drop))),
         (
             "converse",
@@ -267,6 +274,7 @@ fn holds_nobody_up(world: &World, host: &dyn Host, other: &dyn Host) {
     let mut process = busy(host);
     let (mut spoken, mut stream) = spoken_with(host);
     let helper = host.helper().unwrap();
+    let its_will = will(host, "cut");
     world.nodes.cut("host-a", Network::Service).unwrap();
     std::thread::scope(|scope| {
         let gone = scope.spawn(|| world.all_gone(&["host-a"]));
@@ -289,13 +297,14 @@ fn holds_nobody_up(world: &World, host: &dyn Host, other: &dyn Host) {
             });
         }
         println!("all is gone {:.1} s after the cut", gone.join().unwrap());
+        assert_eq!(ran(world, "host-a", "cut"), 1);
     });
     ends(&mut stream);
     for process in [&mut process, &mut spoken] {
         let told = process.try_wait();
         assert!(told.is_err(), "{told:?}");
     }
-    let ((), took_s) = timed(|| drop((process, spoken, helper)));
+    let ((), took_s) = timed(|| drop((process, spoken, helper, its_will)));
     println!("to drop what was there takes {took_s:.1} s");
     world.nodes.join("host-a", Network::Service).unwrap();
     let ((), took_s) = timed(|| usable_again(host));
