@@ -64,7 +64,8 @@ impl Migration<'_> {
         // Tunnelled, it goes where the daemons' connection goes.
         let address = self.address.filter(|_| !settings.tunnelled);
         value("--migrateuri", address.map(|address| format!("tcp://{address}")));
-        value("--listen-address", settings.listen_address.clone());
+        let listening = settings.listen_address.clone();
+        value("--listen-address", listening.or_else(|| address.map(|address| address.to_string())));
         value("--bandwidth", cap(settings.bandwidth_mib_s));
         value("--postcopy-bandwidth", cap(settings.post_copy_bandwidth_mib_s));
         value("--auto-converge-initial", number(settings.auto_converge_initial));
@@ -141,7 +142,10 @@ mod tests {
     #[test]
     fn nothing_asked_is_peer_to_peer_and_leaves_the_definition_where_it_is() {
         let said = words(|_| (), &Strategy::PreCopy, &Transport::default(), Journey::Excursion);
-        assert_eq!(said, format!("{HEAD} --live --p2p --migrateuri tcp://10.0.0.2"));
+        assert_eq!(
+            said,
+            format!("{HEAD} --live --p2p --migrateuri tcp://10.0.0.2 --listen-address 10.0.0.2")
+        );
         let home = words(|_| (), &Strategy::PreCopy, &Transport::default(), Journey::Home);
         assert_eq!(home, said);
         let stays = words(|_| (), &Strategy::PreCopy, &Transport::default(), Journey::ForGood);
@@ -176,7 +180,7 @@ mod tests {
             settings.xbzrle_cache_mib = Some(64);
             settings.bandwidth_mib_s = 20;
             settings.copy_storage = CopyStorage::Inc;
-            settings.listen_address = Some("10.0.0.2".into());
+            settings.listen_address = Some("10.0.0.9".into());
         };
         let transport = Transport {
             kind: TransportKind::Tls,
@@ -194,7 +198,7 @@ mod tests {
             "--comp-xbzrle-cache 67108864",
             "--bandwidth 20",
             "--copy-storage-inc",
-            "--listen-address 10.0.0.2",
+            "--listen-address 10.0.0.9",
         ] {
             assert!(said.contains(part), "{part} in {said}");
         }
@@ -204,6 +208,11 @@ mod tests {
             &Transport::default(),
             Journey::Home,
         );
-        assert!(tunnelled.contains("--tunnelled") && !tunnelled.contains("--migrateuri"), "{tunnelled}");
+        assert!(
+            tunnelled.contains("--tunnelled")
+                && !tunnelled.contains("--migrateuri")
+                && !tunnelled.contains("--listen"),
+            "{tunnelled}"
+        );
     }
 }
