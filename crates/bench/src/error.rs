@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use dunlin_guest::GuestError;
-use dunlin_hypervisor::HypervisorError;
+use dunlin_hypervisor::{HypervisorError, Obstacle};
 use dunlin_probe::ProbeError;
 use dunlin_record::RecordError;
 use dunlin_testbed::TestbedError;
@@ -110,6 +110,60 @@ pub enum BenchError {
         /// All that was found; never empty.
         mistakes: Vec<Mistake>,
     },
+    /// A VM that exists is not where each trial finds it.
+    #[error("{vm} does not run on {host}, where it is to be moved from, and is not started: {said}")]
+    VmNotThere {
+        /// Which VM.
+        vm: String,
+        /// On which host.
+        host: String,
+        /// What is said of it there.
+        said: String,
+    },
+    /// VMs that exist cannot be moved as they and their hosts are.
+    #[error("nothing was moved, because of:\n{}", in_numbers(obstacles))]
+    Obstacles {
+        /// All that was found; never empty.
+        obstacles: Vec<VmObstacle>,
+    },
+    /// A VM that exists did not come back.
+    #[error("{vm} is not back on {home}: {why}; {said}")]
+    NotHome {
+        /// Which VM.
+        vm: String,
+        /// Where it belongs.
+        home: String,
+        /// What kept it.
+        why: String,
+        /// What both ends say of it.
+        said: String,
+    },
+    /// After its migration it is not known where a VM that exists is.
+    #[error("it is not known where {vm} runs, so nothing was done to it: {said}")]
+    WhereUnknown {
+        /// Which VM.
+        vm: String,
+        /// What both ends say of it.
+        said: String,
+    },
+    /// VMs that are left where they were moved to can be moved once.
+    #[error(
+        "{trials} trials are asked for, and with --stay there can be one: the VMs are not brought back for the next"
+    )]
+    StaysOnce {
+        /// How many trials there would be.
+        trials: u64,
+    },
+    /// The run that is to be gone on with moved other VMs.
+    #[error("the run in {} moved {before}, and not {now}", folder.display())]
+    OtherVms {
+        /// The run's folder.
+        folder: PathBuf,
+        /// Which VMs it moved.
+        before: String,
+        /// Which are asked for.
+        now: String,
+    },
     /// The run that is to be gone on with was made on other hosts: its trials and the new ones are of different things.
     #[error("the run in {} was made on {before}, not on {now}", folder.display())]
     OtherHosts {
@@ -172,6 +226,23 @@ impl Mistake {
     }
 }
 
+/// Something that speaks against moving a VM that exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VmObstacle {
+    /// Which VM.
+    pub vm: String,
+    /// What it is, and what would mend it.
+    pub obstacle: Obstacle,
+}
+
+/// Each with its number and what mends it.
+fn in_numbers(obstacles: &[VmObstacle]) -> String {
+    let line = |(number, VmObstacle { vm, obstacle }): (usize, &VmObstacle)| {
+        format!("{number}. {vm}: {}\n   mend it by: {}", obstacle.what, obstacle.mend)
+    };
+    (1..).zip(obstacles).map(line).collect::<Vec<_>>().join("\n")
+}
+
 /// A line each.
 fn told(file: &str, mistakes: &[Mistake]) -> String {
     let line = |mistake: &Mistake| {
@@ -188,7 +259,11 @@ fn told(file: &str, mistakes: &[Mistake]) -> String {
 impl BenchError {
     /// Whether nothing more can be kept, so that going on would be in vain.
     pub(crate) fn ends_the_run(&self) -> bool {
-        matches!(self, Self::Record(_)) || self.is_disk_full()
+        let is_lost = matches!(
+            self,
+            Self::Record(_) | Self::VmNotThere { .. } | Self::NotHome { .. } | Self::WhereUnknown { .. }
+        );
+        is_lost || self.is_disk_full()
     }
 
     /// Whether a guest did not come up, and would not the next time.

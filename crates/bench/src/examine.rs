@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use dunlin_guest::{build_image, default_cache_dir, find_kernel, kernel_args};
-use dunlin_hypervisor::{HypervisorError, OpenOrder, Registry, Side};
+use dunlin_hypervisor::{HypervisorError, Obstacle, OpenOrder, Registry, Side};
 use dunlin_record::{Case, DriverSettings, HypervisorIdentity, Links, TransportKind};
-use dunlin_testbed::{Host, Inside};
+use dunlin_testbed::{Host, Inside, Testbed};
 
+use crate::existing::FoundVm;
 use crate::plan::trial_boot;
 use crate::world::{Ground, World};
-use crate::{BenchError, Result, Scenario};
+use crate::{BenchError, Existing, Result, Scenario};
 
 /// What the hypervisors on this machine can do.
 #[derive(Debug)]
@@ -93,8 +94,70 @@ pub fn examine_host(host: &Arc<dyn Host>, driver: Option<&str>) -> Result<Vec<Pr
         .collect()
 }
 
+/// A VM that exists, as it would be moved.
+#[derive(Debug)]
+pub struct ExaminedVm {
+    /// Its name.
+    pub name: String,
+    /// Where it is reached and who says so, if that is known, or why it cannot be moved at all.
+    pub found: Result<String>,
+    /// What speaks against moving it; each once.
+    pub obstacles: Vec<Obstacle>,
+}
+
+/// Looks at VMs that exist on a testbed, as cases would move them. Nothing is changed of them.
+///
+/// # Errors
+/// Where the testbed has fewer than two hosts, or there is no place for what is kept.
+pub fn examine_vms(
+    testbed: &dyn Testbed,
+    registry: &Registry,
+    cases: &[Case],
+    existing: &[Existing],
+) -> Result<Vec<ExaminedVm>> {
+    let cache = default_cache_dir()?;
+    let ends = crate::world::ends(testbed)?;
+    let examine = |vm: &Existing| {
+        let mut obstacles: Vec<Obstacle> = Vec::new();
+        let mut look = |case: &Case| {
+            let driver = registry.of(&case.hypervisor)?;
+            let open = |host, side| driver.open(&OpenOrder { host, case, side, cache: &cache });
+            let (source, destination) = (open(&ends[0], Side::Source)?, open(&ends[1], Side::Destination)?);
+            source.check(case)?;
+            destination.check(case)?;
+            let (events, _) = std::sync::mpsc::channel();
+            let found = FoundVm::look_for(&*source, vm, testbed, events)?;
+            for obstacle in source.obstacles(&vm.name, &*destination, case)? {
+                if !obstacles.contains(&obstacle) {
+                    obstacles.push(obstacle);
+                }
+            }
+            Ok(found.in_words())
+        };
+        // A case that cannot be had here is left out, as in a run; where there is no other, that is what is told.
+        let (mut found, mut lacking) = (None, None);
+        for case in cases {
+            match look(case) {
+                Err(error) if BenchError::is_unsupported(&error) => drop(lacking.get_or_insert(error)),
+                looked => {
+                    found = Some(looked);
+                    if found.as_ref().is_some_and(Result::is_err) {
+                        break;
+                    }
+                }
+            }
+        }
+        let found = found.unwrap_or_else(|| Err(lacking.unwrap_or(BenchError::Cancelled)));
+        ExaminedVm { name: vm.name.clone(), found, obstacles }
+    };
+    Ok(existing.iter().map(examine).collect())
+}
+
 /// A case with nothing but defaults, for a driver.
-fn plain_case(driver: &str) -> Result<Case> {
+///
+/// # Errors
+/// Where the defaults cannot be read.
+pub fn plain_case(driver: &str) -> Result<Case> {
     let plain = "name = \"plain\"\n[[case]]\nname = \"plain\"\n";
     let case = Scenario::parse(plain, "plain")?.cases.into_iter().next().ok_or(BenchError::Cancelled)?;
     Ok(Case { hypervisor: DriverSettings::of(driver), ..case })

@@ -2,10 +2,13 @@
 
 mod calibrate;
 mod captured;
+mod definition;
 mod error;
 mod examine;
+mod existing;
 mod hold;
 mod inventory;
+mod lacks;
 mod ledger;
 mod marks;
 mod observer;
@@ -24,8 +27,10 @@ pub use calibrate::{
     ProbeReading, Verdict, calibrate,
 };
 pub use captured::read_migration_capture;
-pub use error::{BenchError, Mistake, Result};
-pub use examine::{Examination, Found, Product, examine, examine_host};
+pub use dunlin_record::ExistingVm as Existing;
+pub use error::{BenchError, Mistake, Result, VmObstacle};
+pub use examine::{Examination, ExaminedVm, Found, Product, examine, examine_host, examine_vms, plain_case};
+pub use existing::check_stay;
 pub use hold::{HeldVm, hold};
 pub use inventory::{InventoryError, inventory_starter, load_inventory, parse_inventory};
 pub use observer::Observer;

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use dunlin_guest::{Image, Kernel, READY_LINE, build_image, find_kernel, find_mkfs, kernel_args};
 use dunlin_hypervisor::{Driver, Hypervisor, OpenOrder, Registry, Side, TrialBoot};
-use dunlin_record::Case;
-use dunlin_testbed::Host;
+use dunlin_record::{Case, ExistingVm};
+use dunlin_testbed::{Host, TestbedError};
 
+use crate::existing::{FoundVm, Observable};
 use crate::world::World;
-use crate::{BenchError, Result};
+use crate::{BenchError, Result, VmObstacle};
 
 /// What the trials of a case run with.
 #[derive(Clone)]
@@ -19,22 +20,31 @@ pub(crate) struct Plan {
     pub(crate) image: Option<Image>,
     pub(crate) source: Arc<dyn Hypervisor>,
     pub(crate) destination: Arc<dyn Hypervisor>,
-    /// The VMs that exist already, by their names; empty where they are to be made.
-    pub(crate) existing: Vec<String>,
+    /// The VMs that exist already; empty where they are to be made.
+    pub(crate) existing: Vec<ExistingVm>,
+    /// What can be observed of each of them.
+    pub(crate) observable: Vec<Observable>,
 }
 
 /// Makes plans, and builds each guest's image only once.
 pub(crate) struct Planner<'a> {
     registry: &'a Registry,
-    existing: &'a [String],
+    existing: &'a [ExistingVm],
+    /// What speaks against moving VMs that exist, of all cases planned so far; each once.
+    obstacles: Vec<VmObstacle>,
     /// By kernel and modules folder.
     images: HashMap<(Option<PathBuf>, Option<PathBuf>), Image>,
 }
 
 impl<'a> Planner<'a> {
     /// A planner for VMs that are to be made, or, where some are named, for those.
-    pub(crate) fn new(registry: &'a Registry, existing: &'a [String]) -> Self {
-        Self { registry, existing, images: HashMap::new() }
+    pub(crate) fn new(registry: &'a Registry, existing: &'a [ExistingVm]) -> Self {
+        Self { registry, existing, obstacles: Vec::new(), images: HashMap::new() }
+    }
+
+    /// What speaks against moving VMs that exist, of all cases planned so far.
+    pub(crate) fn take_obstacles(&mut self) -> Vec<VmObstacle> {
+        std::mem::take(&mut self.obstacles)
     }
 
     /// The plan of a case on the testbed that is up.
@@ -64,7 +74,41 @@ impl<'a> Planner<'a> {
             image = Some(built);
             source.rehearse(case, &*destination)?;
         }
-        Ok(Plan { image, source, destination, existing: self.existing.to_vec() })
+        let observable = self.look_at_existing(case, &*source, &*destination, world)?;
+        Ok(Plan { image, source, destination, existing: self.existing.to_vec(), observable })
+    }
+
+    /// Finds the VMs that exist, and takes note of what speaks against moving them. Nothing is changed of them.
+    fn look_at_existing(
+        &mut self,
+        case: &Case,
+        source: &dyn Hypervisor,
+        destination: &dyn Hypervisor,
+        world: &World,
+    ) -> Result<Vec<Observable>> {
+        let mut all = Vec::new();
+        for asked in self.existing {
+            let (events, _) = std::sync::mpsc::channel();
+            let found = FoundVm::look_for(source, asked, world.testbed()?, events)?;
+            let observable = found.observable(&asked.name)?;
+            if case.workload.is_some() && !observable.has_agent {
+                let because =
+                    if observable.paused { "it is paused" } else { "no agent of ours can be reached in it" };
+                return Err(TestbedError::Unsupported {
+                    what: format!("a workload in {}", asked.name),
+                    because: because.into(),
+                }
+                .into());
+            }
+            for obstacle in source.obstacles(&asked.name, destination, case)? {
+                let obstacle = VmObstacle { vm: asked.name.clone(), obstacle };
+                if !self.obstacles.contains(&obstacle) {
+                    self.obstacles.push(obstacle);
+                }
+            }
+            all.push(observable);
+        }
+        Ok(all)
     }
 
     /// The same plan on the hosts of a lab that was made anew.

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use dunlin_analysis::{ChangedSetting, changed_settings_and_amounts};
 use dunlin_record::{
-    Case, Difference, FolderLock, HostFingerprint, Outcome, RecordError, Resumption, RunFolder, RunInfo,
-    Software, Status, TrialId, Trials, in_one_line,
+    Case, Difference, ExistingVm, FolderLock, HostFingerprint, Outcome, RecordError, Resumption, RunFolder,
+    RunInfo, Software, Status, TrialId, Trials, in_one_line,
 };
 
 use crate::captured::read_whole;
@@ -54,7 +54,7 @@ impl Earlier {
     ///
     /// # Errors
     /// Where another process writes in it, or it holds a run of other cases, or of more trials.
-    pub(crate) fn open(path: &Path, cases: &[Case]) -> Result<Self> {
+    pub(crate) fn open(path: &Path, cases: &[Case], existing: &[ExistingVm]) -> Result<Self> {
         // Before it is locked: what is no run's folder is told as that.
         let folder = RunFolder::open(path)?;
         let lock = FolderLock::take(path)?;
@@ -65,6 +65,10 @@ impl Earlier {
         if info.cases != cases {
             let differences = in_words(&info.cases, cases);
             return Err(BenchError::OtherScenario { folder: path.to_owned(), differences });
+        }
+        if info.existing != existing {
+            let (before, now) = (vms(&info.existing), vms(existing));
+            return Err(BenchError::OtherVms { folder: path.to_owned(), before, now });
         }
         Ok(Self { folder, info, lock })
     }
@@ -93,6 +97,17 @@ impl Earlier {
         self.folder.write_info(&self.info)?;
         Ok(Taken { folder: self.folder, done, seed: self.info.seed, lock: self.lock })
     }
+}
+
+fn vms(existing: &[ExistingVm]) -> String {
+    let said = |vm: &ExistingVm| match vm.address {
+        Some(address) => format!("{} at {address}", vm.name),
+        None => vm.name.clone(),
+    };
+    if existing.is_empty() {
+        return "guests of ours".into();
+    }
+    existing.iter().map(said).collect::<Vec<_>>().join(", ")
 }
 
 /// Whether the cases differ in nothing but that more trials of them are asked for.

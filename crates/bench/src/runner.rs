@@ -12,6 +12,9 @@ use dunlin_record::{
 };
 
 use crate::captured::add_capture;
+use crate::definition::Definitions;
+use crate::existing::check_stay;
+use crate::lacks::{addresses, lacks};
 use crate::ledger::Ledger;
 use crate::marks::mark_captures;
 use crate::order;
@@ -21,7 +24,7 @@ use crate::scenario::{expected_trial_duration, trial_id};
 use crate::trial::{self, Trial};
 use crate::world::{Ground, World};
 
-use crate::{BenchError, Mistake, Observer, Result, Scenario};
+use crate::{BenchError, Existing, Mistake, Observer, Result, Scenario};
 
 /// How long a host that was lost is waited for: some machines take minutes to start.
 const BACK_LIMIT: Duration = Duration::from_secs(180);
@@ -40,8 +43,10 @@ pub struct Order<'a> {
     pub cancel: &'a Cancel,
     /// The drivers that cases may name.
     pub registry: &'a Registry,
-    /// VMs that exist already, by their names, to be moved instead of guests that are made; usually none.
-    pub existing: &'a [String],
+    /// VMs that exist already, to be moved instead of guests that are made; usually none.
+    pub existing: &'a [Existing],
+    /// Whether these are left where they were moved to. Else they are brought back after each trial.
+    pub stay: bool,
 }
 
 /// How a run ended.
@@ -55,6 +60,8 @@ pub struct Finished {
     pub skipped: usize,
     /// Whether the user ended it before its end.
     pub cancelled: bool,
+    /// How often a VM that exists was found defined otherwise after a trial than before.
+    pub definitions_changed: usize,
     /// Where the time of the trials made now went; what lay between them is in `other_ns`.
     pub time: TimeShares,
 }
@@ -65,10 +72,11 @@ pub struct Finished {
 /// Where nothing of it can be run here, the record cannot be written, or the lab cannot be made. What was measured
 /// before stays.
 pub fn run(order: &Order<'_>, ground: Ground, observer: &mut dyn Observer) -> Result<Finished> {
+    check_stay(order.scenario, order.stay)?;
     let mut world = World::new(ground, default_cache_dir()?);
     let cases = &order.scenario.cases;
     let first = cases.first().ok_or(BenchError::Cancelled)?;
-    let earlier = order.resume.then(|| Earlier::open(order.folder, cases)).transpose()?;
+    let earlier = order.resume.then(|| Earlier::open(order.folder, cases, order.existing)).transpose()?;
     observer.stage("making the testbed");
     world.bring_up(&first.link, TransportKind::default())?;
     observer.stage("asking the hypervisors what they can do");
@@ -77,8 +85,8 @@ pub fn run(order: &Order<'_>, ground: Ground, observer: &mut dyn Observer) -> Re
     for case in &skipped {
         observer.note(&format!("skipped: {}: {}", case.title, case.because));
     }
-    for lack in lacks(&plans, &world)? {
-        observer.note(&lack);
+    for said in lacks(&plans, &world)?.into_iter().chain(addresses(&plans)) {
+        observer.note(&said);
     }
     let info = RunInfo {
         format: FORMAT,
@@ -91,6 +99,8 @@ pub fn run(order: &Order<'_>, ground: Ground, observer: &mut dyn Observer) -> Re
         skipped: skipped.clone(),
         hosts: world.fingerprints()?,
         software: resume::software(&plans),
+        existing: order.existing.to_vec(),
+        stay: order.stay,
         resumed: Vec::new(),
     };
     let Taken { folder, done, seed, lock } = match earlier {
@@ -105,9 +115,12 @@ pub fn run(order: &Order<'_>, ground: Ground, observer: &mut dyn Observer) -> Re
         ended: [0; 3],
         skipped: skipped.len(),
         cancelled: false,
+        definitions_changed: 0,
         time: TimeShares::default(),
     };
-    let mut run = Run { order, world, planner, plans, folder, ledger, observer, finished, _lock: lock };
+    let definitions = Definitions::default();
+    let mut run =
+        Run { order, world, planner, plans, definitions, folder, ledger, observer, finished, _lock: lock };
     let started_ns = now_ns();
     run.all(seed)?;
     run.finished.time.other_ns += now_ns() - started_ns - run.finished.time.total_ns();
@@ -128,6 +141,7 @@ struct Run<'a> {
     planner: Planner<'a>,
     /// Of each case that can be run here.
     plans: Vec<Option<Plan>>,
+    definitions: Definitions,
     folder: RunFolder,
     ledger: Ledger<'a>,
     observer: &'a mut dyn Observer,
@@ -178,10 +192,19 @@ impl Run<'_> {
             plan: &plan,
             folder: &self.folder,
             cancel: self.order.cancel,
+            definitions: &self.definitions,
+            stay: self.order.stay,
         };
         // One that broke off or cannot be read may have left files that this one does not write.
         self.folder.clear_trial(&id)?;
-        let ran = trial::run(&trial, &self.world, self.observer)?;
+        let ran = match trial::run(&trial, &self.world, self.observer) {
+            // Nothing was done, and it may be made once the VM is there.
+            Err(error @ BenchError::VmNotThere { .. }) => {
+                self.folder.clear_trial(&id)?;
+                return Err(error);
+            }
+            ran => ran?,
+        };
         let mut record = self.folder.read_trial(&id)?;
         mark_captures(&self.folder, &record, self.observer);
         add_capture(&self.folder, &mut record, self.observer);
@@ -202,7 +225,8 @@ impl Run<'_> {
             Status::Failed => self.finished.ended[2] += 1,
             Status::Cancelled => self.finished.cancelled = true,
         }
-        Ok(())
+        self.finished.definitions_changed += ran.definitions_changed;
+        ran.ends_the_run.map_or(Ok(()), Err)
     }
 }
 
@@ -267,29 +291,9 @@ fn plan_all(
     if !mistakes.is_empty() {
         return Err(BenchError::Mistaken { file: scenario.file.clone(), mistakes });
     }
-    match (plans.iter().any(Option::is_some), skipped.first()) {
-        (false, Some(first)) => {
-            Err(BenchError::NothingToRun { title: first.title.clone(), because: first.because.clone() })
-        }
-        _ => Ok((plans, skipped)),
+    if let (false, Some(first)) = (plans.iter().any(Option::is_some), skipped.first()) {
+        return Err(BenchError::NothingToRun { title: first.title.clone(), because: first.because.clone() });
     }
-}
-
-/// What will be absent from the outcomes for want of something, said before anything starts.
-fn lacks(plans: &[Option<Plan>], world: &World) -> Result<Vec<String>> {
-    let mut lacks = Vec::new();
-    if world.helpers()?.iter().any(Option::is_none) {
-        lacks
-            .push("not on both hosts can a helper run: wire bytes, CPU time and who answered will be absent");
-    }
-    if world.hosts()?.iter().any(|host| host.taps().is_none()) {
-        lacks.push("no taps: who answered a probe will be absent");
-    }
-    if plans.iter().flatten().any(|plan| plan.image.is_none()) {
-        lacks.push("no agent in the VM: its memory, CPU time and workload will be absent");
-    }
-    if world.testbed()?.vm_address(0).is_none() {
-        lacks.push("the VM's address is not known: no probe's outage will be measured");
-    }
-    Ok(lacks.into_iter().map(str::to_owned).collect())
+    let obstacles = planner.take_obstacles();
+    if obstacles.is_empty() { Ok((plans, skipped)) } else { Err(BenchError::Obstacles { obstacles }) }
 }

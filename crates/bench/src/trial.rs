@@ -11,6 +11,7 @@ mod probing;
 mod storage;
 mod streams;
 mod tcp_probing;
+mod way_back;
 
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,7 @@ use dunlin_record::{
     Case, Event, EventKind, EventWriter, HostId, Journal, RunFolder, Status, TrialId, VmId, in_one_line,
 };
 
+use crate::definition::Definitions;
 use crate::plan::Plan;
 use crate::recording::Recording;
 use crate::world::World;
@@ -27,6 +29,7 @@ use captures::Captures;
 use clocks::Clocks;
 pub(crate) use guest::Guest;
 use observation::Observation;
+use way_back::Moved;
 
 /// What a trial is to do.
 pub(crate) struct Trial<'a> {
@@ -37,6 +40,10 @@ pub(crate) struct Trial<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) folder: &'a RunFolder,
     pub(crate) cancel: &'a Cancel,
+    /// How VMs that exist are defined at the source.
+    pub(crate) definitions: &'a Definitions,
+    /// Whether they are left where they were moved to.
+    pub(crate) stay: bool,
 }
 
 /// What came of a trial.
@@ -44,6 +51,10 @@ pub(crate) struct Ran {
     pub(crate) status: Status,
     /// Whether its guest did not come up, and would not in another trial of the case.
     pub(crate) guest_is_hopeless: bool,
+    /// How many VMs that exist are defined otherwise than before.
+    pub(crate) definitions_changed: usize,
+    /// What is wrong afterwards with a VM that exists, so that no more may be done to it.
+    pub(crate) ends_the_run: Option<BenchError>,
 }
 
 /// How a trial ended.
@@ -59,22 +70,47 @@ pub(crate) fn run(trial: &Trial<'_>, world: &World, observer: &mut dyn Observer)
         .map_err(|source| BenchError::Io { doing: format!("create {}", logs.display()), source })?;
     let mut journal = Journal::new(EventWriter::create(&trial.folder.events_path(&trial.id))?);
     let recording = Recording::new(trial.folder.clone(), trial.id.clone());
-    let run = Run { trial, logs, recording, world, observer };
+    let mut run = Run { trial, logs, recording, world, observer, moved: Vec::new() };
     let ended = run.all(&mut journal);
+    let ended_ns = now_ns();
+    let went_home = run.go_home(&mut journal);
     let (status, error) = match &ended {
         Ok(ended) => (ended.status, ended.error.clone()),
         Err(BenchError::Cancelled) => (Status::Cancelled, Some("ended by the user".into())),
         Err(error) => (Status::Failed, Some(in_one_line(error))),
     };
+    // A VM of the user's comes before the record of it.
+    let (definitions_changed, ends_the_run) = match went_home {
+        Ok(changed) => (changed, None),
+        Err(error) => {
+            // What goes on to be said is where the VM is.
+            if let Err(error) = &ended {
+                observer.note(&in_one_line(error));
+            }
+            (0, Some(error))
+        }
+    };
+    let kept = end(journal, ended_ns, status, error);
+    let guest_is_hopeless = match ended {
+        Err(error) if error.ends_the_run() => return Err(ends_the_run.unwrap_or(error)),
+        Err(error) => error.is_guest_hopeless(),
+        Ok(_) => false,
+    };
+    match (kept, ends_the_run) {
+        (Err(_), Some(error)) => Err(error),
+        (kept, ends_the_run) => {
+            kept?;
+            Ok(Ran { status, guest_is_hopeless, definitions_changed, ends_the_run })
+        }
+    }
+}
+
+/// Ends the record.
+fn end(mut journal: Journal, t_ns: i64, status: Status, error: Option<String>) -> Result<()> {
     // Whoever was still running has told its end by now.
     journal.drain()?;
-    journal.keep(&event(None, None, EventKind::TrialEnded { status, error }))?;
-    journal.finish()?;
-    match ended {
-        Err(error) if error.ends_the_run() => Err(error),
-        Err(error) => Ok(Ran { status, guest_is_hopeless: error.is_guest_hopeless() }),
-        Ok(_) => Ok(Ran { status, guest_is_hopeless: false }),
-    }
+    journal.keep(&Event { t_ns, host: None, vm: None, kind: EventKind::TrialEnded { status, error } })?;
+    Ok(journal.finish()?)
 }
 
 /// What a guest is started in.
@@ -95,12 +131,14 @@ struct Run<'a> {
     recording: Recording,
     world: &'a World,
     observer: &'a mut dyn Observer,
+    /// The VMs that exist and whose migration was begun, in order.
+    moved: Vec<Moved>,
 }
 
 impl Run<'_> {
-    fn all(mut self, journal: &mut Journal) -> Result<Ended> {
+    fn all(&mut self, journal: &mut Journal) -> Result<Ended> {
         self.open(journal)?;
-        let clocks = Clocks::start(&self)?;
+        let clocks = Clocks::start(self)?;
         self.observer.stage("starting the guest");
         let mut guests = Vec::new();
         let existing = u32::try_from(self.trial.plan.existing.len()).unwrap_or(u32::MAX);
@@ -108,10 +146,11 @@ impl Run<'_> {
         for number in 0..count {
             guests.push(Guest::start(self.context(), number, journal)?);
         }
-        let captures = Captures::start(&self, &guests)?;
-        let mut observation = Observation::start(&self, &guests, journal)?;
+        self.learn_definitions(&guests, journal)?;
+        let captures = Captures::start(self, &guests)?;
+        let mut observation = Observation::start(self, &guests, journal)?;
         let ended = self.move_all(&mut guests, &mut observation, journal);
-        let observed = observation.stop(&self, journal);
+        let observed = observation.stop(self, journal);
         let captured = captures.stop(journal);
         drop(guests);
         drop(clocks);

@@ -292,7 +292,7 @@ fn check_as_they_are(testbed: &dyn Testbed, asked: &Links) -> Result<(), Testbed
     })
 }
 
-fn ends(testbed: &dyn Testbed) -> Result<[Arc<dyn Host>; 2], TestbedError> {
+pub(crate) fn ends(testbed: &dyn Testbed) -> Result<[Arc<dyn Host>; 2], TestbedError> {
     let mut hosts = testbed.hosts().into_iter();
     match (hosts.next(), hosts.next()) {
         (Some(source), Some(destination)) => Ok([source, destination]),

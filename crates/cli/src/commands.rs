@@ -6,6 +6,7 @@ pub(crate) mod calibrate;
 pub(crate) mod capture;
 pub(crate) mod compare;
 pub(crate) mod doctor;
+pub(crate) mod existing;
 pub(crate) mod guest;
 pub(crate) mod helper;
 pub(crate) mod hosts;
@@ -26,7 +27,7 @@ use std::time::Duration;
 use dunlin_bench::{BenchError, Scenario};
 use dunlin_clock::Cancel;
 use dunlin_guest::GuestError;
-use dunlin_hypervisor::HypervisorError;
+use dunlin_hypervisor::{HypervisorError, Registry};
 use dunlin_record::RecordError;
 use dunlin_testbed::{Inside, TestbedError};
 
@@ -54,7 +55,12 @@ fn cancel_on_signals() -> Result<Cancel> {
 
 /// A scenario by its file or its name.
 fn load_scenario(scenario: &Path) -> Result<Scenario> {
-    shipped::load(scenario).map_err(|error| {
+    load_scenario_for(scenario, &Registry::builtin())
+}
+
+/// The same for drivers of which the first is the usual one.
+fn load_scenario_for(scenario: &Path, drivers: &Registry) -> Result<Scenario> {
+    shipped::load(scenario, drivers).map_err(|error| {
         let failure = Failure::new(Exit::BadInput, &error);
         if scenario.exists() { failure } else { failure.hint(shipped::hint(scenario)) }
     })
@@ -91,7 +97,22 @@ fn failure_of(error: &BenchError) -> Failure {
         BenchError::NothingToRun { .. } => {
             Failure::new(Exit::Machine, error).hint("`dunlin doctor` says what this machine can do")
         }
-        BenchError::OtherScenario { .. } | BenchError::Mistaken { .. } => Failure::new(Exit::BadInput, error),
+        BenchError::OtherScenario { .. } | BenchError::Mistaken { .. } | BenchError::OtherVms { .. } => {
+            Failure::new(Exit::BadInput, error)
+        }
+        BenchError::StaysOnce { .. } => Failure::new(Exit::BadInput, error)
+            .hint("name a scenario of one case, and --trials 1; or leave --stay out"),
+        BenchError::VmNotThere { .. } => Failure::new(Exit::BadInput, error)
+            .hint("name a VM that runs there, or bring it there and let it run; the inventory says what is the source"),
+        BenchError::Obstacles { .. } => Failure::new(Exit::Machine, error)
+            .hint("`dunlin doctor --inventory FILE --vm NAME` shows what is left of it"),
+        BenchError::NotHome { home, .. } => Failure::new(Exit::Failed, error).hint(format!(
+            "move it back to {home} with the hypervisor's own tools; then go on with --resume"
+        )),
+        BenchError::WhereUnknown { .. } => Failure::new(Exit::Failed, error).hint(
+            "ask both hosts with the hypervisor's own tools, see to it that one copy runs and no second one, and go on with \
+             --resume",
+        ),
         BenchError::OtherHosts { .. } => Failure::new(Exit::BadInput, error)
             .hint("go on with it where it was made: with --inventory as then, or without for a lab"),
         BenchError::FolderTaken { .. } => {

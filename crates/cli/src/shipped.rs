@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use dunlin_bench::{Scenario, ScenarioError};
+use dunlin_hypervisor::Registry;
 
 /// A scenario that is shipped: its name, and its file's text.
 pub(crate) struct Shipped {
@@ -21,6 +22,7 @@ macro_rules! shipped {
 pub(crate) const SHIPPED: &[Shipped] = shipped![
     "demo",
     "hosts",
+    "existing",
     "hu2013-baseline",
     "hu2013-dirty-sweep",
     "hu2013-stress",
@@ -42,7 +44,11 @@ impl Shipped {
     /// # Errors
     /// As [`Scenario::parse`]; a test holds that there is none.
     pub(crate) fn scenario(&self) -> Result<Scenario, ScenarioError> {
-        Scenario::parse(self.text, &format!("{}.toml", self.name))
+        self.scenario_for(&Registry::builtin())
+    }
+
+    fn scenario_for(&self, drivers: &Registry) -> Result<Scenario, ScenarioError> {
+        Scenario::parse_for(self.text, &format!("{}.toml", self.name), drivers)
     }
 }
 
@@ -50,10 +56,10 @@ impl Shipped {
 ///
 /// # Errors
 /// As [`Scenario::load`].
-pub(crate) fn load(scenario: &Path) -> Result<Scenario, ScenarioError> {
+pub(crate) fn load(scenario: &Path, drivers: &Registry) -> Result<Scenario, ScenarioError> {
     match scenario.to_str().and_then(Shipped::find) {
-        Some(shipped) if !scenario.exists() => shipped.scenario(),
-        _ => Scenario::load(scenario),
+        Some(shipped) if !scenario.exists() => shipped.scenario_for(drivers),
+        _ => Scenario::load_for(scenario, drivers),
     }
 }
 
@@ -112,11 +118,12 @@ mod tests {
 
     #[test]
     fn a_file_goes_before_a_shipped_scenario_of_its_name() {
-        assert_eq!(load(Path::new("demo")).unwrap().name, "demo");
-        assert!(load(Path::new("demos")).is_err());
+        let drivers = Registry::builtin();
+        assert_eq!(load(Path::new("demo"), &drivers).unwrap().name, "demo");
+        assert!(load(Path::new("demos"), &drivers).is_err());
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("demo");
         std::fs::write(&file, "name = \"mine\"\n[[case]]\nname = \"c\"\n").unwrap();
-        assert_eq!(load(&file).unwrap().name, "mine");
+        assert_eq!(load(&file, &drivers).unwrap().name, "mine");
     }
 }

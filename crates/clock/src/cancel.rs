@@ -25,6 +25,12 @@ impl Cancel {
         self.0.load(Ordering::SeqCst)
     }
 
+    /// Takes the request back, and says whether there was one: whoever does so has to see to it.
+    #[must_use]
+    pub fn take(&self) -> bool {
+        self.0.swap(false, Ordering::SeqCst)
+    }
+
     /// The flag itself, for a signal handler to set.
     #[must_use]
     pub fn flag(&self) -> Arc<AtomicBool> {

@@ -141,6 +141,13 @@ impl Registry {
         self
     }
 
+    /// The same with another usual one: what names no driver is for that. As it is where there is none of this name.
+    #[must_use]
+    pub fn preferring(mut self, name: &str) -> Self {
+        self.drivers.sort_by_key(|driver| driver.name() != name);
+        self
+    }
+
     /// The driver of a name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&dyn Driver> {

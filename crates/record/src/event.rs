@@ -1,6 +1,7 @@
 //! What happened: changes of state, few and typed, each with its time on the bench's clock.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
@@ -65,6 +66,17 @@ pub enum EventKind {
         /// Its round-trip time, in milliseconds; absent if not measured.
         #[serde(default)]
         rtt_ms: Option<f64>,
+    },
+    /// The VM exists already, and was found at the source. Of no VM of ours is there such an event.
+    VmFound {
+        /// Where probes reach it; absent where that is not known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        address: Option<Ipv4Addr>,
+        /// Who told the address, as in "a lease".
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        told_by: Option<String>,
+        /// Whether its owner had paused it: then it is moved as it is.
+        paused: bool,
     },
     /// The guest runs and its agent answers.
     GuestReady {

@@ -58,8 +58,8 @@ pub use place::{Place, Seen};
 pub use probes::{HttpProbe, Probe, Probes, TcpPath};
 pub use response::{FailureCounts, RequestFailure, ResponsePhases, Responses};
 pub use run_folder::{
-    Difference, FolderLock, HostFingerprint, Resumption, RunFolder, RunInfo, SkippedCase, Software,
-    TrialRecord,
+    Difference, ExistingVm, FolderLock, HostFingerprint, Resumption, RunFolder, RunInfo, SkippedCase,
+    Software, TrialRecord, file_name,
 };
 pub use series::{ABSENT, Column, Series, SeriesWriter, read_series, shapes};
 pub use stream::{LostNumbers, Received, StreamBreak, StreamLoss, StreamOutcome, StreamSeen};

@@ -1,5 +1,7 @@
 //! The run folder: `run.json`, `trials.jsonl`, `events/`, `series/`, `capture/`, `logs/`.
 
+mod existing;
+mod file_name;
 mod lock;
 mod resumption;
 
@@ -8,6 +10,8 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+pub use existing::ExistingVm;
+pub use file_name::file_name;
 pub use lock::FolderLock;
 pub use resumption::{Difference, Resumption, Software};
 
@@ -44,6 +48,12 @@ pub struct RunInfo {
     /// What ran its VMs; nothing is known of it in runs of older versions.
     #[serde(default, skip_serializing_if = "Software::is_unknown")]
     pub software: Software,
+    /// The VMs that were moved, where they existed already.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub existing: Vec<ExistingVm>,
+    /// Whether they were left where they had been moved to.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stay: bool,
     /// When it was gone on with, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resumed: Vec<Resumption>,
@@ -181,7 +191,7 @@ impl RunFolder {
     /// Where a series of a trial is.
     #[must_use]
     pub fn series_path(&self, trial: &TrialId, name: &str) -> PathBuf {
-        self.path.join("series").join(trial.as_str()).join(format!("{name}.zst"))
+        self.path.join("series").join(trial.as_str()).join(format!("{}.zst", file_name(name)))
     }
 
     /// The folder of a trial's captures.
@@ -220,11 +230,11 @@ impl RunFolder {
         let mut truncated = read.truncated;
         if folder.is_dir() {
             for file in list(&folder)? {
-                let Some(name) = file.strip_suffix(".zst") else { continue };
+                let Some(name) = file.strip_suffix(".zst").map(file_name::text) else { continue };
                 match read_series(&folder.join(&file)) {
                     Ok(one) => {
                         truncated |= one.truncated;
-                        series.insert(name.to_owned(), one);
+                        series.insert(name, one);
                     }
                     Err(RecordError::BreaksOff { .. }) => truncated = true,
                     Err(error) => return Err(error),

@@ -72,6 +72,11 @@ one_of_each! {
             goodput_mbit: 800.0,
             rtt_ms: Some(0.2),
         },
+        EventKind::VmFound { .. } => EventKind::VmFound {
+            address: Some([192, 0, 2, 100].into()),
+            told_by: Some("a lease".into()),
+            paused: true,
+        },
         EventKind::GuestReady { .. } => EventKind::GuestReady { start: GuestStart::Restored, took_ms: 150.5 },
         EventKind::WorkloadStarted { .. } => EventKind::WorkloadStarted { workload: workload() },
         EventKind::WorkloadReported { .. } => EventKind::WorkloadReported { achieved: Box::new(achieved()) },

@@ -68,6 +68,8 @@ mod tests {
             skipped: Vec::new(),
             hosts: Vec::new(),
             software: Software::default(),
+            existing: Vec::new(),
+            stay: false,
             resumed: vec![resumption(Vec::new()), resumption(vec![other])],
         };
         let expected = "\nGone on with under other conditions:\n\

@@ -52,6 +52,8 @@ fn info() -> RunInfo {
             destination_hypervisors: vec!["qemu 10.0.2".into()],
             guest_kernels: vec!["6.12.1-cloud".into()],
         },
+        existing: Vec::new(),
+        stay: false,
         resumed: Vec::new(),
     }
 }
@@ -90,16 +92,16 @@ fn a_folder_has_one_writer_be_it_new_or_gone_on_with() {
     let first = begin(&path, &info()).unwrap();
     let busy = |error: BenchError| error.to_string().contains("is being written by another run");
     assert!(busy(begin(&path, &info()).map(drop).unwrap_err()));
-    assert!(busy(Earlier::open(&path, &idle()).map(drop).unwrap_err()));
+    assert!(busy(Earlier::open(&path, &idle(), &[]).map(drop).unwrap_err()));
     // Who only reads is not hindered.
     assert_eq!(RunFolder::open(&path).unwrap().info().unwrap(), info());
     drop(first);
-    let second = Earlier::open(&path, &idle()).unwrap();
-    assert!(busy(Earlier::open(&path, &idle()).map(drop).unwrap_err()));
+    let second = Earlier::open(&path, &idle(), &[]).unwrap();
+    assert!(busy(Earlier::open(&path, &idle(), &[]).map(drop).unwrap_err()));
     let mut notes = Notes::default();
     let taken = second.go_on(&info(), &mut notes).unwrap();
     assert_eq!((taken.seed, notes.0.len()), (Some(7), 0));
-    assert!(busy(Earlier::open(&path, &idle()).map(drop).unwrap_err()));
+    assert!(busy(Earlier::open(&path, &idle(), &[]).map(drop).unwrap_err()));
     drop(taken);
     let holds_one = begin(&path, &info()).map(drop).unwrap_err().to_string();
     assert!(holds_one.contains("holds a run already"), "{holds_one}");
@@ -109,7 +111,8 @@ fn a_folder_has_one_writer_be_it_new_or_gone_on_with() {
 fn other_cases_are_refused_with_what_differs() {
     let dir = tempfile::tempdir().unwrap();
     earlier(dir.path());
-    let refused = |text: &str| Earlier::open(dir.path(), &cases(text)).map(drop).unwrap_err().to_string();
+    let refused =
+        |text: &str| Earlier::open(dir.path(), &cases(text), &[]).map(drop).unwrap_err().to_string();
     let said = refused("trials.count = 5\nvm.memory_mib = 256\n[[case]]\nname = \"idle\"\n");
     assert!(said.contains("idle: trials.count was 3, is 5"), "{said}");
     assert!(said.contains("idle: vm.memory_mib was 512, is 256"), "{said}");
@@ -125,14 +128,14 @@ fn more_trials_can_be_asked_for_and_fewer_cannot() {
     make(&folder, "01-idle-1");
     let asked = |count: &str| cases(&format!("trials.{count}\n[[case]]\nname = \"idle\"\n"));
     let more = asked("count = 5");
-    let taken = Earlier::open(dir.path(), &more).unwrap().go_on(&info(), &mut Notes::default()).unwrap();
+    let taken = Earlier::open(dir.path(), &more, &[]).unwrap().go_on(&info(), &mut Notes::default()).unwrap();
     assert_eq!(taken.done.len(), 1, "what was made is kept");
     assert_eq!(folder.info().unwrap().cases, more);
     drop(taken);
-    let refused = Earlier::open(dir.path(), &asked("count = 4")).map(drop).unwrap_err().to_string();
+    let refused = Earlier::open(dir.path(), &asked("count = 4"), &[]).map(drop).unwrap_err().to_string();
     assert!(refused.contains("idle: trials.count was 5, is 4"), "{refused}");
-    drop(Earlier::open(dir.path(), &asked("until = \"5%\"")).unwrap());
-    let refused = Earlier::open(dir.path(), &asked("limit_s = 7")).map(drop).unwrap_err().to_string();
+    drop(Earlier::open(dir.path(), &asked("until = \"5%\""), &[]).unwrap());
+    let refused = Earlier::open(dir.path(), &asked("limit_s = 7"), &[]).map(drop).unwrap_err().to_string();
     assert!(refused.contains("trials.limit_s"), "{refused}");
 }
 
@@ -150,7 +153,7 @@ fn other_conditions_are_told_and_recorded_and_the_first_ones_stay() {
     now.hosts[0].memory_mib = Some(7990);
     now.hosts[0].more.insert("swap_mib".into(), "1024".into());
     let mut notes = Notes::default();
-    Earlier::open(dir.path(), &idle()).unwrap().go_on(&now, &mut notes).unwrap();
+    Earlier::open(dir.path(), &idle(), &[]).unwrap().go_on(&now, &mut notes).unwrap();
     let expected = [
         "warning: since this run began, dunlin's version was 0.1.0, is 0.2.0",
         "warning: since this run began, the destination's hypervisor was qemu 10.0.2, is qemu 10.1.0",
@@ -174,7 +177,8 @@ fn a_run_is_not_gone_on_with_on_other_machines() {
     let mut apart = now.hosts[0].clone();
     (now.hosts[0].hosts, apart.hosts) = ("host-a".into(), "host-b".into());
     now.hosts.push(apart);
-    let error = Earlier::open(dir.path(), &idle()).unwrap().go_on(&now, &mut Notes::default()).err().unwrap();
+    let error =
+        Earlier::open(dir.path(), &idle(), &[]).unwrap().go_on(&now, &mut Notes::default()).err().unwrap();
     assert!(error.to_string().ends_with("was made on [host-a, host-b], not on [host-a] [host-b]"), "{error}");
 }
 
@@ -203,7 +207,7 @@ fn a_damaged_series_or_events_file_costs_its_trial_only() {
     fs::write(folder.events_path(&events), packed(b"no event\n")).unwrap();
     fs::write(folder.series_path(&cut, "cpu-host-a"), b"garbage").unwrap();
     let mut notes = Notes::default();
-    let taken = Earlier::open(dir.path(), &idle()).unwrap().go_on(&info(), &mut notes).unwrap();
+    let taken = Earlier::open(dir.path(), &idle(), &[]).unwrap().go_on(&info(), &mut notes).unwrap();
     let kept: Vec<&TrialId> = taken.done.iter().map(|outcome| &outcome.id).collect();
     assert_eq!(kept, [&whole]);
     assert_eq!(notes.0.len(), 2, "{:?}", notes.0);
@@ -221,7 +225,7 @@ fn what_a_newer_version_wrote_is_not_overwritten() {
     let id = make(&folder, "01-idle-1");
     let newer = zstd::encode_all(&b"{\"format\":99,\"name\":\"x\",\"columns\":[]}\n"[..], 1).unwrap();
     fs::write(folder.series_path(&id, "cpu-host-a"), newer).unwrap();
-    let error = Earlier::open(dir.path(), &idle()).unwrap().go_on(&info(), &mut Notes::default());
+    let error = Earlier::open(dir.path(), &idle(), &[]).unwrap().go_on(&info(), &mut Notes::default());
     assert!(matches!(error, Err(BenchError::Record(RecordError::Format { found: 99, .. }))));
 }
 
@@ -235,5 +239,5 @@ fn whatever_a_foreign_folder_holds_it_can_be_gone_on_with() {
     let mut writer = EventWriter::create(&folder.events_path(&id)).unwrap();
     record.events.iter().for_each(|event| writer.write(event).unwrap());
     writer.finish().unwrap();
-    Earlier::open(dir.path(), &idle()).unwrap().go_on(&info(), &mut Notes::default()).unwrap();
+    Earlier::open(dir.path(), &idle(), &[]).unwrap().go_on(&info(), &mut Notes::default()).unwrap();
 }

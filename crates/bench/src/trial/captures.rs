@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dunlin_record::{EventKind, Journal};
+use dunlin_record::{EventKind, Journal, file_name};
 use dunlin_testbed::{Helper, Host, HostCapture, Network};
 use dunlin_wire::{Capture, CaptureSpec, CaptureSummary, Filter};
 
@@ -57,7 +57,12 @@ impl<'a> Captures<'a> {
             let tapped = guests.iter().filter_map(|guest| Some((guest, guest.tap()?)));
             for (guest, tap) in tapped.filter(|_| asked.service) {
                 let spec = spec(tap, format!("{id}: service network, tap of {}", guest.id));
-                captures.add(helper, &spec, &outbox, format!("{id}-{}.pcapng", guest.id))?;
+                captures.add(
+                    helper,
+                    &spec,
+                    &outbox,
+                    format!("{id}-{}.pcapng", file_name(guest.id.as_str())),
+                )?;
             }
         }
         let own = run.world.testbed()?.bench_interface(Network::Service);

@@ -1,5 +1,7 @@
 //! A guest of a trial: started at the source, followed to the destination by its agent's client.
 
+mod held;
+
 use std::fs;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -10,13 +12,14 @@ use dunlin_clock::{Deadline, now_ns};
 use dunlin_guest::{AgentClient, GuestError, Neighbour, Network as GuestNetwork, kernel_args};
 use dunlin_hypervisor::{Maker, Side, Vm, VmDisk, VmOrder, VmSpec};
 use dunlin_record::{
-    Achieved, Case, Event, EventKind, GuestStart, Journal, MemoryHeld, Moment, VmId, Workload, in_one_line,
+    Achieved, Event, EventKind, ExistingVm, GuestStart, Journal, VmId, Workload, in_one_line,
 };
 use dunlin_testbed::{Host, MacAddress, Network, TestbedError};
 
 use super::storage::Storage;
 use super::streams::Streams;
 use super::{TrialContext, event};
+use crate::existing::FoundVm;
 use crate::{BenchError, Result};
 
 /// Limit of a boot until the agent answers: some 6 s under emulation, more where the machine is busy.
@@ -44,6 +47,15 @@ pub(crate) struct Guest {
     agent: Option<AgentClient>,
     /// What we made of it, and end; absent where it was found.
     made: Option<Made>,
+    /// What is to be kept of it; absent where we made it.
+    pub(super) found: Option<Found>,
+}
+
+/// What is to be kept of a VM that was found.
+pub(super) struct Found {
+    pub(super) name: String,
+    /// Its owner has paused it, and nobody else lets it run.
+    pub(super) paused: bool,
 }
 
 /// What belongs to a guest that was made for a trial.
@@ -60,21 +72,25 @@ impl Guest {
     /// that is to be moved.
     pub(crate) fn start(context: TrialContext<'_>, number: u32, journal: &mut Journal) -> Result<Self> {
         match usize::try_from(number).ok().and_then(|number| context.plan.existing.get(number)) {
-            Some(name) => Self::find(context, name, number, journal),
+            Some(existing) => Self::find(context, existing, journal),
             None => Self::make(context, number, journal),
         }
     }
 
-    fn find(context: TrialContext<'_>, name: &str, number: u32, journal: &mut Journal) -> Result<Self> {
-        let source = context.plan.source.find(name, journal.sender())?;
-        let given = context.world.testbed()?.vm_address(u8::try_from(number).unwrap_or(u8::MAX));
-        let agent = agent_of_found(&*source, journal)?;
+    fn find(context: TrialContext<'_>, existing: &ExistingVm, journal: &mut Journal) -> Result<Self> {
+        let testbed = context.world.testbed()?;
+        let found = FoundVm::look_for(&*context.plan.source, existing, testbed, journal.sender())?;
+        let source = Arc::clone(&found.vm);
+        journal.keep(&event(Some(source.host()), Some(source.id()), found.event()))?;
+        // Who is paused answers nothing.
+        let agent = if found.paused { None } else { agent_of_found(&*source, journal)? };
         Ok(Self {
             id: source.id().clone(),
             source,
-            address: given.map(|(address, _)| address),
+            address: found.address.filter(|_| !found.paused),
             agent,
             made: None,
+            found: Some(Found { name: existing.name.clone(), paused: found.paused }),
         })
     }
 
@@ -118,7 +134,8 @@ impl Guest {
         };
         let memory_mib = case.vm.memory_mib;
         let made = Some(Made { memory_mib, storage, _taps: taps });
-        let guest = Self { id, source, address: given.map(|(address, _)| address), agent, made };
+        let address = given.map(|(address, _)| address);
+        let guest = Self { id, source, address, agent, made, found: None };
         guest.settle_in(context, given)?;
         Ok(guest)
     }
@@ -146,6 +163,11 @@ impl Guest {
     /// Whether we made it, and so end it.
     pub(crate) fn is_ours(&self) -> bool {
         self.made.is_some()
+    }
+
+    /// Whether its owner has paused it.
+    pub(super) fn is_paused(&self) -> bool {
+        self.found.as_ref().is_some_and(|found| found.paused)
     }
 
     /// The device on both hosts through which its frames pass; absent where there is none to be seen.
@@ -227,45 +249,6 @@ impl Guest {
             error_ns,
         };
         Ok(journal.keep(&Event { t_ns: asked_ns + error_ns, host: None, vm: Some(self.id.clone()), kind })?)
-    }
-
-    /// Records what memory and disk the guest holds, as seen from inside and from its host.
-    pub(crate) fn tell_held(
-        &self,
-        at: &dyn Vm,
-        moment: Moment,
-        case: &Case,
-        journal: &mut Journal,
-    ) -> Result<()> {
-        let dirtied = case.workload.as_ref().and_then(Workload::dirtied_mib).map(mib);
-        let mut held = MemoryHeld {
-            configured_bytes: self.made.as_ref().map(|made| mib(made.memory_mib)),
-            allocated_bytes: at.allocated_bytes(),
-            // Without a workload nothing is rewritten on purpose; what the guest's system dirties is not known.
-            dirtied_bytes: dirtied,
-            ..MemoryHeld::default()
-        };
-        let storage = self.made.as_ref().map(|made| &made.storage);
-        if let Some(agent) = &self.agent {
-            let inside = agent.memory(ANSWER_LIMIT)?;
-            let bytes = |value: u64| i64::try_from(value).ok();
-            let swapped = inside.swap_total_bytes.saturating_sub(inside.swap_free_bytes);
-            held.used_bytes = bytes(inside.total_bytes.saturating_sub(inside.free_bytes));
-            held.requested_bytes = bytes(inside.committed_bytes);
-            held.swapped_bytes = storage.is_some_and(Storage::has_swap).then(|| bytes(swapped)).flatten();
-        }
-        let mut tell = |kind| journal.keep(&event(Some(at.host()), Some(&self.id), kind));
-        if held != MemoryHeld::default() {
-            tell(EventKind::MemoryHeld { moment, held })?;
-        }
-        if let (Some(storage), Some(agent)) = (storage.filter(|storage| storage.has_disk()), &self.agent) {
-            let used_bytes = agent.disk(ANSWER_LIMIT)?.used_bytes;
-            let side = if at.host() == self.source.host() { Side::Source } else { Side::Destination };
-            if let Some(held) = storage.disk_held(side, used_bytes) {
-                tell(EventKind::DiskHeld { moment, held })?;
-            }
-        }
-        Ok(())
     }
 }
 
@@ -450,10 +433,6 @@ fn guest_down(vm: &dyn Vm, why: String, again: bool) -> BenchError {
 fn ready(start: GuestStart, started_ns: i64, vm: &dyn Vm, journal: &mut Journal) -> Result<()> {
     let took_ms = (now_ns() - started_ns) as f64 / 1e6;
     Ok(journal.keep(&event(Some(vm.host()), Some(vm.id()), EventKind::GuestReady { start, took_ms }))?)
-}
-
-fn mib(mib: u32) -> i64 {
-    i64::from(mib) << 20
 }
 
 /// A tap that goes with the guest.

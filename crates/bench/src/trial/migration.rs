@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use dunlin_clock::Deadline;
 use dunlin_guest::GuestError;
-use dunlin_hypervisor::{Journey, MirrorProgress, MoveOrder, Mover, Progress, Side, Vm};
+use dunlin_hypervisor::{Condition, Journey, MirrorProgress, MoveOrder, Mover, Progress, Side, Vm};
 use dunlin_migrate::{Job, Live, migrate};
 use dunlin_policy::Limits;
-use dunlin_record::{ABSENT, EventKind, Journal, Moment, Place, Status, in_one_line, shapes};
+use dunlin_record::{ABSENT, Case, EventKind, Journal, Moment, Place, Status, in_one_line, shapes};
 
 use super::observation::Observation;
 use super::probing::Probing;
 use super::streams::Streams;
+use super::way_back::Moved;
 use super::{Ended, Guest, Run, event};
 use crate::recording::SeriesHandle;
 use crate::{BenchError, Result};
@@ -55,7 +56,7 @@ impl Run<'_> {
             transport: &case.transport,
             disks: &disks,
             moves_disks: case.vm.moves_disks(),
-            journey: Journey::Excursion,
+            journey: if self.trial.stay { Journey::ForGood } else { Journey::Excursion },
             logs: &self.logs,
             events: journal.sender(),
         };
@@ -68,11 +69,24 @@ impl Run<'_> {
         let probing = Probing::start(self, guest, journal)?;
         let observed = self.await_service(&probing, journal);
         let observed = observed.and_then(|()| self.baseline(guest, &probing, journal));
+        let mut place = Place::Source;
         let ended = observed.and_then(|()| {
             self.observer.stage("migrating");
             self.pause_if_asked(guest)?;
-            self.migrate(guest, &mut *mover, journal)
+            let (ended, kept) = self.migrate(guest, &mut *mover, journal)?;
+            place = ended.place;
+            self.moved.extend(Moved::of(guest, ended.place));
+            // The VM is cared for; what cannot be kept any more ends the run.
+            kept.map(|()| ended)
         });
+        if ended.is_err() {
+            let at = match place {
+                Place::Source => Some(&*guest.source),
+                Place::Destination => mover.handle(Side::Destination),
+                Place::Nowhere | Place::Unknown => None,
+            };
+            at.into_iter().for_each(|at| self.resume_if_paused(guest, at));
+        }
         let settled = match &ended {
             Ok(ended) => {
                 probing.count_anew();
@@ -129,12 +143,21 @@ impl Run<'_> {
         guest.tell_clocks(journal)
     }
 
-    /// Pauses the VM as its owner would, where the case says that it is paused.
+    /// Pauses the VM as its owner would, where the case says that it is paused, and its owner has not.
     fn pause_if_asked(&self, guest: &Guest) -> Result<()> {
-        if self.trial.case.vm.paused {
+        if self.trial.case.vm.paused && !guest.is_paused() {
             guest.source.stop()?;
         }
         Ok(())
+    }
+
+    /// Lets a VM of the user's run again that was paused for a move that failed. One that cannot be is told of
+    /// where it is seen to be stopped.
+    fn resume_if_paused(&self, guest: &Guest, at: &dyn Vm) {
+        let is_here = at.run_state().is_ok_and(|state| state.condition == Condition::Stopped);
+        if self.trial.case.vm.paused && !guest.is_ours() && !guest.is_paused() && is_here {
+            let _ = at.resume();
+        }
     }
 
     /// Goes after the guest to where it is now, lets it run again if it was paused for the move, and shows how it fares
@@ -146,12 +169,11 @@ impl Run<'_> {
             Place::Nowhere | Place::Unknown => return Ok(()),
         };
         if let Some(at) = at {
-            if place == Place::Destination {
-                guest.follow(at)?;
-            }
-            if self.trial.case.vm.paused {
+            let followed = if place == Place::Destination { guest.follow(at) } else { Ok(()) };
+            if self.trial.case.vm.paused && !guest.is_paused() {
                 at.resume()?;
             }
+            followed?;
         }
         guest.tell_cpu(journal)?;
         self.pause(self.trial.case.trials.settle_s, journal)?;
@@ -159,12 +181,13 @@ impl Run<'_> {
         guest.tell_clocks(journal)
     }
 
+    /// Moves the guest, and says whether all of it could be kept.
     fn migrate(
         &self,
         guest: &Guest,
         mover: &mut dyn Mover,
         journal: &mut Journal,
-    ) -> Result<dunlin_migrate::Ended> {
+    ) -> Result<(dunlin_migrate::Ended, Result<()>)> {
         let case = self.trial.case;
         let series = self.recording.series(&format!("{}-progress", guest.id), shapes::PROGRESS)?;
         let recording = self.recording.clone();
@@ -186,16 +209,10 @@ impl Run<'_> {
             self.recording.check()
         };
         guest.tell_storage(journal)?;
-        let ms = |limit: Duration| limit.as_secs_f64() * 1e3;
-        let limits = Limits {
-            total_ms: case.trials.limit_s * 1e3,
-            stall_ms: ms(STALL_LIMIT),
-            patience_ms: ms(PATIENCE),
-        };
         let job = Job {
             mover,
             strategy: &case.strategy,
-            limits,
+            limits: limits(case),
             cancel: self.trial.cancel,
             on_progress: &mut on_progress,
             on_mirrors: &mut on_mirrors,
@@ -205,11 +222,7 @@ impl Run<'_> {
         let unkept = live.into_failure();
         series.finish();
         copied.iter().for_each(SeriesHandle::finish);
-        match unkept {
-            // The VM is cared for; what cannot be kept any more ends the run.
-            Some(error) => Err(error.into()),
-            None => Ok(ended),
-        }
+        Ok((ended, unkept.map_or(Ok(()), |error| Err(error.into()))))
     }
 
     /// Asks the guest, where it runs now, what it did; ends both hypervisors. Gives what the guest found damaged, if it
@@ -253,6 +266,12 @@ impl Run<'_> {
             (damage, _) => Ok(damage),
         }
     }
+}
+
+/// How long a migration of a case may take.
+pub(super) fn limits(case: &Case) -> Limits {
+    let ms = |limit: Duration| limit.as_secs_f64() * 1e3;
+    Limits { total_ms: case.trials.limit_s * 1e3, stall_ms: ms(STALL_LIMIT), patience_ms: ms(PATIENCE) }
 }
 
 /// Says why the agent did not answer, where the probes are the reason.

@@ -49,7 +49,8 @@ impl<'a> Probing<'a> {
         let tcp = TcpProbing::start(run, guest, journal)?;
         let mut probing = Self { running: Vec::new(), tcp };
         let Some(address) = guest.address else {
-            let text = "its address is not known, so nothing probes it".into();
+            let why = if guest.is_paused() { "it is paused" } else { "its address is not known" };
+            let text = format!("{why}, so nothing probes it");
             journal.keep(&event(None, Some(&guest.id), EventKind::Warning { text }))?;
             return Ok(probing);
         };

@@ -8,8 +8,8 @@ use dunlin_testbed::{Host, MacAddress, Network, Testbed};
 
 use crate::bare_host::BareHost;
 
-/// Where the toys' VM answers, wherever it runs.
-pub(crate) const VM_ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 77, 0, 1);
+/// Given to no toy, but in the network in which they are.
+const GIVEN: Ipv4Addr = Ipv4Addr::new(127, 77, 255, 1);
 
 pub(crate) struct ToyTestbed {
     hosts: [Arc<BareHost>; 2],
@@ -39,7 +39,7 @@ impl Testbed for ToyTestbed {
     }
 
     fn vm_address(&self, number: u8) -> Option<(Ipv4Addr, u8)> {
-        (number == 0).then_some((VM_ADDRESS, 8))
+        (number == 0).then_some((GIVEN, 8))
     }
 
     fn is_one_machine(&self) -> bool {

@@ -1,13 +1,16 @@
 //! `dunlin bench`: a run, then its report.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use dunlin_bench::{Finished, Ground, Order, Scenario};
+use dunlin_bench::{Finished, Ground, Order, Scenario, check_stay};
 use dunlin_hypervisor::Registry;
-use dunlin_record::RunFolder;
+use dunlin_record::{RunFolder, RunInfo};
 use dunlin_report::count;
 
-use super::{bench_failure, cancel_on_signals, enter_lab, hosts, load_scenario, record_failure, report};
+use super::{
+    bench_failure, cancel_on_signals, enter_lab, existing, hosts, load_scenario_for, record_failure, report,
+};
 use crate::failure::{Exit, Failure, Result};
 use crate::progress::RunProgress;
 use crate::terminal;
@@ -31,6 +34,19 @@ pub(crate) struct Args {
     /// Run on the hosts of this inventory, reached through ssh, instead of a lab on this machine (see docs/hosts.md)
     #[arg(long, value_name = "FILE")]
     inventory: Option<PathBuf>,
+    /// Move this VM, which exists on the inventory's source already, as it is, instead of guests that are made; may be given
+    /// again. After each trial it is brought back
+    #[arg(long = "vm", value_name = "NAME", value_parser = existing::name, requires = "inventory", conflicts_with = "resume")]
+    vms: Vec<String>,
+    /// Where that VM is reached, if its hypervisor does not know; of several, in the order of --vm
+    #[arg(long = "vm-address", value_name = "ADDRESS", requires = "vms")]
+    vm_addresses: Vec<Ipv4Addr>,
+    /// Leave that VM where it was moved to; then there can be one trial
+    #[arg(long, requires = "vms")]
+    stay: bool,
+    /// Take a scenario that shapes links on hosts whose links are as they are
+    #[arg(long, requires = "inventory")]
+    links_as_they_are: bool,
     /// Go on with the run in this folder: make the trials that are missing or were ended; more of them with --trials
     #[arg(long, value_name = "DIR")]
     resume: Option<PathBuf>,
@@ -45,7 +61,20 @@ enum Captured {
 
 pub(crate) fn run(args: Args) -> Result {
     // Bad input is told before anything is started.
-    let mut scenario = asked(&args)?;
+    let mut registry = Registry::builtin();
+    let inventory = args.inventory.as_deref().map(|path| hosts::load(path, &registry)).transpose()?;
+    if let Some(inventory) = &inventory {
+        registry = hosts::drivers(inventory, registry);
+    }
+    let (mut scenario, earlier) = asked(&args, &registry)?;
+    let (existing, stay) = match &earlier {
+        Some(run) => (run.existing.clone(), run.stay),
+        None => (existing::of(&args.vms, &args.vm_addresses)?, args.stay),
+    };
+    if !existing.is_empty() && inventory.is_none() {
+        let message = "the run moves VMs that existed before it, on the hosts of an inventory".to_owned();
+        return Err(Failure::says(Exit::BadInput, message).hint("name it by --inventory, as then"));
+    }
     if let Some(trials) = args.trials {
         scenario.cases.iter_mut().for_each(|case| case.trials.fix(trials));
     }
@@ -55,11 +84,10 @@ pub(crate) fn run(args: Args) -> Result {
             case.capture.service = args.capture.contains(&Captured::Service);
         }
     }
-    let registry = Registry::builtin();
-    let inventory = args.inventory.as_deref().map(|path| hosts::load(path, &registry)).transpose()?;
     if let Some(inventory) = &inventory {
-        hosts::fit(&mut scenario, inventory)?;
+        hosts::fit(&mut scenario, inventory, args.links_as_they_are)?;
     }
+    check_stay(&scenario, stay).map_err(|error| bench_failure(&error))?;
     let inside = match inventory {
         Some(_) => None,
         None => Some(enter_lab(&format!("bench-{}", scenario.name))?),
@@ -84,7 +112,8 @@ pub(crate) fn run(args: Args) -> Result {
         resume: args.resume.is_some(),
         cancel: &cancel,
         registry: &registry,
-        existing: &[],
+        existing: &existing,
+        stay,
     };
     let mut progress = RunProgress::new();
     let finished = dunlin_bench::run(&order, ground, &mut progress).map_err(|error| bench_failure(&error));
@@ -105,19 +134,27 @@ pub(crate) fn run(args: Args) -> Result {
     if let Some(time) = time_line(&finished) {
         terminal::say(&time);
     }
+    if finished.definitions_changed > 0 {
+        let times = count(finished.definitions_changed, "trial");
+        terminal::say(&format!(
+            "warning: after {times} a VM was not defined as before; what differs is in {}",
+            finished.folder.join("logs").display()
+        ));
+    }
     verdict(&finished, args.inventory.as_deref())
 }
 
-/// What is to be run: the scenario that is named, else that of the run which is gone on with.
-fn asked(args: &Args) -> Result<Scenario> {
-    match (&args.scenario, &args.resume) {
-        (None, Some(folder)) => {
-            let info = RunFolder::open(folder).and_then(|folder| folder.info());
-            Ok(Scenario::of_run(&info.map_err(|error| record_failure(&error))?))
-        }
+/// What is to be run: the scenario that is named, else that of the run which is gone on with; and that run, if there is
+/// one.
+fn asked(args: &Args, drivers: &Registry) -> Result<(Scenario, Option<RunInfo>)> {
+    let read = |folder: &PathBuf| RunFolder::open(folder).and_then(|folder| folder.info());
+    let earlier = args.resume.as_ref().map(read).transpose().map_err(|error| record_failure(&error))?;
+    let scenario = match (&args.scenario, &earlier) {
+        (None, Some(run)) => Scenario::of_run(run),
         // clap sees to it that there is one of them.
-        (scenario, _) => load_scenario(scenario.as_deref().unwrap_or(Path::new(""))),
-    }
+        (scenario, _) => load_scenario_for(scenario.as_deref().unwrap_or(Path::new("")), drivers)?,
+    };
+    Ok((scenario, earlier))
 }
 
 /// The lab has a `/run` of its own, which goes with it.

@@ -5,10 +5,11 @@ use dunlin_hypervisor::Registry;
 use serde_json::{Value, json};
 
 mod hosts;
+mod vms;
 
 use std::path::PathBuf;
 
-use super::{bench_failure, enter_lab};
+use super::{bench_failure, enter_lab, existing};
 use crate::failure::{Exit, Failure, Result};
 use crate::terminal;
 use dunlin_record::in_one_line;
@@ -19,6 +20,13 @@ pub(crate) struct Args {
     /// Look at the hosts of this inventory instead, each through ssh: what is missing there for a run, and what mends it
     #[arg(long, value_name = "FILE")]
     inventory: Option<PathBuf>,
+    /// Look at this VM too, which exists on the inventory's source already: what speaks against moving it, and what mends
+    /// that; may be given again
+    #[arg(long = "vm", value_name = "NAME", value_parser = existing::name, requires = "inventory")]
+    vms: Vec<String>,
+    /// How it is to be moved: a scenario's file (TOML), or the name of one that is shipped [default: plain pre-copy]
+    #[arg(value_name = "FILE", requires = "vms")]
+    scenario: Option<PathBuf>,
     /// Print the findings as JSON
     #[arg(long)]
     json: bool,
@@ -65,7 +73,7 @@ impl Finding {
 
 pub(crate) fn run(args: &Args) -> Result {
     let (findings, place) = match &args.inventory {
-        Some(inventory) => (hosts::look(inventory)?, "these hosts need"),
+        Some(inventory) => (hosts::look(inventory, &args.vms, args.scenario.as_deref())?, "these hosts need"),
         None => (here()?, "a lab needs"),
     };
     let width = terminal::width().unwrap_or(100);

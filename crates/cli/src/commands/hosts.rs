@@ -23,16 +23,25 @@ pub(crate) fn load(path: &Path, registry: &Registry) -> Result<Inventory> {
     })
 }
 
-/// Refuses a scenario that asks for what real hosts are not made to be; links are as they are.
-pub(crate) fn fit(scenario: &mut Scenario, inventory: &Inventory) -> Result {
-    if let Some(line) = scenario.links_at {
+/// The drivers there are, first the one that all hosts have, if all say so: scenarios that name none are for that.
+pub(crate) fn drivers(inventory: &Inventory, registry: Registry) -> Registry {
+    let mut named = inventory.hosts.iter().map(|host| host.driver.as_deref());
+    match named.next().flatten() {
+        Some(first) if named.all(|driver| driver == Some(first)) => registry.preferring(first),
+        _ => registry,
+    }
+}
+
+/// Refuses a scenario that asks for what real hosts are not made to be; links are as they are. With `as_they_are` what it
+/// says of links is passed over.
+pub(crate) fn fit(scenario: &mut Scenario, inventory: &Inventory, as_they_are: bool) -> Result {
+    if let Some(line) = scenario.links_at.filter(|_| !as_they_are) {
         let message = format!(
             "{}:{line}: link: shapes the links of a lab; those of real hosts are as they are, and are measured",
             scenario.file
         );
-        return Err(
-            Failure::says(Exit::BadInput, message).hint("leave link.* out of scenarios for an inventory")
-        );
+        return Err(Failure::says(Exit::BadInput, message)
+            .hint("leave link.* out of scenarios for an inventory, or pass it over by --links-as-they-are"));
     }
     scenario.cases.iter_mut().for_each(|case| case.link = Links::default());
     let other = |driver: &str| {

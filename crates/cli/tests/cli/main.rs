@@ -4,6 +4,7 @@
 mod capture;
 mod compare;
 mod documents;
+mod existing;
 mod foreign;
 mod guest;
 mod help;

@@ -133,6 +133,8 @@ fn info() -> RunInfo {
             more: BTreeMap::new(),
         }],
         software: Software::default(),
+        existing: Vec::new(),
+        stay: false,
         resumed: Vec::new(),
     }
 }

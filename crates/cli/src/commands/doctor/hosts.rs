@@ -15,6 +15,7 @@ use dunlin_testbed::{
     reach_all,
 };
 
+use super::vms::{self, VmOrder};
 use super::{Finding, State, bench_failure, product};
 use crate::commands::hosts;
 use crate::failure::Result;
@@ -28,8 +29,9 @@ const GOODPUT_LIMIT: Duration = Duration::from_secs(20);
 const PING_HEADERS: u32 = 28;
 
 /// Looks at every host, then at what is between the two that VMs move between.
-pub(super) fn look(path: &Path) -> Result<Vec<Finding>> {
+pub(super) fn look(path: &Path, vms: &[String], scenario: Option<&Path>) -> Result<Vec<Finding>> {
     let inventory = hosts::load(path, &Registry::builtin())?;
+    let order = VmOrder::of(&inventory, vms, scenario)?;
     terminal::say("connecting to the hosts");
     let all: Vec<&InventoryHost> = inventory.hosts.iter().collect();
     let reached = reach_all(&inventory, &all, hosts::program());
@@ -49,7 +51,7 @@ pub(super) fn look(path: &Path) -> Result<Vec<Finding>> {
             }
         }
     }
-    findings.extend(between(&inventory, ends));
+    findings.extend(between(&inventory, ends, &order)?);
     Ok(findings)
 }
 
@@ -137,7 +139,7 @@ fn clock(host: &dyn Host) -> State {
 }
 
 /// What is between source and destination.
-fn between(inventory: &Inventory, ends: Vec<Arc<SshHost>>) -> Vec<Finding> {
+fn between(inventory: &Inventory, ends: Vec<Arc<SshHost>>, vms: &VmOrder) -> Result<Vec<Finding>> {
     let untried = |name: &str, purpose: &str, required: bool, because: &str| {
         Finding::new(name, purpose, required, State::Untried { because: because.into() })
     };
@@ -148,14 +150,17 @@ fn between(inventory: &Inventory, ends: Vec<Arc<SshHost>>) -> Vec<Finding> {
         .collect::<Result<Vec<_>, _>>()
         .and_then(|ends| ends.try_into().map_err(drop));
     let Ok(hosts) = hosts else {
-        return vec![untried("networks", purpose, true, "not tried: both hosts are needed")];
+        let because = "not tried: both hosts are needed";
+        let mut findings = vec![untried("networks", purpose, true, because)];
+        findings.extend(vms.existing.iter().map(|vm| vms::untried(&vm.name, because)));
+        return Ok(findings);
     };
     let testbed = match SshTestbed::of(inventory, hosts) {
         Ok(testbed) => testbed,
         Err(error) => {
             let mend = "correct the inventory: docs/inventory.md".into();
             let state = State::Lacking { because: in_one_line(&error), mend };
-            return vec![Finding::new("networks", purpose, true, state)];
+            return Ok(vec![Finding::new("networks", purpose, true, state)]);
         }
     };
     let mut findings = vec![bench(&testbed)];
@@ -183,7 +188,8 @@ fn between(inventory: &Inventory, ends: Vec<Arc<SshHost>>) -> Vec<Finding> {
         let shared = State::There("each host reads what the other writes".into());
         findings.push(Finding::new("shared storage", "disks that both hosts see", true, shared));
     }
-    findings
+    findings.extend(vms.look(&testbed)?);
+    Ok(findings)
 }
 
 /// Whether the bench can observe VMs.

@@ -1,0 +1,135 @@
+//! VMs that exist already: what may be asked of them, and how they are found at the source.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+use dunlin_hypervisor::{Condition, Hypervisor, HypervisorError, KnownAddress, Presence, Vm};
+use dunlin_record::{Event, EventKind, ExistingVm, in_one_line};
+use dunlin_testbed::Testbed;
+
+use crate::{BenchError, Result, Scenario};
+
+/// Who told an address that the user gave.
+const BY_USER: &str = "--vm-address";
+
+/// Refuses a run that leaves its VMs where they were moved to, and would have to move one that is not back.
+///
+/// # Errors
+/// Where it has more than one trial.
+pub fn check_stay(scenario: &Scenario, stay: bool) -> Result<()> {
+    let trials = scenario.cases.iter().map(|case| u64::from(*case.trials.range().end())).sum();
+    if stay && trials != 1 { Err(BenchError::StaysOnce { trials }) } else { Ok(()) }
+}
+
+/// A VM that exists, as it was found at the source.
+pub(crate) struct FoundVm {
+    pub(crate) vm: Arc<dyn Vm>,
+    /// Whether its owner has paused it: then it is moved as it is, and answers nobody.
+    pub(crate) paused: bool,
+    pub(crate) address: Option<Ipv4Addr>,
+    /// Who told the address.
+    pub(crate) told_by: Option<String>,
+}
+
+/// What can be observed of a VM that was found, as far as is known before it is moved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Observable {
+    pub(crate) name: String,
+    pub(crate) paused: bool,
+    pub(crate) address: Option<(Ipv4Addr, String)>,
+    pub(crate) has_agent: bool,
+    pub(crate) has_tap: bool,
+}
+
+impl FoundVm {
+    /// Looks for a VM at the source, where it must run, or be paused. It is never started.
+    ///
+    /// # Errors
+    /// Where it is not there.
+    pub(crate) fn look_for(
+        source: &dyn Hypervisor,
+        asked: &ExistingVm,
+        testbed: &dyn Testbed,
+        events: Sender<Event>,
+    ) -> Result<Self> {
+        let not_there = |said: String| BenchError::VmNotThere {
+            vm: asked.name.clone(),
+            host: source.host().id().to_string(),
+            said,
+        };
+        let vm = source.find(&asked.name, events).map_err(|error| match error {
+            // Of the VM that says nothing.
+            HypervisorError::Testbed(error) if error.may_pass() => error.into(),
+            error @ HypervisorError::Timeout { .. } => error.into(),
+            error if error.is_unsupported() => error.into(),
+            error => not_there(in_one_line(&error)),
+        })?;
+        let state = vm.run_state()?;
+        let paused = match state.condition {
+            Condition::Running => false,
+            Condition::Stopped => true,
+            Condition::Incoming | Condition::Ended => return Err(not_there(format!("it is {}", state.word))),
+        };
+        let known = match asked.address {
+            Some(address) => Some((address, BY_USER.to_owned())),
+            None => nearest(&vm.addresses()?, testbed).map(|known| (known.address, known.told_by.to_owned())),
+        };
+        let (address, told_by) = known.unzip();
+        Ok(Self { vm, paused, address, told_by })
+    }
+
+    /// Where it is reached, for people.
+    pub(crate) fn in_words(&self) -> String {
+        match (self.paused, self.address, &self.told_by) {
+            (true, ..) => "paused: it is moved as it is, and nothing probes it".into(),
+            (false, Some(address), Some(told_by)) => {
+                format!("runs; reached at {address} (told by {told_by})")
+            }
+            (false, ..) => "runs; no address is known, so nothing probes it (--vm-address)".into(),
+        }
+    }
+
+    /// What the record says of it.
+    pub(crate) fn event(&self) -> EventKind {
+        EventKind::VmFound { address: self.address, told_by: self.told_by.clone(), paused: self.paused }
+    }
+
+    /// What can be observed of it.
+    ///
+    /// # Errors
+    /// Where the hypervisor does not say whether an agent can be reached.
+    pub(crate) fn observable(&self, name: &str) -> Result<Observable> {
+        Ok(Observable {
+            name: name.to_owned(),
+            paused: self.paused,
+            address: self.address.zip(self.told_by.clone()),
+            has_agent: !self.paused && self.vm.agent_stream()?.is_some(),
+            has_tap: self.vm.tap().is_some(),
+        })
+    }
+}
+
+/// The address through which the service network reaches a VM: one in that network, else the one that is most certain.
+fn nearest<'a>(known: &'a [KnownAddress], testbed: &dyn Testbed) -> Option<&'a KnownAddress> {
+    let of_service = |known: &&KnownAddress| {
+        testbed.vm_address(0).is_some_and(|(ours, prefix)| {
+            let mask = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0);
+            (u32::from(ours) ^ u32::from(known.address)) & mask == 0
+        })
+    };
+    known.iter().find(of_service).or(known.first())
+}
+
+/// What both ends say of a VM, in their own words.
+pub(crate) fn said_of(name: &str, ends: [&dyn Hypervisor; 2]) -> String {
+    let said = ends.map(|end| {
+        let host = end.host().id();
+        let (events, _) = std::sync::mpsc::channel();
+        match end.find(name, events) {
+            Ok(vm) => format!("{host} says of it: {}", Presence::of(&*vm).word),
+            Err(error) => format!("{host} says: {}", in_one_line(&error)),
+        }
+    });
+    said.join("; ")
+}
