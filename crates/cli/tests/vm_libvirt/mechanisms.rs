@@ -1,0 +1,3 @@
+//! Each mechanism.
+use super::ground::Ground;
+pub(crate) fn play(_: &Ground<'_>) {}
