@@ -12,19 +12,18 @@ use super::watch::Seen;
 
 const IDLE: &str = "[[case]]\nname = \"idle\"\n";
 
-/// Names that libvirt takes, each of which somebody could mistake for something else.
-const HOSTILE: &[&str] = &[
-    "-x '\"$(touch /tmp/pwned)`touch /tmp/pwned`; ';<b>&amp;</b> 100%",
-    "3",
-    "5d3c1f0e-6a58-4a0e-9f57-0d1f2f1c9999",
-];
+/// A name that libvirt takes, made of all that somebody could mistake for something else.
+const HOSTILE: &str = "-x '\"$(touch pwned)`touch pwned`; ';<b>&amp;<b> 100% \\ ..";
+/// Names that look like a domain's number and like its UUID.
+const NUMBER: &str = "3";
+const UUID: &str = "5d3c1f0e-6a58-4a0e-9f57-0d1f2f1c9999";
 
 pub(crate) fn play(ground: &Ground<'_>) {
     five_times(ground);
     stays(ground);
     transient(ground);
     paused(ground);
-    HOSTILE.iter().for_each(|name| hostile(ground, name));
+    hostile(ground, HOSTILE);
 }
 
 fn scenario(more: &str) -> String {
@@ -89,7 +88,7 @@ fn stays(ground: &Ground<'_>) {
 
 /// One that is defined nowhere.
 fn transient(ground: &Ground<'_>) {
-    let vm = Vm::new("transient", 2);
+    let vm = Vm::new(NUMBER, 2);
     let file = ground.write_shared("transient.xml", &ground.xml(&vm));
     ground.said("host-a", &["create", &file.display().to_string()]);
     ground.await_boot(&vm);
@@ -102,7 +101,7 @@ fn transient(ground: &Ground<'_>) {
 
 /// One that its owner has paused arrives so, and comes back so.
 fn paused(ground: &Ground<'_>) {
-    let vm = Vm::new("paused", 3);
+    let vm = Vm::new(UUID, 3);
     ground.define("host-a", &vm);
     ground.run_at_source(&vm);
     ground.said("host-a", &["suspend", &vm.uuid]);
@@ -124,10 +123,11 @@ fn hostile(ground: &Ground<'_>, name: &str) {
     let definition = ground.definition("host-a", &vm);
     let ended = Bench::of(ground, &scenario(""), &vm).finish();
     ended.completed();
-    assert!(!Path::new("/tmp/pwned").exists(), "{name}");
     for host in HOSTS {
-        assert_eq!(ground.nodes.sh(host, "ls /tmp/pwned 2>/dev/null; true").unwrap(), "", "{name}");
+        let found = "find / -xdev -name pwned 2>/dev/null; true";
+        assert_eq!(ground.nodes.sh(host, found).unwrap(), "", "{name}");
     }
+    assert!(!Path::new("pwned").exists(), "{name}");
     is_harmless(&ended);
     ground.is_home(&vm, &definition);
     ground.forget(&vm);
