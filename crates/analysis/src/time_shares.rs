@@ -51,8 +51,15 @@ pub fn time_shares(record: &TrialRecord) -> TimeShares {
     }
     let ready = record.events.iter().filter(|event| matches!(event.kind, EventKind::GuestReady { .. }));
     // A trial whose guest never came up did nothing else.
-    let went_on =
-        |event: &Event| matches!(event.kind, EventKind::DestinationLaunched | EventKind::ProbeStarted { .. });
+    let went_on = |event: &Event| {
+        matches!(
+            event.kind,
+            EventKind::DestinationLaunched
+                | EventKind::ProbeStarted { .. }
+                | EventKind::VmFound { .. }
+                | EventKind::MigrateCommand
+        )
+    };
     let until =
         ready.map(|event| event.t_ns).max().or_else(|| (!record.events.iter().any(went_on)).then_some(last));
     let starting_ns = until.map_or(0, |until| until.saturating_sub(first));
@@ -73,7 +80,10 @@ pub fn time_shares(record: &TrialRecord) -> TimeShares {
 fn observing_ns(trial: &Trial, moments: &Moments, last: i64) -> i64 {
     let prepared = |event: &&Event| {
         event.t_ns <= moments.command
-            && matches!(event.kind, EventKind::DestinationListening | EventKind::ProbeStarted { .. })
+            && matches!(
+                event.kind,
+                EventKind::DestinationListening | EventKind::ProbeStarted { .. } | EventKind::VmFound { .. }
+            )
     };
     let asked = |event: &&Event| {
         event.t_ns >= moments.end
@@ -125,6 +135,21 @@ mod tests {
         broken.record.events.retain(|event| event.t_ns < crate::fixture::ns(-1600.0));
         let broken = broken.with(-1000.0, "", EventKind::PassagesEnded { drops: 0 });
         assert_eq!(shares(&broken), [0, 0, 1000, 0]);
+    }
+
+    #[test]
+    fn a_vm_that_was_found_was_not_started() {
+        let mut found = Fixture::pre_copy();
+        found.record.events.retain(|event| {
+            !matches!(
+                event.kind,
+                EventKind::GuestReady { .. }
+                    | EventKind::DestinationLaunched
+                    | EventKind::DestinationListening
+            )
+        });
+        let kind = EventKind::VmFound { address: None, told_by: None, paused: false };
+        assert_eq!(shares(&found.with(-1900.0, "host-a", kind)), [543, 3000, 0, 100]);
     }
 
     #[test]

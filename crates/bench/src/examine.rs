@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dunlin_guest::{build_image, default_cache_dir, find_kernel, kernel_args};
-use dunlin_hypervisor::{HypervisorError, Obstacle, OpenOrder, Registry, Side};
+use dunlin_hypervisor::{Driver, HypervisorError, Obstacle, OpenOrder, Registry, Side};
 use dunlin_record::{Case, DriverSettings, HypervisorIdentity, Links, TransportKind};
 use dunlin_testbed::{Host, Inside, Testbed};
 
@@ -30,6 +30,8 @@ pub struct Product {
     pub found: Result<Found, HypervisorError>,
     /// What brings it here, for people.
     pub install_hint: &'static str,
+    /// Whether it was asked for, or is the usual one: another one can be done without.
+    pub is_wanted: bool,
 }
 
 /// What a product said of itself.
@@ -56,7 +58,7 @@ pub fn examine(inside: Inside) -> Result<Examination> {
     let image = kernel.as_ref().map(|kernel| build_image(kernel, &cache)).transpose()?;
     let args = kernel_args(None, "");
     let mut products = Vec::new();
-    for driver in Registry::builtin().all() {
+    for driver in Registry::builtin().all().filter(|driver| driver.fits_labs()) {
         let case = plain_case(driver.name())?;
         let order = OpenOrder { host: &host, case: &case, side: Side::Source, cache: &cache };
         let found = driver.open(&order).and_then(|product| {
@@ -67,7 +69,12 @@ pub fn examine(inside: Inside) -> Result<Examination> {
             let (identity, facts) = (product.identity(), product.facts());
             Ok(Found { identity, facts, accelerator_because: tried })
         });
-        products.push(Product { driver: driver.name(), found, install_hint: driver.install_hint() });
+        products.push(Product {
+            driver: driver.name(),
+            found,
+            install_hint: driver.install_hint(),
+            is_wanted: true,
+        });
     }
     Ok(Examination { products, guest_kernel: kernel.map(|kernel| kernel.release) })
 }
@@ -79,7 +86,9 @@ pub fn examine(inside: Inside) -> Result<Examination> {
 pub fn examine_host(host: &Arc<dyn Host>, driver: Option<&str>) -> Result<Vec<Product>> {
     let cache = default_cache_dir()?;
     let registry = Registry::builtin();
-    let drivers = registry.all().filter(|known| driver.is_none_or(|wanted| wanted == known.name()));
+    let usual = registry.all().next().map(Driver::name);
+    let wanted = |name| driver.is_some() || usual == Some(name);
+    let drivers = registry.all().filter(|known| driver.is_none_or(|asked| asked == known.name()));
     drivers
         .map(|driver| {
             let case = plain_case(driver.name())?;
@@ -89,7 +98,9 @@ pub fn examine_host(host: &Arc<dyn Host>, driver: Option<&str>) -> Result<Vec<Pr
                 facts: product.facts(),
                 accelerator_because: None,
             });
-            Ok(Product { driver: driver.name(), found, install_hint: driver.install_hint() })
+            let name = driver.name();
+            let is_wanted = wanted(name);
+            Ok(Product { driver: name, found, install_hint: driver.install_hint(), is_wanted })
         })
         .collect()
 }

@@ -3,13 +3,17 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::time::Duration;
 
+use dunlin_guest::AgentClient;
 use dunlin_hypervisor::{Condition, Hypervisor, HypervisorError, KnownAddress, Presence, Vm};
 use dunlin_record::{Event, EventKind, ExistingVm, in_one_line};
 use dunlin_testbed::Testbed;
 
 use crate::{BenchError, Result, Scenario};
 
+/// Limit of the first answer of an agent in a VM that was found: it runs there, or it does not.
+const AGENT_LIMIT: Duration = Duration::from_secs(5);
 /// Who told an address that the user gave.
 const BY_USER: &str = "--vm-address";
 
@@ -96,18 +100,24 @@ impl FoundVm {
     }
 
     /// What can be observed of it.
-    ///
-    /// # Errors
-    /// Where the hypervisor does not say whether an agent can be reached.
-    pub(crate) fn observable(&self, name: &str) -> Result<Observable> {
-        Ok(Observable {
+    pub(crate) fn observable(&self, name: &str) -> Observable {
+        Observable {
             name: name.to_owned(),
             paused: self.paused,
             address: self.address.zip(self.told_by.clone()),
-            has_agent: !self.paused && self.vm.agent_stream()?.is_some(),
+            has_agent: !self.paused && agent_in(&*self.vm).is_ok_and(|agent| agent.is_some()),
             has_tap: self.vm.tap().is_some(),
-        })
+        }
     }
+}
+
+/// The agent in a VM that was found; absent where the VM has no channel for one. Where it has one and no agent answers, says
+/// why.
+pub(crate) fn agent_in(vm: &dyn Vm) -> Result<Option<AgentClient>, String> {
+    let Some(stream) = vm.agent_stream().map_err(|error| in_one_line(&error))? else { return Ok(None) };
+    let agent = AgentClient::new(stream).map_err(|error| in_one_line(&error))?;
+    agent.identify(AGENT_LIMIT).map_err(|error| in_one_line(&error))?;
+    Ok(Some(agent))
 }
 
 /// The address through which the service network reaches a VM: one in that network, else the one that is most certain.

@@ -90,7 +90,7 @@ impl<'a> Planner<'a> {
         for asked in self.existing {
             let (events, _) = std::sync::mpsc::channel();
             let found = FoundVm::look_for(source, asked, world.testbed()?, events)?;
-            let observable = found.observable(&asked.name)?;
+            let observable = found.observable(&asked.name);
             if case.workload.is_some() && !observable.has_agent {
                 let because =
                     if observable.paused { "it is paused" } else { "no agent of ours can be reached in it" };
@@ -123,6 +123,7 @@ impl<'a> Planner<'a> {
     /// The hypervisors of a case's two sides.
     pub(crate) fn open(&self, case: &Case, world: &World) -> Result<[Arc<dyn Hypervisor>; 2]> {
         let driver = self.registry.of(&case.hypervisor)?;
+        world.check_driver(driver)?;
         let [source, destination] = world.hosts()?;
         let open = |host, side| open(driver, host, case, side, world.cache());
         Ok([open(&source, Side::Source)?, open(&destination, Side::Destination)?])

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use dunlin_hypervisor::Driver;
 use dunlin_record::{HostFingerprint, HostId, Links, Snmp, Switch, TransportKind, VmSettings, in_one_line};
 use dunlin_testbed::{
     Goodput, Helper, Host, Inside, Lab, LabSpec, ManagedSwitch, Network, Testbed, TestbedError, check_mptcp,
@@ -121,6 +122,21 @@ impl World {
             return Err(unshared_disk().into());
         }
         Ok(())
+    }
+
+    /// Refuses a product that the testbed's hosts cannot have.
+    ///
+    /// # Errors
+    /// Where they cannot.
+    pub(crate) fn check_driver(&self, driver: &dyn Driver) -> Result<()> {
+        if driver.fits_labs() || matches!(self.ground, Ground::Testbed(_)) {
+            return Ok(());
+        }
+        Err(TestbedError::Unsupported {
+            what: format!("{} in a lab", driver.name()),
+            because: "a lab's hosts have no daemons: name hosts that have it by --inventory".into(),
+        }
+        .into())
     }
 
     /// Refuses a transport that the testbed does not have, before anything boots.

@@ -28,6 +28,11 @@ pub trait Driver: Send + Sync {
         ""
     }
 
+    /// Whether the hosts of a lab can have the product: they share this machine's programs, and have none of its daemons.
+    fn fits_labs(&self) -> bool {
+        true
+    }
+
     /// What brings the product to a machine, for people.
     fn install_hint(&self) -> &'static str;
 

@@ -11,15 +11,13 @@ use std::time::Duration;
 use dunlin_clock::{Deadline, now_ns};
 use dunlin_guest::{AgentClient, GuestError, Neighbour, Network as GuestNetwork, kernel_args};
 use dunlin_hypervisor::{Maker, Side, Vm, VmDisk, VmOrder, VmSpec};
-use dunlin_record::{
-    Achieved, Event, EventKind, ExistingVm, GuestStart, Journal, VmId, Workload, in_one_line,
-};
+use dunlin_record::{Achieved, Event, EventKind, ExistingVm, GuestStart, Journal, VmId, Workload};
 use dunlin_testbed::{Host, MacAddress, Network, TestbedError};
 
 use super::storage::Storage;
 use super::streams::Streams;
 use super::{TrialContext, event};
-use crate::existing::FoundVm;
+use crate::existing::{FoundVm, agent_in};
 use crate::{BenchError, Result};
 
 /// Limit of a boot until the agent answers: some 6 s under emulation, more where the machine is busy.
@@ -32,8 +30,6 @@ const HALTED_LIMIT: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Limit of an agent's answer once the guest runs.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
-/// Limit of the first answer of an agent in a VM that was found: it runs there, or it does not.
-const FOUND_LIMIT: Duration = Duration::from_secs(5);
 /// Limit of starting or ending a workload: all its memory is touched or checked.
 const WORKLOAD_LIMIT: Duration = Duration::from_secs(60);
 
@@ -283,15 +279,8 @@ fn agent_of(vm: &dyn Vm) -> Result<AgentClient> {
 
 /// The agent in a VM that was found, if one answers there. Where it should and does not, that is told.
 fn agent_of_found(vm: &dyn Vm, journal: &mut Journal) -> Result<Option<AgentClient>> {
-    let answered = match vm.agent_stream() {
-        Ok(None) => return Ok(None),
-        Ok(Some(stream)) => AgentClient::new(stream)
-            .and_then(|agent| agent.identify(FOUND_LIMIT).map(|_| agent))
-            .map_err(|error| in_one_line(&error)),
-        Err(error) => Err(in_one_line(&error)),
-    };
-    match answered {
-        Ok(agent) => Ok(Some(agent)),
+    match agent_in(vm) {
+        Ok(agent) => Ok(agent),
         Err(why) => {
             let text = format!("no agent answers in the VM, which has a channel for one: {why}");
             journal.keep(&event(Some(vm.host()), Some(vm.id()), EventKind::Warning { text }))?;

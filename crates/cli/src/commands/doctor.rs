@@ -149,7 +149,7 @@ fn hypervisors(examination: &Examination) -> Vec<Finding> {
 
 /// What one of them said.
 fn product(product: &Product) -> Vec<Finding> {
-    let finding = |state| Finding::new(product.driver, "running VMs", true, state);
+    let finding = |state| Finding::new(product.driver, "running VMs", product.is_wanted, state);
     let found = match &product.found {
         Ok(found) => found,
         Err(error) => {

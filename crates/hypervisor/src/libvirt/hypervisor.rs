@@ -46,6 +46,10 @@ impl Driver for Libvirt {
         guest_xml::DEFAULT_MACHINE
     }
 
+    fn fits_labs(&self) -> bool {
+        false
+    }
+
     fn install_hint(&self) -> &'static str {
         "apt-get install libvirt-daemon-system libvirt-clients qemu-system-x86"
     }

@@ -113,7 +113,7 @@ fn what_cannot_be_in_a_host_is_told() {
                 "service.ports = 1",
                 "5: host.service.address: missing, expected address = \"192.0.2.11\", or the like\n5: host.service.ports: unknown key, did you mean \"port\"?",
             ),
-            ("driver = \"xen\"", "5: host.driver: expected \"qemu\", found \"xen\""),
+            ("driver = \"xen\"", "5: host.driver: expected one of \"qemu\", \"libvirt\", found \"xen\""),
             ("sudo = \"yes\"", "5: host.sudo: expected true or false, found \"yes\""),
             ("source = 1", "5: host.source: expected true or false, found 1"),
             ("destination = 0", "5: host.destination: expected true or false, found 0"),

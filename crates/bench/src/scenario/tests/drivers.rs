@@ -192,14 +192,14 @@ fn a_driver_that_cannot_be_told_is_a_problem_by_line() {
     insta::assert_snapshot!(errors_for_both(&texts), @r#"
     s.toml:6: qemu: settings of another driver beside "toy", expected one driver's, or driver = … that says which
     s.toml:6: toy: settings of another driver beside "qemu", expected one driver's, or driver = … that says which
-    s.toml:2: driver: expected one of "qemu", "toy", found "xen"
-    s.toml:5: driver: expected one of "qemu", "toy", found "xen"
+    s.toml:2: driver: expected one of "qemu", "libvirt", "toy", found "xen"
+    s.toml:5: driver: expected one of "qemu", "libvirt", "toy", found "xen"
     s.toml:5: driver: expected text that is not empty, found ""
     s.toml:5: driver: expected text, found 1
     s.toml:5: driver: expected text, found an empty list
     s.toml:5: driver: expected text, or several of them, found an empty list
     s.toml:6: qemu: settings of a driver that this case does not have, expected "toy"
-    s.toml:2: xen: unknown key, expected one of: name, title, run, case, vm, qemu, toy, driver, link, switch, probes, workload, strategy, capture, transport, trials
+    s.toml:2: xen: unknown key, expected one of: name, title, run, case, vm, qemu, libvirt, toy, driver, link, switch, probes, workload, strategy, capture, transport, trials
     s.toml:5: toy.sped: unknown key, did you mean "speed"?
     s.toml:6: toy.words: expected a list of texts, found "a"
     s.toml:7: toy.flags.a: expected true or false, found 1
@@ -213,5 +213,5 @@ fn a_driver_that_cannot_be_told_is_a_problem_by_line() {
     s.toml:5: toy.speed: not accepted: the old model has none
     s.toml:5: toy: expected a table, found an empty list
     "#);
-    insta::assert_snapshot!(errors(&one_case("", "toy.speed = 1")), @"s.toml:5: case.toy: unknown key, expected one of: name, vm, qemu, driver, link, switch, probes, workload, strategy, capture, transport, trials");
+    insta::assert_snapshot!(errors(&one_case("", "toy.speed = 1")), @"s.toml:5: case.toy: unknown key, expected one of: name, vm, qemu, libvirt, driver, link, switch, probes, workload, strategy, capture, transport, trials");
 }

@@ -59,7 +59,7 @@ fn an_unknown_key_is_told_with_the_one_that_was_meant() {
     s.toml:2: probes.icmp.interval: unknown key, expected one of: interval_ms
     s.toml:2: probes.tcp: unknown key, expected one of: icmp, udp, http, tcp_rr, tcp_stream, hosts_tcp_rr, hosts_tcp_stream
     s.toml:3: qemu."bin ary": unknown key, did you mean "binary"?
-    s.toml:2: colour: unknown key, expected one of: name, title, run, case, vm, qemu, driver, link, switch, probes, workload, strategy, capture, transport, trials
+    s.toml:2: colour: unknown key, expected one of: name, title, run, case, vm, qemu, libvirt, driver, link, switch, probes, workload, strategy, capture, transport, trials
     "#);
     insta::assert_snapshot!(errors_in_case(&[
         "titel = 1",
@@ -67,7 +67,7 @@ fn an_unknown_key_is_told_with_the_one_that_was_meant() {
         "strategy = { kind = \"suspend\", after_s = 1 }",
         "strategy.preempt = true",
     ]), @r#"
-    s.toml:5: case.titel: unknown key, expected one of: name, vm, qemu, driver, link, switch, probes, workload, strategy, capture, transport, trials
+    s.toml:5: case.titel: unknown key, expected one of: name, vm, qemu, libvirt, driver, link, switch, probes, workload, strategy, capture, transport, trials
     s.toml:5: strategy.after_pases: unknown key, did you mean "after_passes"?
     s.toml:5: strategy.after_s: unknown key for kind "suspend", expected one of: after_passes
     s.toml:5: strategy.preempt: unknown key for kind "pre-copy", which has no keys of its own
