@@ -123,7 +123,8 @@ fn try_out(ground: &Ground<'_>, vm: &Vm, fault: Fault, moment: Moment) -> Found 
         wrong.push(format!("left: {left:?}"));
     }
     // Whoever kills the QEMU to which the domain has gone ends the domain.
-    let is_killed = fault == KillDestinationsQemu && moment == SwitchOver && place.as_deref() == Some("nowhere");
+    let is_killed =
+        fault == KillDestinationsQemu && moment == SwitchOver && place.as_deref() == Some("nowhere");
     if processes.len() != 1 && !(is_killed && processes.is_empty()) {
         wrong.push(format!("processes on {processes:?}"));
     }
@@ -145,7 +146,11 @@ fn try_out(ground: &Ground<'_>, vm: &Vm, fault: Fault, moment: Moment) -> Found 
     );
     if !wrong.is_empty() {
         let error = ended.outcomes().first().map(|outcome| outcome["error"].to_string());
-        wrong.push(format!("{} {error:?} {:#?}", ended.said, ended.events("01-slow-1").iter().rev().take(25).map(ToString::to_string).collect::<Vec<_>>()));
+        wrong.push(format!(
+            "{} {error:?} {:#?}",
+            ended.said,
+            ended.events("01-slow-1").iter().rev().take(25).map(ToString::to_string).collect::<Vec<_>>()
+        ));
     }
     Found { told, wrong }
 }
@@ -159,17 +164,20 @@ fn is_untrue(place: Option<&str>, ended: &Ended, has_bench: bool, runs: &[&str])
     match place {
         _ if runs.len() > 1 => Some(format!("it runs on {runs:?}")),
         // Nobody knows, or it is known to stand still: then nothing more is promised than that it does not run twice.
-        Some("unknown" | "nowhere") => ended.said.contains("faulty").then_some(()).map_or(
-            Some("its VM is not named".into()),
-            |()| None,
-        ),
+        Some("unknown" | "nowhere") => {
+            ended.said.contains("faulty").then_some(()).map_or(Some("its VM is not named".into()), |()| None)
+        }
         _ if runs.len() != 1 => Some(format!("it runs on {runs:?}")),
-        Some("source") if runs != ["host-a"] => Some(format!("it is said to be at the source, and runs on {runs:?}")),
+        Some("source") if runs != ["host-a"] => {
+            Some(format!("it is said to be at the source, and runs on {runs:?}"))
+        }
         // It is brought back.
         Some("destination") if has_bench && runs != ["host-a"] && !ended.said.contains("host-b") => {
             Some(format!("it runs on {runs:?}, and nobody said so"))
         }
-        None if has_bench && runs != ["host-a"] => Some(format!("no place was told, and it runs on {runs:?}")),
+        None if has_bench && runs != ["host-a"] => {
+            Some(format!("no place was told, and it runs on {runs:?}"))
+        }
         _ => None,
     }
 }
@@ -259,20 +267,29 @@ pub(crate) fn two_copies(ground: &Ground<'_>) {
     let scenario = format!("{HEAD}bandwidth_mib_s = 20\n[[case]]\nname = \"slow\"\n");
     let mut bench = Bench::of(ground, &scenario, &vm);
     // Some 2 s before the end of the first pass.
-    assert!(until(MOMENT_LIMIT, || bench.has_ended() || sent(ground, &vm).is_some_and(|bytes| bytes > 32 << 20)));
+    assert!(
+        until(MOMENT_LIMIT, || bench.has_ended() || sent(ground, &vm).is_some_and(|bytes| bytes > 32 << 20))
+    );
     ground.libvirt.hang("host-b").unwrap();
-    let is_back = || ground.said("host-a", &["domstate", &vm.uuid, "--reason"]).contains("running (migration canceled)");
+    let is_back = || {
+        ground.said("host-a", &["domstate", &vm.uuid, "--reason"]).contains("running (migration canceled)")
+    };
     assert!(until(Duration::from_secs(30), is_back), "the source's daemon did not give up: {}", bench.said());
     ground.libvirt.go_on("host-b").unwrap();
     // Now both are let run, until Dunlin sees it.
     let ended = bench.finish();
     println!("{}", ended.said);
     let events = ended.events("01-slow-1");
-    let warned = events.iter().any(|event| event["text"].as_str().is_some_and(|text| text.contains("two copies ran")));
+    let warned =
+        events.iter().any(|event| event["text"].as_str().is_some_and(|text| text.contains("two copies ran")));
     assert!(warned, "{events:#?}");
     assert_eq!((ended.code, ended.place("01-slow-1").as_deref()), (Some(5), Some("source")));
     assert_eq!(running(ground, &vm), ["host-a"]);
-    assert_eq!(ground.state("host-b", &vm).as_deref(), Some("paused"), "the other one is kept, and stands still");
+    assert_eq!(
+        ground.state("host-b", &vm).as_deref(),
+        Some("paused"),
+        "the other one is kept, and stands still"
+    );
     assert_eq!(ground.definition("host-a", &vm), definition);
     assert_eq!(ground.gone(), [""; 0]);
     ground.said("host-b", &["destroy", &vm.uuid]);

@@ -164,7 +164,9 @@ impl<'a> Ground<'a> {
         let xml = self.said(at, &["dumpxml", &vm.uuid]);
         let is_numbered = |line: &str| {
             let line = line.trim();
-            line.starts_with("<alias name=") || line.starts_with("<target dev='vnet") || line.starts_with("<domain ")
+            line.starts_with("<alias name=")
+                || line.starts_with("<target dev='vnet")
+                || line.starts_with("<domain ")
         };
         xml.lines().filter(|line| !is_numbered(line)).collect::<Vec<_>>().join("\n")
     }
@@ -188,7 +190,9 @@ impl<'a> Ground<'a> {
         }
         let bench = std::process::id();
         for entry in fs::read_dir("/proc").unwrap().flatten() {
-            let Some(pid) = entry.file_name().to_str().and_then(|pid| pid.parse::<u32>().ok()) else { continue };
+            let Some(pid) = entry.file_name().to_str().and_then(|pid| pid.parse::<u32>().ok()) else {
+                continue;
+            };
             let words = words(pid);
             let is_helper = words.get(1).is_some_and(|role| role == "host" || role == "measure")
                 && words[0].contains("dunlin");

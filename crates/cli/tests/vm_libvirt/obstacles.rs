@@ -1,5 +1,7 @@
 //! What speaks against moving a domain, made for real, and told before the domain is touched; and disks that move well.
 
+use std::time::Duration;
+
 use dunlin_ssh_nodes::AccessFault;
 
 use super::bench::{Bench, HEAD, examined};
@@ -35,9 +37,9 @@ fn tells(ground: &Ground<'_>, scenario: &str, vm: &Vm, all: &[&str]) {
 
 /// Shut off, and paused by its owner, which is no obstacle; with a snapshot; with a job that somebody else has begun.
 fn of_its_state(ground: &Ground<'_>, vm: &Vm) {
-    tells(ground, &scenario(""), &Vm::new("nobody", 9), &["has no VM"]);
+    tells(ground, &scenario(""), &Vm::new("nobody", 9), &["there is no VM"]);
     ground.define("host-a", vm);
-    tells(ground, &scenario(""), vm, &["it is shut off"]);
+    tells(ground, &scenario(""), vm, &["shut off"]);
     ground.said("host-a", &["start", &vm.uuid, "--paused"]);
     tells(ground, &scenario(""), vm, &[]);
 
@@ -51,17 +53,16 @@ fn of_its_state(ground: &Ground<'_>, vm: &Vm) {
     ground.said("host-a", &["snapshot-delete", &vm.uuid, "s1", "--metadata"]);
 
     ground.said("host-a", &["resume", &vm.uuid]);
-    let migrate = format!(
-        "virsh migrate --live --p2p --bandwidth 1 {} qemu+tcp://host-b/system >/dev/null 2>&1 &",
-        vm.uuid
-    );
-    ground.nodes.sh("host-a", &migrate).unwrap();
+    let migrate = ["migrate", "--live", "--p2p", "--bandwidth", "1", &vm.uuid, "qemu+tcp://host-b/system"];
     let job = || ground.said("host-a", &["domjobinfo", &vm.uuid, "--rawstats"]);
-    assert!(until(std::time::Duration::from_secs(10), || job().contains("operation: 5")));
-    // The place that is made for it there is seen as well.
-    tells(ground, &scenario(""), vm, &["is being migrated already", "is on host-b already"]);
-    ground.said("host-a", &["domjobabort", &vm.uuid]);
-    assert!(until(std::time::Duration::from_secs(10), || ground.state("host-b", vm).is_none()));
+    std::thread::scope(|scope| {
+        scope.spawn(|| ground.libvirt.virsh("host-a", &migrate));
+        assert!(until(Duration::from_secs(10), || job().contains("operation: 5")));
+        // The place that is made for it there is seen as well.
+        tells(ground, &scenario(""), vm, &["is being migrated already", "is on host-b already"]);
+        ground.said("host-a", &["domjobabort", &vm.uuid]);
+    });
+    assert!(until(Duration::from_secs(10), || ground.state("host-b", vm).is_none()));
     tells(ground, &scenario(""), vm, &[]);
 }
 
@@ -84,7 +85,10 @@ fn of_the_other_host(ground: &Ground<'_>, vm: &Vm) {
     tells(ground, &ssh, vm, &["Permission denied"]);
     ground.libvirt.mend_access("host-b").unwrap();
     tells(ground, &ssh, vm, &[]);
-    assert_eq!((ground.state("host-a", vm).as_deref(), ground.processes(vm)), (Some("running"), vec!["host-a"]));
+    assert_eq!(
+        (ground.state("host-a", vm).as_deref(), ground.processes(vm)),
+        (Some("running"), vec!["host-a"])
+    );
     ground.forget(vm);
 }
 
@@ -113,7 +117,9 @@ fn of_its_devices(ground: &Ground<'_>) {
         disk(&format!("{OWN}/here.raw"), "vda", "none"),
         disk(&format!("{OWN}/both.raw"), "vdb", "none"),
         disk(&format!("{shared}/cached.raw"), "vdc", "writeback"),
-        format!("<disk type='file' device='cdrom'><source file='{OWN}/cd.iso'/><target dev='sda' bus='sata'/><readonly/></disk>"),
+        format!(
+            "<disk type='file' device='cdrom'><source file='{OWN}/cd.iso'/><target dev='sda' bus='sata'/><readonly/></disk>"
+        ),
         "<interface type='network'><source network='n1'/></interface>".into(),
         "<interface type='bridge'><source bridge='only-a'/></interface>".into(),
         "<filesystem type='mount'><source dir='/tmp'/><target dir='here'/></filesystem>".into(),

@@ -30,10 +30,7 @@ pub(crate) fn play(role: &str, args: &[String]) -> ExitCode {
 
 fn act(role: &str, args: &[String], inside: &Inside) -> ExitCode {
     let migration = Link { rate_mbit: Some(RATE_MBIT), ..Link::default() };
-    let spec = LabSpec {
-        kind: HostKind::Node,
-        ..LabSpec::new(Links { migration, ..Links::default() })
-    };
+    let spec = LabSpec { kind: HostKind::Node, ..LabSpec::new(Links { migration, ..Links::default() }) };
     let lab = match Lab::up(inside, &spec) {
         Ok(lab) => lab,
         Err(error @ (TestbedError::NotPermitted { .. } | TestbedError::Unsupported { .. })) => {
