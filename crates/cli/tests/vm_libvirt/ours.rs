@@ -67,18 +67,24 @@ pub(crate) fn are_libvirts(outcome: &Value, raw: &Value, trial: &str) {
     let of = |name: &str| raw[name].as_f64().unwrap_or_else(|| panic!("{trial}: no {name} in {raw:#}"));
     assert_eq!(number(outcome, "/downtime_ms/reported"), of("downtime"), "{trial}");
     assert_eq!(number(outcome, "/ram_bytes"), of("memory_processed"), "{trial}");
-    let (wire, processed) = (number(outcome, "/wire_bytes/source_tx"), of("data_processed"));
-    let above = (wire / processed - 1.0) * 100.0;
+    let above = above_percent(outcome, raw);
     println!(
-        "{trial}: total {} ms (libvirt {}), downtime {} ms reported, {} paused, {} icmp; {processed} processed bytes, the \
-         wire {above:.2} % above",
+        "{trial}: total {} ms (libvirt {}), downtime {} ms reported, {} paused, {} icmp; {} processed bytes, the wire \
+         {above:.2} % above",
         number(outcome, "/total_time_ms"),
         of("time_elapsed"),
         of("downtime"),
         outcome["downtime_ms"]["paused"],
         outcome["downtime_ms"]["icmp"],
+        of("data_processed"),
     );
     assert!((0.0..MOST_HEADERS_PERCENT).contains(&above), "{trial}: {above} %");
+}
+
+/// How much more was on the wire than libvirt says to have processed, in percent.
+pub(crate) fn above_percent(outcome: &Value, raw: &Value) -> f64 {
+    let processed = raw["data_processed"].as_f64().unwrap_or_else(|| panic!("{raw:#}"));
+    (number(outcome, "/wire_bytes/source_tx") / processed - 1.0) * 100.0
 }
 
 /// libvirt's own account of a trial's migration.
