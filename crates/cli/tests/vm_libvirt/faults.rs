@@ -64,13 +64,7 @@ const FAULTS: [Fault; 10] = [
     CutDestination,
 ];
 /// Those for which there is always time.
-const SHORT: [(Fault, Moment); 5] = [
-    (Abort, Pass),
-    (Interrupt, SwitchOver),
-    (KillBench, Pass),
-    (KillSource, Pass),
-    (KillDestination, SwitchOver),
-];
+const SHORT: [(Fault, Moment); 3] = [(KillBench, Pass), (KillSource, Pass), (KillDestination, SwitchOver)];
 
 pub(crate) fn play(ground: &Ground<'_>) {
     let vm = Vm::new("faulty", 1);
@@ -92,6 +86,7 @@ pub(crate) fn play(ground: &Ground<'_>) {
         make_good(ground, &vm);
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+    two_copies(ground, &vm);
 }
 
 /// What came of a fault.
@@ -255,20 +250,17 @@ fn make_good(ground: &Ground<'_>, vm: &Vm) {
 
 /// The source's daemon gives up a destination whose daemon hangs across the finish, and lets the domain go on; the destination's
 /// finds the order to let it run later, and obeys (libvirt 9.0).
-pub(crate) fn two_copies(ground: &Ground<'_>) {
-    let vm = Vm::new("faulty", 1);
-    ground.define("host-a", &vm);
+fn two_copies(ground: &Ground<'_>, vm: &Vm) {
     // By its default it would be some 26 s.
     let keepalive = "printf 'keepalive_interval = 2\\nkeepalive_count = 2\\n' >>/etc/libvirt/qemu.conf";
     ground.nodes.sh("host-a", keepalive).unwrap();
     ground.libvirt.restart("host-a").unwrap();
-    ground.run_at_source(&vm);
-    let definition = ground.definition("host-a", &vm);
+    let definition = ground.definition("host-a", vm);
     let scenario = format!("{HEAD}bandwidth_mib_s = 20\n[[case]]\nname = \"slow\"\n");
-    let mut bench = Bench::of(ground, &scenario, &vm);
+    let mut bench = Bench::of(ground, &scenario, vm);
     // Some 2 s before the end of the first pass.
     assert!(
-        until(MOMENT_LIMIT, || bench.has_ended() || sent(ground, &vm).is_some_and(|bytes| bytes > 32 << 20))
+        until(MOMENT_LIMIT, || bench.has_ended() || sent(ground, vm).is_some_and(|bytes| bytes > 32 << 20))
     );
     ground.libvirt.hang("host-b").unwrap();
     let is_back = || {
@@ -284,15 +276,14 @@ pub(crate) fn two_copies(ground: &Ground<'_>) {
         events.iter().any(|event| event["text"].as_str().is_some_and(|text| text.contains("two copies ran")));
     assert!(warned, "{events:#?}");
     assert_eq!((ended.code, ended.place("01-slow-1").as_deref()), (Some(5), Some("source")));
-    assert_eq!(running(ground, &vm), ["host-a"]);
+    assert_eq!(running(ground, vm), ["host-a"]);
     assert_eq!(
-        ground.state("host-b", &vm).as_deref(),
+        ground.state("host-b", vm).as_deref(),
         Some("paused"),
         "the other one is kept, and stands still"
     );
-    assert_eq!(ground.definition("host-a", &vm), definition);
+    assert_eq!(ground.definition("host-a", vm), definition);
     assert_eq!(ground.gone(), [""; 0]);
-    ground.said("host-b", &["destroy", &vm.uuid]);
-    // The network has learnt from the other copy that the guest is there, and sends to it until it asks anew.
-    assert!(ground.answers_within(Duration::from_secs(90)));
+    // The network has learnt from the other copy that the guest is there, and sends to it until it asks anew: it is not asked
+    // here whether it answers.
 }

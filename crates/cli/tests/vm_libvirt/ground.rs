@@ -131,7 +131,7 @@ impl<'a> Ground<'a> {
         self.answers_within(Duration::from_secs(10))
     }
 
-    pub(crate) fn answers_within(&self, limit: Duration) -> bool {
+    fn answers_within(&self, limit: Duration) -> bool {
         let mut ping = Command::new("ping");
         ping.args(["-c", "1", "-W", "1", &ADDRESS.to_string()]).stdin(Stdio::null());
         let deadline = Deadline::after(limit);

@@ -47,7 +47,6 @@ fn act(role: &str, args: &[String], inside: &Inside) -> ExitCode {
         "obstacles" => obstacles::play(&ground),
         "mechanisms" => mechanisms::play(&ground),
         "faults" => faults::play(&ground),
-        "two-copies" => faults::two_copies(&ground),
         other => panic!("no role {other}"),
     }
     ExitCode::SUCCESS
