@@ -18,6 +18,8 @@ pub(crate) const NOT_PERMITTED: i32 = 77;
 const RATE_MBIT: f64 = 1000.0;
 
 pub(crate) fn play(role: &str, args: &[String]) -> ExitCode {
+    // A test that is killed leaves no lab.
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL).unwrap();
     if let Some(lack) = LibvirtNodes::lack() {
         return not_permitted(&lack);
     }
