@@ -335,7 +335,13 @@ impl Run<'_, '_> {
             // The counters' last word, now that they are final: of a short last pass there may be none yet.
             let _ = self.count();
         }
-        if !matches!(source.seen, Seen::Gone | Seen::Silent) {
+        // A managed product has a VM no more that has left, and knows of its job all the same.
+        let can_tell = match source.seen {
+            Seen::Gone => self.job.mover.is_managed() && arrived,
+            Seen::Silent => false,
+            _ => true,
+        };
+        if can_tell {
             match self.job.mover.mechanisms() {
                 Ok(seen) => {
                     seen.into_iter().for_each(|one| self.tell(Side::Source, EventKind::MechanismSeen(one)));

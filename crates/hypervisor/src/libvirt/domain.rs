@@ -158,9 +158,12 @@ fn disk(node: Node<'_, '_>) -> Option<Disk> {
 
 fn attached(node: Node<'_, '_>) -> Option<Attached> {
     let source = node.children().find(|child| child.has_tag_name("source"))?;
+    // A card of one of libvirt's networks says so as long as the VM does not run; then its type is what the network is made of,
+    // as a bridge of the host. The network's name is what must be there.
+    if let Some(network) = attribute(source, "network") {
+        return Some(Attached::Network(network));
+    }
     match node.attribute("type")? {
-        // A network of libvirt's may be a bridge of the host as well; its name is what must be there.
-        "network" => attribute(source, "network").map(Attached::Network),
         "bridge" => attribute(source, "bridge").map(Attached::Bridge),
         "direct" => attribute(source, "dev").map(Attached::Device),
         _ => None,
@@ -198,6 +201,7 @@ mod tests {
     <disk type='network' device='disk'><source protocol='rbd' name='pool/image'/><target dev='vdc'/></disk>
     <interface type='network'><mac address='52:54:00:00:00:01'/><source network='default' bridge='virbr0'/></interface>
     <interface type='bridge'><source bridge='br0'/></interface>
+    <interface type='bridge'><source network='lan' portid='1' bridge='br0'/></interface>
     <interface type='hostdev'><source><address type='pci'/></source></interface>
     <hostdev mode='subsystem' type='pci'><alias name='hostdev0'/></hostdev>
     <channel type='unix'><source mode='bind' path='/run/other'/><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
@@ -224,7 +228,10 @@ mod tests {
         );
         assert_eq!(domain.disks[0].cache.as_deref(), Some("none"));
         assert!(domain.disks[1].is_shareable && domain.disks[2].is_read_only);
-        assert_eq!(domain.networks, [Attached::Network("default".into()), Attached::Bridge("br0".into())]);
+        let networks = [Attached::Network("default".into()), Attached::Bridge("br0".into())];
+        // One that runs in a network which is a bridge of the host.
+        assert_eq!(domain.networks[..2], networks);
+        assert_eq!(domain.networks[2..], [Attached::Network("lan".into())]);
         assert_eq!(domain.host_devices.len(), 2);
         assert_eq!(domain.agent_socket, Some("/run/ours".into()));
     }
