@@ -79,7 +79,8 @@ impl Hearing {
                     }
                 }
                 (Some(Line::Libvirt { name, said }), _) => {
-                    completed = (name == "job-completed").then(Counters::new);
+                    // Of a VM whose name begins as this one's is told, words follow.
+                    completed = (name == "job-completed" && said.is_empty()).then(Counters::new);
                     self.job_hears(&name, &said);
                     let data = if said.is_empty() { Value::Null } else { Value::String(said) };
                     self.tell(received_ns, EventKind::HypervisorEvent { name, data });
@@ -99,11 +100,8 @@ impl Hearing {
     }
 
     fn job_hears(&self, name: &str, said: &str) {
-        if name == "lifecycle" && self.side == Side::Source {
-            let is_lost = ["Stopped Failed", "Stopped Crashed", "Stopped Destroyed", "Crashed"];
-            if is_lost.iter().any(|lost| said.starts_with(lost)) {
-                lock(&self.job).ended_there = Some(said.to_owned());
-            }
+        if name == "lifecycle" && self.side == Side::Source && is_loss(said) {
+            lock(&self.job).ended_there = Some(said.to_owned());
         }
     }
 
@@ -112,6 +110,13 @@ impl Hearing {
         // Nobody listens any more where the trial has ended.
         let _ = self.events.send(Event { t_ns, host, vm, kind });
     }
+}
+
+/// Whether libvirt's word for what became of a VM means that it ended badly. It is all of it: more would be the rest of another
+/// VM's name.
+fn is_loss(said: &str) -> bool {
+    ["Stopped Failed", "Stopped Crashed", "Stopped Destroyed", "Crashed Panicked", "Crashed Crashloaded"]
+        .contains(&said)
 }
 
 /// What a line says of the VM of this name; nothing where it is about another, or not understood. A name may hold quotes, so
@@ -223,6 +228,22 @@ mod tests {
             "\tx: y",
         ] {
             assert_eq!(parse(odd, "t1"), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn another_vm_that_is_called_as_if_this_one_had_ended_has_not_ended_it() {
+        let said = |name: &str, said: &str| match parse(
+            &format!("event 'lifecycle' for domain '{name}': {said}"),
+            "t1",
+        ) {
+            Some(Line::Libvirt { said, .. }) => said,
+            _ => String::new(),
+        };
+        assert!(is_loss(&said("t1", "Stopped Failed")) && is_loss(&said("t1", "Crashed Panicked")));
+        assert!(!is_loss(&said("t1", "Stopped Migrated")));
+        for name in ["t1': Stopped Failed", "t1': Crashed", "t1': Stopped Destroyed"] {
+            assert!(!is_loss(&said(name, "Started Booted")), "{name}");
         }
     }
 
