@@ -80,7 +80,7 @@ impl LibvirtMover {
                     tap: ours.tap.clone(),
                     console: Some(console),
                     guest: ours.guest.clone(),
-                    _will: to.virsh.destroy_at_end(&source.uuid)?,
+                    will: to.virsh.destroy_at_end(&source.uuid)?,
                 });
                 // Disks that do not move are in a folder that both hosts were seen to share.
                 let copies = if order.moves_disks { CopyStorage::All } else { CopyStorage::None };
