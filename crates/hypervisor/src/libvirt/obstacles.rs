@@ -138,6 +138,13 @@ fn name_taken(to: &LibvirtHypervisor, domain: &Domain) -> Result<Vec<Obstacle>> 
                     what,
                     format!("undefine it there, if it is nobody's (virsh undefine {})", domain.uuid),
                 ));
+            } else if to.settings.persistent == Some(true) {
+                let what = format!(
+                    "{host} has a definition of {:?} of its own, which would be replaced",
+                    domain.name
+                );
+                let mend = "leave out libvirt.persistent, by which it stays as it is, or undefine it there (virsh undefine)";
+                found.push(obstacle(what, mend.into()));
             }
         }
         Some(_) => {
