@@ -83,8 +83,8 @@ pub(super) struct Followed {
     pub(super) vm: VmId,
     pub(super) events: Sender<Event>,
     pub(super) job: Arc<Mutex<Job>>,
-    /// The command, and the file at the source that has its errors.
-    pub(super) command: Process,
+    /// The command, or why it was not started as far as is known, and the file at the source that has its errors.
+    pub(super) command: Result<Process, String>,
     pub(super) stderr: PathBuf,
 }
 
@@ -149,9 +149,10 @@ impl Followed {
 
     /// How the command ended, if it did.
     fn command_end(&mut self) -> Option<Result<(), (Failure, String)>> {
-        let how = match self.command.try_wait() {
-            Ok(how) => how?,
-            Err(error) => return Some(Err((Failure::Lost, error.to_string()))),
+        let how = match self.command.as_mut().map(Process::try_wait) {
+            Ok(Ok(how)) => how?,
+            Ok(Err(error)) => return Some(Err((Failure::Lost, error.to_string()))),
+            Err(error) => return Some(Err((Failure::Lost, error.clone()))),
         };
         if how == "exit status 0" {
             return Some(Ok(()));
@@ -233,7 +234,9 @@ fn how_ended(here: Option<&Asked>, there: Option<&Asked>) -> Option<(MigrationSt
 
 impl Drop for Followed {
     fn drop(&mut self) {
-        self.command.kill();
+        if let Ok(command) = &mut self.command {
+            command.kill();
+        }
         let _ = self.source.host.remove(&self.stderr);
     }
 }
