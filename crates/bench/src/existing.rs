@@ -65,7 +65,7 @@ impl FoundVm {
         let vm = source.find(&asked.name, events).map_err(|error| match error {
             // Of the VM that says nothing.
             HypervisorError::Testbed(error) if error.may_pass() => error.into(),
-            error @ HypervisorError::Timeout { .. } => error.into(),
+            error @ (HypervisorError::Timeout { .. } | HypervisorError::Monitor { .. }) => error.into(),
             error if error.is_unsupported() => error.into(),
             error => not_there(in_one_line(&error)),
         })?;

@@ -18,6 +18,11 @@ impl LastWill {
     pub fn needless() -> Self {
         Self { revoke: None }
     }
+
+    /// Leaves it standing: it is run at the end, and revoked by nobody.
+    pub fn stands(mut self) {
+        self.revoke = None;
+    }
 }
 
 impl fmt::Debug for LastWill {
@@ -31,5 +36,27 @@ impl Drop for LastWill {
         if let Some(revoke) = self.revoke.take() {
             revoke();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn it_is_revoked_when_it_is_dropped_and_not_when_it_is_to_stand() {
+        let revoked = Arc::new(AtomicBool::new(false));
+        let will = |revoked: &Arc<AtomicBool>| {
+            let revoked = Arc::clone(revoked);
+            LastWill::new(move || revoked.store(true, Ordering::SeqCst))
+        };
+        will(&revoked).stands();
+        assert!(!revoked.load(Ordering::SeqCst));
+        assert_eq!(Arc::strong_count(&revoked), 1, "it holds nothing any more");
+        drop(will(&revoked));
+        assert!(revoked.load(Ordering::SeqCst));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 
@@ -11,7 +12,7 @@ use dunlin_testbed::{Host, Process};
 use serde_json::Value;
 
 use super::job::{Job, lock};
-use super::stats::{Counters, counter};
+use super::stats::{Counters, counter, is_migration};
 use super::virsh::Virsh;
 use crate::{HypervisorError, Result, Side};
 
@@ -28,8 +29,15 @@ pub(super) enum Line {
 
 /// Readers of all that is told of a VM at one end, until they are dropped.
 pub(super) struct Readers {
+    ends: Arc<AtomicBool>,
     // Their ends end the threads that read them.
     _processes: Vec<Process>,
+}
+
+impl Drop for Readers {
+    fn drop(&mut self) {
+        self.ends.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Who hears what a reader reads.
@@ -47,24 +55,34 @@ pub(super) struct Hearing {
 impl Readers {
     /// Starts to read at one end.
     pub(super) fn start(virsh: &Virsh, hearing: &Hearing) -> Result<Self> {
+        let ends = Arc::new(AtomicBool::new(false));
         let mut processes = Vec::new();
         for args in [&["qemu-monitor-event", "--loop"][..], &["event", "--all", "--loop"][..]] {
             let (program, words) = virsh.words(args);
             let (process, stream) =
                 virsh.host.converse(program, &words, std::path::Path::new("/dev/null"))?;
-            let hearing = hearing.clone();
+            let (hearing, ends) = (hearing.clone(), Arc::clone(&ends));
             let thread = std::thread::Builder::new().name("libvirt-events".into());
-            thread.spawn(move || hearing.read(stream)).map_err(|source| HypervisorError::Io {
-                doing: "start the thread that reads libvirt's events".into(),
-                source,
+            thread.spawn(move || hearing.read_until(stream, &ends)).map_err(|source| {
+                HypervisorError::Io { doing: "start the thread that reads libvirt's events".into(), source }
             })?;
             processes.push(process);
         }
-        Ok(Self { _processes: processes })
+        Ok(Self { ends, _processes: processes })
     }
 }
 
 impl Hearing {
+    /// Reads to the end. One that comes before it is asked for, as with the daemon's, is told: from then on events are missing.
+    fn read_until(&self, stream: UnixStream, ends: &AtomicBool) {
+        self.read(stream);
+        if !ends.load(Ordering::Relaxed) {
+            let text =
+                "libvirt's events are no longer heard here: its daemon, or our connection to it, has ended";
+            self.tell(now_ns(), EventKind::Warning { text: text.into() });
+        }
+    }
+
     fn read(&self, stream: UnixStream) {
         let mut completed: Option<Counters> = None;
         for line in BufReader::new(stream).split(b'\n') {
@@ -74,12 +92,14 @@ impl Hearing {
             match (line, &mut completed) {
                 (Some(Line::Counter(name, value)), Some(counters)) => {
                     counters.insert(name, value);
-                    if self.side == Side::Source {
+                    // The first of them says what kind of job it was.
+                    if self.side == Side::Source && is_migration(counters) {
                         lock(&self.job).completed = completed.clone();
                     }
                 }
                 (Some(Line::Libvirt { name, said }), _) => {
-                    completed = (name == "job-completed").then(Counters::new);
+                    // Of a VM whose name begins as this one's is told, words follow.
+                    completed = (name == "job-completed" && said.is_empty()).then(Counters::new);
                     self.job_hears(&name, &said);
                     let data = if said.is_empty() { Value::Null } else { Value::String(said) };
                     self.tell(received_ns, EventKind::HypervisorEvent { name, data });
@@ -99,11 +119,8 @@ impl Hearing {
     }
 
     fn job_hears(&self, name: &str, said: &str) {
-        if name == "lifecycle" && self.side == Side::Source {
-            let is_lost = ["Stopped Failed", "Stopped Crashed", "Stopped Destroyed", "Crashed"];
-            if is_lost.iter().any(|lost| said.starts_with(lost)) {
-                lock(&self.job).ended_there = Some(said.to_owned());
-            }
+        if name == "lifecycle" && self.side == Side::Source && is_loss(said) {
+            lock(&self.job).ended_there = Some(said.to_owned());
         }
     }
 
@@ -112,6 +129,13 @@ impl Hearing {
         // Nobody listens any more where the trial has ended.
         let _ = self.events.send(Event { t_ns, host, vm, kind });
     }
+}
+
+/// Whether libvirt's word for what became of a VM means that it ended badly. It is all of it: more would be the rest of another
+/// VM's name.
+fn is_loss(said: &str) -> bool {
+    ["Stopped Failed", "Stopped Crashed", "Stopped Destroyed", "Crashed Panicked", "Crashed Crashloaded"]
+        .contains(&said)
 }
 
 /// What a line says of the VM of this name; nothing where it is about another, or not understood. A name may hold quotes, so
@@ -223,6 +247,22 @@ mod tests {
             "\tx: y",
         ] {
             assert_eq!(parse(odd, "t1"), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn another_vm_that_is_called_as_if_this_one_had_ended_has_not_ended_it() {
+        let said = |name: &str, said: &str| match parse(
+            &format!("event 'lifecycle' for domain '{name}': {said}"),
+            "t1",
+        ) {
+            Some(Line::Libvirt { said, .. }) => said,
+            _ => String::new(),
+        };
+        assert!(is_loss(&said("t1", "Stopped Failed")) && is_loss(&said("t1", "Crashed Panicked")));
+        assert!(!is_loss(&said("t1", "Stopped Migrated")));
+        for name in ["t1': Stopped Failed", "t1': Crashed", "t1': Stopped Destroyed"] {
+            assert!(!is_loss(&said(name, "Started Booted")), "{name}");
         }
     }
 

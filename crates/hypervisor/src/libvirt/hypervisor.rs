@@ -120,11 +120,7 @@ impl LibvirtHypervisor {
     /// The UUID of a VM by its name, which may look like anything: it is looked for among all.
     pub(super) fn uuid_of(&self, name: &str) -> Result<Option<String>> {
         let all = self.virsh.say(&["list", "--all", "--uuid", "--name"], ASK_LIMIT)?;
-        let named = |line: &str| {
-            let (uuid, rest) = line.split_once(' ')?;
-            (rest.trim_start_matches(' ') == name.trim_start_matches(' ')).then(|| uuid.to_owned())
-        };
-        Ok(all.lines().find_map(named))
+        Ok(named(&all, name).map(str::to_owned))
     }
 
     /// How another host's daemon finds this one's.
@@ -167,6 +163,13 @@ impl LibvirtHypervisor {
             because: "it is no VM that was found or made here".into(),
         })
     }
+}
+
+/// The UUID of the VM of a name, in what `list --uuid --name` says. A name may begin with spaces, and another be the same but
+/// for these.
+fn named<'a>(all: &'a str, name: &str) -> Option<&'a str> {
+    let mut vms = all.lines().filter_map(|line| line.split_once(' '));
+    vms.find_map(|(uuid, named)| (named == name).then_some(uuid))
 }
 
 /// The other end of a migration, which must be a libvirt too.
@@ -244,5 +247,26 @@ impl Hypervisor for LibvirtHypervisor {
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vm_is_found_by_its_whole_name_and_by_nothing_else() {
+        // As virsh 9.0.0 says it.
+        let all = "u1   test\nu2 test\nu3 -x ' \t3\nu4 3\n";
+        for (name, uuid) in [
+            ("test", Some("u2")),
+            ("  test", Some("u1")),
+            (" test", None),
+            ("-x ' \t3", Some("u3")),
+            ("3", Some("u4")),
+        ] {
+            assert_eq!(named(all, name), uuid, "{name:?}");
+        }
+        assert_eq!(named("", ""), None);
     }
 }

@@ -14,7 +14,7 @@ use dunlin_testbed::{Output, Process};
 
 use super::stats::{self, Counters, JobInfo};
 use super::virsh::{ASK_LIMIT, Failure, Virsh, failure, last_words};
-use super::vm::ask;
+use super::vm::{Asked, ask};
 use crate::{Condition, HypervisorError, Progress, Result};
 
 /// How often it is seen whether the command has ended.
@@ -56,6 +56,11 @@ impl Job {
         }
     }
 
+    /// Whether it is to be cancelled still: in post-copy each host has a part of the VM.
+    fn is_to_be_cancelled(&self) -> bool {
+        self.cancel_asked && !self.is_in_post_copy
+    }
+
     fn count(&mut self, counters: &Counters) {
         self.progress = stats::progress(counters);
         let most = |known: Option<i64>, now: Option<&i64>| known.max(now.copied());
@@ -78,8 +83,8 @@ pub(super) struct Followed {
     pub(super) vm: VmId,
     pub(super) events: Sender<Event>,
     pub(super) job: Arc<Mutex<Job>>,
-    /// The command, and the file at the source that has its errors.
-    pub(super) command: Process,
+    /// The command, or why it was not started as far as is known, and the file at the source that has its errors.
+    pub(super) command: Result<Process, String>,
     pub(super) stderr: PathBuf,
 }
 
@@ -134,7 +139,7 @@ impl Followed {
                     }
                 }
             }
-            if cancel_due.passed() && lock(&self.job).cancel_asked {
+            if cancel_due.passed() && lock(&self.job).is_to_be_cancelled() {
                 cancel_due = Deadline::after(CANCEL_EVERY);
                 let _ = self.source.run(&["domjobabort", &self.uuid], ASK_LIMIT);
             }
@@ -144,9 +149,10 @@ impl Followed {
 
     /// How the command ended, if it did.
     fn command_end(&mut self) -> Option<Result<(), (Failure, String)>> {
-        let how = match self.command.try_wait() {
-            Ok(how) => how?,
-            Err(error) => return Some(Err((Failure::Lost, error.to_string()))),
+        let how = match self.command.as_mut().map(Process::try_wait) {
+            Ok(Ok(how)) => how?,
+            Ok(Err(error)) => return Some(Err((Failure::Lost, error.to_string()))),
+            Err(error) => return Some(Err((Failure::Lost, error.clone()))),
         };
         if how == "exit status 0" {
             return Some(Ok(()));
@@ -177,24 +183,12 @@ impl Followed {
 
     /// Whether a job of which nobody tells any more has ended, as its ends say: then that is told.
     fn is_over(&self, words: &str) -> bool {
-        let at = |virsh| ask(virsh, &self.uuid).ok().map(|asked| asked.condition);
-        // The right to run only goes from the source to the destination.
-        let (there, here) = (at(&self.destination), at(&self.source));
-        match (here, there) {
-            // A source that has no job gives the VM to nobody, whatever the destination says.
-            (Some(Some(Condition::Running)), _) => {
-                self.end(
-                    MigrationState::Failed,
-                    &format!("{words} (it has no job any more, and runs the VM)"),
-                );
-                true
-            }
-            (Some(None | Some(Condition::Ended)), Some(Some(Condition::Running))) => {
-                self.end(MigrationState::Completed, &format!("{words} (the VM runs at the destination)"));
-                true
-            }
-            _ => false,
-        }
+        // In this order: the right to run only goes from the source to the destination.
+        let there = ask(&self.destination, &self.uuid).ok();
+        let here = ask(&self.source, &self.uuid).ok();
+        let Some((state, why)) = how_ended(here.as_ref(), there.as_ref()) else { return false };
+        self.end(state, &format!("{words} ({why})"));
+        true
     }
 
     fn failed(&self, words: &str) {
@@ -212,9 +206,37 @@ impl Followed {
     }
 }
 
+/// How a migration ended of which libvirt has no job any more, as both ends say of the VM; nothing where that is not sure. Who
+/// does not answer is absent.
+fn how_ended(here: Option<&Asked>, there: Option<&Asked>) -> Option<(MigrationState, &'static str)> {
+    let is_gone = |asked: &Asked| matches!(asked.condition, None | Some(Condition::Ended));
+    // By a user, who may be us: libvirt's own stops have other reasons, and of these it may not know how it ended itself.
+    let is_paused = |asked: &Asked| asked.word == "paused (user)";
+    let runs = |asked: &Asked| asked.condition == Some(Condition::Running);
+    let here = here?;
+    if runs(here) {
+        // A source that has no job gives the VM to nobody, whatever the destination says.
+        return Some((MigrationState::Failed, "it has no job any more, and runs the VM"));
+    }
+    let there = there?;
+    if is_paused(here) && is_gone(there) {
+        return Some((
+            MigrationState::Failed,
+            "it has no job any more, and holds the VM, which the destination has not",
+        ));
+    }
+    if is_gone(here) && runs(there) {
+        return Some((MigrationState::Completed, "the VM runs at the destination"));
+    }
+    (is_gone(here) && is_paused(there))
+        .then_some((MigrationState::Completed, "the VM is at the destination, paused as it was"))
+}
+
 impl Drop for Followed {
     fn drop(&mut self) {
-        self.command.kill();
+        if let Ok(command) = &mut self.command {
+            command.kill();
+        }
         let _ = self.source.host.remove(&self.stderr);
     }
 }
@@ -222,4 +244,53 @@ impl Drop for Followed {
 /// A thread that panicked while holding the lock leaves nothing half-done here.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::vm::condition;
+    use super::*;
+
+    #[test]
+    fn a_job_that_nobody_tells_of_has_ended_only_where_both_ends_leave_no_doubt() {
+        let said = |word: &str| match word {
+            "silent" => None,
+            "none" => Some(Asked { condition: None, word: "there is no such VM".into() }),
+            word => Some(Asked { condition: Some(condition(word)), word: word.into() }),
+        };
+        let ended =
+            |here, there| how_ended(said(here).as_ref(), said(there).as_ref()).map(|(state, _)| state);
+        let (failed, completed) = (Some(MigrationState::Failed), Some(MigrationState::Completed));
+        for there in ["silent", "none", "running (migrated)", "paused (migrating)"] {
+            assert_eq!(ended("running (booted)", there), failed, "{there}");
+            assert_eq!(ended("silent", there), None, "{there}");
+        }
+        // One that was paused for its migration, or by its owner, and stayed.
+        assert_eq!(ended("paused (user)", "none"), failed);
+        assert_eq!(ended("paused (user)", "shut off (destroyed)"), failed);
+        for there in ["silent", "paused (migrating)", "paused (user)", "running (migrated)"] {
+            assert_eq!(ended("paused (user)", there), None, "{there}");
+        }
+        for here in
+            ["paused (migrating)", "paused (post-copy)", "paused (post-copy failed)", "paused (I/O error)"]
+        {
+            assert_eq!(ended(here, "none"), None, "it may have run there: {here}");
+        }
+        assert_eq!(ended("none", "running (migrated)"), completed);
+        assert_eq!(ended("shut off (migrated)", "paused (user)"), completed);
+        for there in ["silent", "none", "paused (migrating)", "paused (post-copy failed)"] {
+            assert_eq!(ended("none", there), None, "{there}");
+        }
+    }
+
+    #[test]
+    fn what_went_into_post_copy_after_it_was_to_be_cancelled_is_not_cancelled_any_more() {
+        let mut job = Job { cancel_asked: true, ..Job::default() };
+        assert!(job.is_to_be_cancelled());
+        job.hear(&EventKind::MigrationStatus {
+            status: "postcopy-active".into(),
+            state: Some(MigrationState::PostCopy),
+        });
+        assert!(!job.is_to_be_cancelled());
+    }
 }

@@ -66,7 +66,7 @@ impl LibvirtHypervisor {
         })?;
         // Before there is anything to destroy.
         let will = self.virsh.destroy_at_end(&uuid)?;
-        let made = Made { tap: order.spec.tap.clone(), console: Some(console), guest, _will: will };
+        let made = Made { tap: order.spec.tap.clone(), console: Some(console), guest, will };
         // From here on it ends with its handle.
         let vm = LibvirtVm::new(&self.virsh, order.spec.id.clone(), &domain, identity, Some(made));
         self.create(&uuid, &xml)?;

@@ -17,7 +17,7 @@ use super::hypervisor::LibvirtHypervisor;
 use super::job::{Followed, Follower, Job, lock};
 use super::obstacles;
 use super::settings::{CopyStorage, LibvirtSettings, Mode};
-use super::stats::{self, JobInfo};
+use super::stats::{self, Counters, JobInfo};
 use super::virsh::{ACT_LIMIT, ASK_LIMIT, Virsh};
 use super::vm::{Handle, LibvirtVm, Made};
 use crate::{
@@ -80,7 +80,7 @@ impl LibvirtMover {
                     tap: ours.tap.clone(),
                     console: Some(console),
                     guest: ours.guest.clone(),
-                    _will: to.virsh.destroy_at_end(&source.uuid)?,
+                    will: to.virsh.destroy_at_end(&source.uuid)?,
                 });
                 // Disks that do not move are in a folder that both hosts were seen to share.
                 let copies = if order.moves_disks { CopyStorage::All } else { CopyStorage::None };
@@ -149,17 +149,15 @@ impl LibvirtMover {
         self.source.virsh.say(args, ACT_LIMIT).map(drop)
     }
 
-    fn set_downtime_limit(&self, ms: u64) -> Result<()> {
-        self.at_source(&["migrate-setmaxdowntime", &self.source.uuid, &ms.to_string()])
-    }
-
     /// libvirt leaves the limit as it is from one migration to the next, so what was there before is kept.
-    fn limit_downtime(&mut self) -> Result<()> {
-        let Some(ms) = self.settings.downtime_limit_ms else { return Ok(()) };
-        let earlier = self.source.virsh.say(&["migrate-getmaxdowntime", &self.source.uuid], ACT_LIMIT)?;
-        self.set_downtime_limit(ms)?;
-        self.earlier_downtime_limit = Some(earlier.trim().to_owned());
-        Ok(())
+    fn set_downtime_limit(&mut self, ms: u64) -> Result<()> {
+        if self.earlier_downtime_limit.is_none() {
+            let args = ["migrate-getmaxdowntime", &self.source.uuid];
+            let earlier = self.source.virsh.say(&args, ASK_LIMIT)?;
+            // Before it is set: that may be done though nobody answers.
+            self.earlier_downtime_limit = Some(earlier.trim().to_owned());
+        }
+        self.at_source(&["migrate-setmaxdowntime", &self.source.uuid, &ms.to_string()])
     }
 
     fn cancel(&self) -> Result<()> {
@@ -272,7 +270,9 @@ impl Mover for LibvirtMover {
     }
 
     fn begin(&mut self) -> Result<()> {
-        self.limit_downtime()?;
+        if let Some(ms) = self.settings.downtime_limit_ms {
+            self.set_downtime_limit(ms)?;
+        }
         let host = &self.source.virsh.host;
         let stderr = host.scratch().join(format!("{}-{}.stderr", self.source.uuid, now_ns()));
         let (program, args) = self.source.virsh.words(&self.words);
@@ -283,7 +283,8 @@ impl Mover for LibvirtMover {
             stderr: stderr.clone(),
         };
         self.has_begun = true;
-        let command = host.launch(launch)?;
+        // Where it is not known whether it was started, what comes of it is looked for as of one that was lost.
+        let command = host.launch(launch).map_err(|error| dunlin_record::in_one_line(&error));
         self.follower = Some(Follower::start(Followed {
             source: self.source.virsh.clone(),
             destination: self.destination.clone(),
@@ -305,6 +306,9 @@ impl Mover for LibvirtMover {
             Act::SwitchToPostCopy => self.at_source(&["migrate-postcopy", &uuid]),
             Act::SetDowntimeLimit { limit } => {
                 self.set_downtime_limit(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX))
+            }
+            Act::SetBandwidth { bytes_s: Some(0) } => {
+                Err(unsupported(act, "nothing would move by 0 bytes a second"))
             }
             Act::SetBandwidth { bytes_s } => {
                 // libvirt's greatest is "none" (virsh, migrate-setspeed); it counts in MiB.
@@ -353,15 +357,19 @@ impl Mover for LibvirtMover {
 
     fn report(&mut self) -> Result<HypervisorReport> {
         let until = Deadline::after(REPORT_LIMIT);
+        let mut told_before: Option<Counters> = None;
         loop {
             let told = lock(&self.job).completed.clone();
-            // Its counters come line by line.
-            if let Some(counters) = told.filter(|counters| counters.contains_key("disk_remaining")) {
-                return Ok(stats::report(&counters));
+            // Its counters come line by line, those of what only some migrations do last.
+            let is_whole =
+                |counters: &Counters| counters.contains_key("disk_remaining") && told_before == told;
+            if let Some(counters) = told.as_ref().filter(|counters| is_whole(counters)) {
+                return Ok(stats::report(counters));
             }
             if until.passed() {
                 break;
             }
+            told_before = told;
             std::thread::sleep(until.step(Duration::from_millis(20)));
         }
         let args = ["domjobinfo", &self.source.uuid, "--completed", "--keep-completed", "--rawstats"];
@@ -371,6 +379,10 @@ impl Mover for LibvirtMover {
 
     fn mechanisms(&mut self) -> Result<Vec<MechanismSeen>> {
         let job = lock(&self.job);
+        // The last word knows of what came after the last question.
+        let last = |name: &str| job.completed.as_ref().and_then(|counters| counters.get(name).copied());
+        let throttle_percent = job.throttle_percent.max(last("auto_converge_throttle"));
+        let xbzrle_pages = job.xbzrle_pages.max(last("compression_pages"));
         let is_through = job.end == Some(MigrationState::Completed);
         let told = |name: &str, value: Option<i64>| match value {
             Some(value) => format!("{name}: {value}"),
@@ -382,12 +394,12 @@ impl Mover for LibvirtMover {
             .map(|&mechanism| {
                 let (used, evidence) = match mechanism {
                     Mechanism::Throttle => {
-                        let percent = job.throttle_percent;
                         // libvirt leaves the counter out as long as nothing is slowed.
-                        (Some(percent.unwrap_or(0) > 0), told("auto_converge_throttle", percent))
+                        let used = Some(throttle_percent.unwrap_or(0) > 0);
+                        (used, told("auto_converge_throttle", throttle_percent))
                     }
                     Mechanism::Compression => {
-                        (job.xbzrle_pages.map(|pages| pages > 0), told("compression_pages", job.xbzrle_pages))
+                        (xbzrle_pages.map(|pages| pages > 0), told("compression_pages", xbzrle_pages))
                     }
                     // A destination that wants TLS takes nothing else.
                     Mechanism::Tls => (is_through.then_some(true), "libvirt was asked for --tls".into()),

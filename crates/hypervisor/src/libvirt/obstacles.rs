@@ -138,6 +138,13 @@ fn name_taken(to: &LibvirtHypervisor, domain: &Domain) -> Result<Vec<Obstacle>> 
                     what,
                     format!("undefine it there, if it is nobody's (virsh undefine {})", domain.uuid),
                 ));
+            } else if to.settings.persistent == Some(true) {
+                let what = format!(
+                    "{host} has a definition of {:?} of its own, which would be replaced",
+                    domain.name
+                );
+                let mend = "leave out libvirt.persistent, by which it stays as it is, or undefine it there (virsh undefine)";
+                found.push(obstacle(what, mend.into()));
             }
         }
         Some(_) => {
@@ -340,9 +347,26 @@ fn exists(host: &dyn Host, path: &Path) -> Result<bool> {
     Ok(host.run(Path::new("test"), &["-e".into(), path.into()], LOOK_LIMIT)?.success)
 }
 
+/// File systems (`stat -f`) that one machine has for itself.
+const OF_ONE_MACHINE: [&str; 8] = ["ext2/ext3", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "ramfs", "overlayfs"];
+
+/// Whether two hosts can see the same file system of this kind at all: of two machines that are copies of one, as by a clone
+/// of their disks, files are alike to the last number. Nodes on one machine have its boot in common.
+fn can_be_shared(kind: &str, boots: [&[u8]; 2]) -> bool {
+    !OF_ONE_MACHINE.contains(&kind.trim()) || boots[0] == boots[1]
+}
+
 /// Whether a path is the same file for both hosts: its number, its size and the time of its last change of any kind, which no
-/// copy has in common with it to the nanosecond. It may be written meanwhile, so what differs is looked at again.
+/// copy of a file has in common with it to the nanosecond, in a file system that both can see. It may be written meanwhile, so
+/// what differs is looked at again.
 fn is_same(here: &dyn Host, there: &dyn Host, path: &str) -> Result<bool> {
+    let kind =
+        here.run(Path::new("stat"), &["-L", "-f", "-c", "%T", "--", path].map(Into::into), LOOK_LIMIT)?;
+    let boot = Path::new("/proc/sys/kernel/random/boot_id");
+    let boots = [here.read(boot)?, there.read(boot)?];
+    if !can_be_shared(&String::from_utf8_lossy(&kind.stdout), [&boots[0], &boots[1]]) {
+        return Ok(false);
+    }
     let look = |host: &dyn Host| -> Result<Option<Vec<u8>>> {
         let args = ["-L", "-c", "%i %s %z", "--", path].map(Into::into);
         let output = host.run(Path::new("stat"), &args, LOOK_LIMIT)?;
@@ -411,6 +435,17 @@ mod tests {
         };
         assert!(disk(Some("none")).has_safe_cache() && disk(Some("directsync")).has_safe_cache());
         assert!(!disk(None).has_safe_cache() && !disk(Some("writeback")).has_safe_cache());
+    }
+
+    #[test]
+    fn machines_that_are_copies_of_one_share_nothing_of_their_own() {
+        for kind in ["ext2/ext3\n", "xfs", "tmpfs\n"] {
+            assert!(!can_be_shared(kind, [b"1", b"2"]), "{kind}");
+            assert!(can_be_shared(kind, [b"1", b"1"]), "nodes on one machine: {kind}");
+        }
+        for kind in ["nfs\n", "ceph", "gfs/gfs2", "fuseblk", ""] {
+            assert!(can_be_shared(kind, [b"1", b"2"]), "{kind}");
+        }
     }
 
     #[test]

@@ -44,8 +44,13 @@ impl JobInfo {
 
     /// Whether it is a migration.
     pub(super) fn is_migration(&self) -> bool {
-        self.counters.get("operation").is_some_and(|operation| MIGRATION.contains(operation))
+        is_migration(&self.counters)
     }
+}
+
+/// Whether counters are a migration's, and not those of a dump, a backup or the like.
+pub(super) fn is_migration(counters: &Counters) -> bool {
+    counters.get("operation").is_some_and(|operation| MIGRATION.contains(operation))
 }
 
 /// A counter's line.
@@ -56,6 +61,10 @@ pub(super) fn counter(line: &str) -> Option<(&str, i64)> {
 
 /// A job's counters as progress; its state is told by events.
 pub(super) fn progress(counters: &Counters) -> Progress {
+    // As long as QEMU has not begun libvirt says 0 of all.
+    if counters.get("memory_total").is_none_or(|total| *total == 0) {
+        return Progress::default();
+    }
     let of = |name: &str| counters.get(name).copied();
     Progress {
         state: None,
@@ -107,6 +116,16 @@ mod tests {
         );
         assert_eq!((progress.pass, progress.zero_pages, progress.state), (Some(1), Some(28_970), None));
         assert_eq!(progress.throttle_percent, None, "what is not told is absent");
+    }
+
+    #[test]
+    fn a_job_that_waits_for_its_destination_counts_nothing() {
+        let zeros = "Job type: 2\noperation: 5\ntime_elapsed: 900\nmemory_total: 0\nmemory_processed: 0\nmemory_remaining: 0\n";
+        let info = JobInfo::read(zeros);
+        assert!(info.is_running() && info.is_migration());
+        assert_eq!(progress(&info.counters), Progress::default(), "what is not known is absent, never 0");
+        let backup = JobInfo::read("Job type: 3\noperation: 8\ndisk_remaining: 0\n");
+        assert!(!is_migration(&backup.counters));
     }
 
     #[test]

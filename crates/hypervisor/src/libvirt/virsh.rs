@@ -121,6 +121,10 @@ const LOST: &[&str] = &[
     "Cannot write data",
     "End of file while reading data",
     "client socket is closed",
+    "received hangup event on socket",
+    "received error event on socket",
+    // Before libvirt 9.
+    "received hangup / error event on socket",
     "connection closed due to keepalive timeout",
     "Disconnected from",
     "Broken pipe",
@@ -165,6 +169,7 @@ mod tests {
             "error: Disconnected from qemu:///system due to end of file\nerror: End of file while reading data: \
              Input/output error\n",
             "error: failed to get domain 'x'\nerror: Cannot recv data: Connection reset by peer\n",
+            "error: internal error: received hangup event on socket\n",
             "",
         ] {
             assert_eq!(judged("exit status 1", lost), Failure::Lost, "{lost}");

@@ -45,8 +45,8 @@ pub(super) struct Made {
     pub(super) console: Option<PathBuf>,
     /// What it was made of, to make its place at the destination.
     pub(super) guest: super::guest_xml::Guest,
-    /// Ends it where we cannot; revoked once it was destroyed.
-    pub(super) _will: LastWill,
+    /// Ends it where we cannot; revoked once it is known to be gone.
+    pub(super) will: LastWill,
 }
 
 /// The VM's process and its vCPUs' threads, on its host.
@@ -197,8 +197,11 @@ impl Vm for LibvirtVm {
 
     fn stop(&self) -> Result<()> {
         match self.act(&["suspend", &self.uuid]) {
-            Err(error) if self.run_state().is_ok_and(|state| state.condition == Condition::Stopped) => {
-                let _ = error;
+            // What is done already is no mistake; what was not answered is not waited for twice.
+            Err(error)
+                if error.is_refusal()
+                    && self.run_state().is_ok_and(|state| state.condition == Condition::Stopped) =>
+            {
                 Ok(())
             }
             done => done,
@@ -207,10 +210,7 @@ impl Vm for LibvirtVm {
 
     fn resume(&self) -> Result<()> {
         match self.act(&["resume", &self.uuid]) {
-            Err(error) if self.run_state().is_ok_and(|state| state.running()) => {
-                let _ = error;
-                Ok(())
-            }
+            Err(error) if error.is_refusal() && self.run_state().is_ok_and(|state| state.running()) => Ok(()),
             done => done,
         }
     }
@@ -307,10 +307,15 @@ impl Vm for LibvirtVm {
 impl Drop for LibvirtVm {
     fn drop(&mut self) {
         // One that was found is left alone, whatever happened. Ours goes with its last handle.
-        if self.made.is_some() {
-            let _ = self.virsh.run(&["destroy", &self.uuid], ACT_LIMIT);
-            if let Some(console) = self.made.as_ref().and_then(|made| made.console.as_ref()) {
-                let _ = self.virsh.host.remove(console);
+        if let Some(Made { console, will, .. }) = self.made.take() {
+            let is_gone = self.virsh.say(&["destroy", &self.uuid], ACT_LIMIT).is_ok()
+                || ask(&self.virsh, &self.uuid).is_ok_and(|asked| asked.condition.is_none());
+            if !is_gone {
+                // Its host destroys it at the end.
+                will.stands();
+            }
+            if let Some(console) = console {
+                let _ = self.virsh.host.remove(&console);
             }
         }
     }
