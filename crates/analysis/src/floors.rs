@@ -53,7 +53,7 @@ pub(crate) fn storage_data_bytes(trial: &Trial) -> Option<i64> {
 }
 
 /// Least downtime: what was left to send at the stop over the link's goodput, and one round trip, in ms. What was left
-/// is what the hypervisor says it sent during the stop, else its last word on what remained before. With
+/// is what the hypervisor says it sent during the stop, else its last word on what remained before, less what passed the wire since. With
 /// post-copy nothing but the devices' state need be sent, whose size nobody tells: absent.
 pub(crate) fn downtime_floor_ms(trial: &Trial, moments: &Moments, link: &MeasuredLink) -> Option<f64> {
     // Of several connections QEMU counts as sent during the stop what had waited in their queues before it.
@@ -66,7 +66,10 @@ pub(crate) fn downtime_floor_ms(trial: &Trial, moments: &Moments, link: &Measure
         _ if reported_bytes(trial).is_some() => reported_bytes(trial)?,
         _ => {
             let remaining = Samples::of(trial.vm_series("progress"), "remaining_bytes");
-            remaining.last_in(moments.command, moments.stopped?)?
+            let (asked_ns, left_bytes) = remaining.last_point_in(moments.command, moments.stopped?)?;
+            // What went since it was asked was not left any more.
+            let sent = trial.wire("tx_bytes").growth(asked_ns, moments.stopped?)?;
+            left_bytes.saturating_sub(sent).max(0)
         }
     };
     figure(link.time_ms(left_bytes)? + link.rtt_ms?)
@@ -108,7 +111,7 @@ fn non_zero_bytes(trial: &Trial, moments: &Moments) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use crate::fixture::{Fixture, ns};
-    use dunlin_record::{ChannelCompression, EventKind, Outcome, Transport, TransportKind};
+    use dunlin_record::{ChannelCompression, EventKind, Outcome, Series, Transport, TransportKind, shapes};
 
     fn floors(outcome: &Outcome) -> (Option<f64>, Option<f64>) {
         (outcome.floor_ms, outcome.downtime_floor_ms)
@@ -118,6 +121,17 @@ mod tests {
     fn the_floors_are_what_had_to_be_sent_over_what_the_link_carries() {
         // 8000 pages of content when the second pass began; 1 000 000 bytes left at the stop; 100 000 bytes a ms.
         assert_eq!(floors(&Fixture::pre_copy().outcome()), (Some(327.68), Some(10.2)));
+    }
+
+    #[test]
+    fn what_went_since_it_was_asked_was_not_left_at_the_stop() {
+        let asked = |t_ms: f64| {
+            let row = [ns(t_ms), 0, 5_000_000, 0, 0, 0, 0, 1, 0, 0];
+            Fixture::pre_copy().with_series("vm0-progress", Series::from_rows(shapes::PROGRESS, &[row]))
+        };
+        // 10 ms before the stop, at 100 000 bytes a ms; and so long before that more went than was left then.
+        assert_eq!(floors(&asked(490.0).outcome()).1, Some(40.2));
+        assert_eq!(floors(&asked(300.0).outcome()).1, Some(0.2));
     }
 
     #[test]

@@ -66,8 +66,13 @@ impl Samples {
 
     /// The last value in `from_ns..=to_ns`.
     pub(crate) fn last_in(&self, from_ns: i64, to_ns: i64) -> Option<i64> {
+        self.last_point_in(from_ns, to_ns).map(|point| point.1)
+    }
+
+    /// The last sample in `from_ns..=to_ns`: when, and what.
+    pub(crate) fn last_point_in(&self, from_ns: i64, to_ns: i64) -> Option<(i64, i64)> {
         let until = &self.points[..self.points.partition_point(|point| point.0 <= to_ns)];
-        until.last().filter(|point| point.0 >= from_ns).map(|point| point.1)
+        until.last().filter(|point| point.0 >= from_ns).copied()
     }
 
     /// Times of the first and the last sample.

@@ -82,4 +82,4 @@ pub use workload::{
 pub const FORMAT: u32 = 1;
 
 /// The revision of the analysis. Raised when the same record comes to other outcomes: those of an older one are made anew.
-pub const ANALYSIS: u32 = 2;
+pub const ANALYSIS: u32 = 3;

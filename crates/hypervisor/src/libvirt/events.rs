@@ -108,7 +108,7 @@ impl Hearing {
                     completed = None;
                     let stamped = self.host.clock().realtime_seen(epoch_ns, received_ns);
                     let kind = kind(self.side, name, data);
-                    lock(&self.job).hear(&kind);
+                    lock(&self.job).hear(self.side, &kind);
                     self.tell(stamped.map_or(received_ns, |moment| moment.t_ns), kind);
                 }
                 // Of another VM.

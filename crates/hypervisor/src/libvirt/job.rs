@@ -15,12 +15,14 @@ use dunlin_testbed::{Output, Process};
 use super::stats::{self, Counters, JobInfo};
 use super::virsh::{ASK_LIMIT, Failure, Virsh, failure, last_words};
 use super::vm::{Asked, ask};
-use crate::{Condition, HypervisorError, Progress, Result};
+use crate::{Condition, HypervisorError, Progress, Result, Side};
 
 /// How often it is seen whether the command has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// How often libvirt is asked for its counters: a call of `virsh` costs some 20 ms of a CPU.
 const COUNT_EVERY: Duration = Duration::from_millis(250);
+/// For how long libvirt may not answer before its silence is told: a stall is something else.
+const SILENT_NS: i64 = 1_500_000_000;
 /// How often a cancel that has not taken effect is asked for again: one that comes before QEMU's migration finds nothing.
 const CANCEL_EVERY: Duration = Duration::from_secs(1);
 /// How often no job must be found, one time after the other, before there is none: a daemon that has just started again may
@@ -32,8 +34,16 @@ const MISSED: u32 = 3;
 pub(super) struct Job {
     /// libvirt's own last word of it.
     pub(super) completed: Option<Counters>,
-    /// Its counters when they were asked for last.
-    pub(super) progress: Progress,
+    /// Its counters, until they are told: they are of one moment.
+    fresh: Option<Progress>,
+    /// When libvirt answered last; absent where it was not asked yet.
+    answered_ns: Option<i64>,
+    /// Whether its last word was told.
+    is_told: bool,
+    /// The pass over the memory that was heard of last.
+    pass: i64,
+    /// Whether something happened of which the counters are wanted now.
+    is_called: bool,
     /// How it ended.
     pub(super) end: Option<MigrationState>,
     /// Why the VM's process is no more, where it ended badly at the source.
@@ -50,9 +60,35 @@ pub(super) struct Job {
 
 impl Job {
     /// Takes note of what an end told.
-    pub(super) fn hear(&mut self, kind: &EventKind) {
-        if let EventKind::MigrationStatus { state: Some(MigrationState::PostCopy), .. } = kind {
-            self.is_in_post_copy = true;
+    pub(super) fn hear(&mut self, side: Side, kind: &EventKind) {
+        match kind {
+            EventKind::MigrationStatus { state: Some(MigrationState::PostCopy), .. } => {
+                self.is_in_post_copy = true;
+            }
+            EventKind::MigrationPass { pass } if side == Side::Source => {
+                self.pass = self.pass.max((*pass).into());
+                self.is_called = true;
+            }
+            EventKind::VcpusStopped if side == Side::Source => self.is_called = true,
+            _ => {}
+        }
+    }
+
+    /// What there is to tell of its progress, once: what was counted a while ago is not so now.
+    pub(super) fn tell(&mut self, now_ns: i64) -> Result<Progress, Untold> {
+        let state = self.end;
+        let last_word =
+            self.completed.as_ref().filter(|_| state.is_some() && !self.is_told).map(stats::progress);
+        self.is_told |= last_word.is_some();
+        let mut told = last_word.or(self.fresh.take()).unwrap_or_default();
+        // Of a pass that has ended meanwhile it does not say what was left of it.
+        if told.pass.is_some_and(|pass| pass < self.pass) {
+            (told.remaining_bytes, told.dirty_rate_pages_s) = (None, None);
+        }
+        let silent_ns = now_ns - *self.answered_ns.get_or_insert(now_ns);
+        match state {
+            None if silent_ns > SILENT_NS => Err(Untold { for_ns: silent_ns }),
+            _ => Ok(Progress { state, ..told }),
         }
     }
 
@@ -62,11 +98,17 @@ impl Job {
     }
 
     fn count(&mut self, counters: &Counters) {
-        self.progress = stats::progress(counters);
+        self.fresh = Some(stats::progress(counters));
         let most = |known: Option<i64>, now: Option<&i64>| known.max(now.copied());
         self.throttle_percent = most(self.throttle_percent, counters.get("auto_converge_throttle"));
         self.xbzrle_pages = most(self.xbzrle_pages, counters.get("compression_pages"));
     }
+}
+
+/// libvirt does not say how far its job is, and for how long it has not.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Untold {
+    pub(super) for_ns: i64,
 }
 
 /// Follows a job until it is dropped.
@@ -129,7 +171,7 @@ impl Followed {
                     Some(Err((_, words))) => return self.failed(&words),
                 }
             }
-            if count_due.passed() {
+            if count_due.passed() || std::mem::take(&mut lock(&self.job).is_called) {
                 count_due = Deadline::after(COUNT_EVERY);
                 let asked = self.count();
                 if let Some(words) = &lost {
@@ -172,13 +214,18 @@ impl Followed {
         let output = self.source.run(&["domjobinfo", &self.uuid, "--rawstats"], ASK_LIMIT).ok()?;
         if output.success {
             let info = JobInfo::read(&String::from_utf8_lossy(&output.stdout));
+            lock(&self.job).answered_ns = Some(now_ns());
             if info.is_running() && info.is_migration() {
                 lock(&self.job).count(&info.counters);
             }
             return Some(info.is_running());
         }
         let words = last_words(&String::from_utf8_lossy(&output.stderr));
-        (failure(&output, &words) != Failure::Lost).then_some(false)
+        let is_answered = failure(&output, &words) != Failure::Lost;
+        if is_answered {
+            lock(&self.job).answered_ns = Some(now_ns());
+        }
+        is_answered.then_some(false)
     }
 
     /// Whether a job of which nobody tells any more has ended, as its ends say: then that is told.
@@ -252,6 +299,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn counters_are_told_once_of_their_own_pass_and_silence_is_no_stall() {
+        let counters = |pass: i64| {
+            let all = [("memory_total", 9), ("memory_remaining", 5), ("memory_iteration", pass)];
+            all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Counters>()
+        };
+        let remaining = |job: &mut Job| job.tell(0).unwrap().remaining_bytes;
+        let mut job = Job::default();
+        job.count(&counters(1));
+        assert_eq!(remaining(&mut job), Some(5));
+        assert_eq!(remaining(&mut job), None, "it was so then");
+        job.hear(Side::Source, &EventKind::MigrationPass { pass: 2 });
+        assert!(job.is_called);
+        job.count(&counters(1));
+        assert_eq!(remaining(&mut job), None, "of a pass that has ended");
+        assert_eq!(job.tell(2_000_000_000), Err(Untold { for_ns: 2_000_000_000 }));
+        job.answered_ns = Some(1_900_000_000);
+        assert_eq!(job.tell(2_000_000_000), Ok(Progress::default()));
+        (job.end, job.completed) = (Some(MigrationState::Completed), Some(counters(3)));
+        assert_eq!(job.tell(9_000_000_000).unwrap().remaining_bytes, Some(5), "its last word");
+        let last = Progress { state: Some(MigrationState::Completed), ..Progress::default() };
+        assert_eq!(job.tell(9_000_000_000), Ok(last));
+    }
+
+    #[test]
     fn a_job_that_nobody_tells_of_has_ended_only_where_both_ends_leave_no_doubt() {
         let said = |word: &str| match word {
             "silent" => None,
@@ -287,10 +358,13 @@ mod tests {
     fn what_went_into_post_copy_after_it_was_to_be_cancelled_is_not_cancelled_any_more() {
         let mut job = Job { cancel_asked: true, ..Job::default() };
         assert!(job.is_to_be_cancelled());
-        job.hear(&EventKind::MigrationStatus {
-            status: "postcopy-active".into(),
-            state: Some(MigrationState::PostCopy),
-        });
+        job.hear(
+            Side::Source,
+            &EventKind::MigrationStatus {
+                status: "postcopy-active".into(),
+                state: Some(MigrationState::PostCopy),
+            },
+        );
         assert!(!job.is_to_be_cancelled());
     }
 }

@@ -14,7 +14,7 @@ use dunlin_testbed::Launch;
 use super::command::Migration;
 use super::events::{Hearing, Readers};
 use super::hypervisor::LibvirtHypervisor;
-use super::job::{Followed, Follower, Job, lock};
+use super::job::{Followed, Follower, Job, Untold, lock};
 use super::obstacles;
 use super::settings::{CopyStorage, LibvirtSettings, Mode};
 use super::stats::{self, Counters, JobInfo};
@@ -326,8 +326,14 @@ impl Mover for LibvirtMover {
     }
 
     fn progress(&mut self) -> Result<Progress> {
-        let job = lock(&self.job);
-        Ok(Progress { state: job.end, ..job.progress })
+        if !self.has_begun {
+            return Ok(Progress::default());
+        }
+        lock(&self.job).tell(now_ns()).map_err(|Untold { for_ns }| HypervisorError::Timeout {
+            host: self.source.host().clone(),
+            waiting_for: "libvirt to say how far its job is".into(),
+            after_s: for_ns as f64 / 1e9,
+        })
     }
 
     fn check(&mut self) -> Result<()> {
