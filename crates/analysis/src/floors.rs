@@ -53,7 +53,7 @@ pub(crate) fn storage_data_bytes(trial: &Trial) -> Option<i64> {
 }
 
 /// Least downtime: what was left to send at the stop over the link's goodput, and one round trip, in ms. What was left
-/// is what the hypervisor says it sent during the stop, else its last word on what remained before, less what passed the wire since. With
+/// is what the hypervisor says it sent during the stop, else its last word in the pass before it on what remained, less what passed the wire since. With
 /// post-copy nothing but the devices' state need be sent, whose size nobody tells: absent.
 pub(crate) fn downtime_floor_ms(trial: &Trial, moments: &Moments, link: &MeasuredLink) -> Option<f64> {
     // Of several connections QEMU counts as sent during the stop what had waited in their queues before it.
@@ -66,9 +66,12 @@ pub(crate) fn downtime_floor_ms(trial: &Trial, moments: &Moments, link: &Measure
         _ if reported_bytes(trial).is_some() => reported_bytes(trial)?,
         _ => {
             let remaining = Samples::of(trial.vm_series("progress"), "remaining_bytes");
-            let (asked_ns, left_bytes) = remaining.last_point_in(moments.command, moments.stopped?)?;
+            let stopped = moments.stopped?;
+            // Of an earlier pass, most of what is left may be pages that are all zero, or go before the stop.
+            let pass = passes(trial, moments).into_iter().rfind(|pass| pass.start_ns < stopped)?;
+            let (asked_ns, left_bytes) = remaining.last_point_in(pass.start_ns, stopped)?;
             // What went since it was asked was not left any more.
-            let sent = trial.wire("tx_bytes").growth(asked_ns, moments.stopped?)?;
+            let sent = trial.wire("tx_bytes").growth(asked_ns, stopped)?;
             left_bytes.saturating_sub(sent).max(0)
         }
     };
@@ -131,7 +134,8 @@ mod tests {
         };
         // 10 ms before the stop, at 100 000 bytes a ms; and so long before that more went than was left then.
         assert_eq!(floors(&asked(490.0).outcome()).1, Some(40.2));
-        assert_eq!(floors(&asked(300.0).outcome()).1, Some(0.2));
+        assert_eq!(floors(&asked(410.0).outcome()).1, Some(0.2));
+        assert_eq!(floors(&asked(300.0).outcome()).1, None, "in a pass before the last");
     }
 
     #[test]
