@@ -2,7 +2,7 @@
 //!
 //! The files: [`virsh`] runs it and understands what it refuses, [`events`] its long-lived readers, [`stats`] its counters,
 //! [`domain`] a VM's XML as it is, [`guest_xml`] that of one of ours; [`hypervisor`], [`maker`], [`vm`] and [`mover`] are the
-//! contracts; [`command`] says `virsh migrate`'s words, [`obstacles`] what speaks against it.
+//! contracts; [`command`] says `virsh migrate`'s words, [`obstacles`] and [`peer`] what speaks against it.
 
 mod command;
 mod domain;
@@ -14,6 +14,7 @@ mod job;
 mod maker;
 mod mover;
 mod obstacles;
+mod peer;
 mod settings;
 mod stats;
 mod virsh;

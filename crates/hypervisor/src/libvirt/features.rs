@@ -22,6 +22,8 @@ pub(super) struct Features {
     pub(super) security_models: Vec<String>,
     /// The host's processor, as libvirt knows it: model and vendor.
     pub(super) processor: String,
+    /// What libvirt knows the host by, where it tells that.
+    pub(super) host_uuid: Option<String>,
 }
 
 impl Features {
@@ -47,6 +49,7 @@ impl Features {
             help: virsh.say(&["help", "migrate"], SLOW_LIMIT)?,
             security_models,
             processor,
+            host_uuid: host_uuid(&capabilities),
         })
     }
 
@@ -161,6 +164,14 @@ fn host(capabilities: &str) -> Option<(Vec<String>, String)> {
     Some((models, format!("{} {}", part("vendor"), part("model")).trim().to_owned()))
 }
 
+/// What `virsh capabilities` says that its host is known by.
+pub(super) fn host_uuid(capabilities: &str) -> Option<String> {
+    let document = roxmltree::Document::parse(capabilities).ok()?;
+    let host = document.root_element().children().find(|node| node.has_tag_name("host"))?;
+    let uuid = host.children().find(|node| node.has_tag_name("uuid"))?.text()?.trim();
+    (!uuid.is_empty()).then(|| uuid.to_ascii_lowercase())
+}
+
 #[cfg(test)]
 mod tests {
     use dunlin_record::{ChannelCompression, Strategy, Transport};
@@ -218,5 +229,10 @@ mod tests {
                     <secmodel><model>none</model></secmodel><secmodel><model>dac</model></secmodel></host></capabilities>";
         assert_eq!(host(said), Some((vec!["dac".into()], "Intel Broadwell".into())));
         assert_eq!(host("nothing"), None);
+        assert_eq!(host_uuid(said), None);
+        let told =
+            "<capabilities><host><uuid>AB-1</uuid><cpu/></host><guest><uuid>x</uuid></guest></capabilities>";
+        assert_eq!(host_uuid(told).as_deref(), Some("ab-1"));
+        assert_eq!(host_uuid("<capabilities><host><uuid/></host></capabilities>"), None);
     }
 }

@@ -8,7 +8,8 @@ use dunlin_testbed::Host;
 
 use super::domain::{Attached, Disk, Domain};
 use super::hypervisor::LibvirtHypervisor;
-use super::settings::{Connect, CopyStorage};
+use super::peer;
+use super::settings::CopyStorage;
 use super::stats::JobInfo;
 use super::virsh::{ASK_LIMIT, SLOW_LIMIT, Virsh};
 use crate::{Condition, HypervisorError, Obstacle, Result};
@@ -45,7 +46,7 @@ pub(super) fn all(
     found.extend(domain.host_devices.iter().map(|device| {
         obstacle(format!("{name} has {device}"), "detach it for the migration (virsh detach-device)".into())
     }));
-    found.extend(connection(from, to)?);
+    found.extend(peer::obstacles(from, to)?);
     found.extend(name_taken(to, &domain)?);
     found.extend(machine(to, &domain)?);
     found.extend(processor(from, to, &domain)?);
@@ -77,43 +78,6 @@ fn snapshots(virsh: &Virsh, domain: &Domain) -> Result<Option<Obstacle>> {
                     define them again when it is back (virsh snapshot-create --redefine)";
         obstacle(format!("{} has snapshots ({count})", domain.name), mend.into())
     }))
-}
-
-/// Whether the source's daemon gets at the destination's.
-fn connection(from: &LibvirtHypervisor, to: &LibvirtHypervisor) -> Result<Vec<Obstacle>> {
-    let mut found = Vec::new();
-    // There, and on the way back.
-    for (own, other) in [(from, to), (to, from)] {
-        let peer = other.peer_uri()?;
-        let virsh = Virsh { host: own.virsh.host.clone(), uri: peer.clone() };
-        let answered = virsh.say(&["uri"], LOOK_LIMIT);
-        let why = match answered {
-            Ok(_) => continue,
-            Err(HypervisorError::Testbed(error)) => return Err(error.into()),
-            Err(HypervisorError::Refused { description, .. }) => description,
-            Err(HypervisorError::Monitor { source, .. }) => source.to_string(),
-            Err(error) => error.to_string(),
-        };
-        let what = format!("{} does not reach libvirt at {peer}: {why}", own.virsh.host.id());
-        found.push(obstacle(what, connection_remedy(own, other)));
-    }
-    Ok(found)
-}
-
-fn connection_remedy(own: &LibvirtHypervisor, other: &LibvirtHypervisor) -> String {
-    let (here, there) = (own.virsh.host.id(), other.virsh.host.id());
-    let by_hand = format!(
-        "`virsh -c URI list` on {here} must work without a question; another URI is named by \
-                           libvirt.source_uri and libvirt.destination_uri"
-    );
-    let hint = match own.settings.connect {
-        Connect::Ssh => format!("let root of {here} log in to {there} by a key, and know its host key"),
-        Connect::Tls => format!(
-            "give both certificates (see libvirt's \"TLS certificates\"), and let {there} listen for TLS"
-        ),
-        Connect::Tcp => format!("let libvirtd of {there} listen (libvirtd-tcp.socket, auth_tcp)"),
-    };
-    format!("{hint}; {by_hand}")
 }
 
 /// Another VM at the destination may have its name, or this very one may be there.
