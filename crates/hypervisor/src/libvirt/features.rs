@@ -37,7 +37,7 @@ impl Features {
             return Err(start(virsh, source.into()));
         }
         if !output.success {
-            return Err(virsh.error(&args, &output));
+            return Err(silent(virsh.error(&args, &output)));
         }
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         let of = |name: &str| said.lines().find_map(|line| Some(line.strip_prefix(name)?.trim().to_owned()));
@@ -148,6 +148,21 @@ fn start(virsh: &Virsh, source: HypervisorError) -> HypervisorError {
     }
 }
 
+/// A daemon that does not answer when it is first spoken to, in an administrator's words. That is no refusal.
+fn silent(error: HypervisorError) -> HypervisorError {
+    match error {
+        HypervisorError::Monitor { host, source, .. } => HypervisorError::Start {
+            program: "work with libvirt".into(),
+            mend: "start it there: systemctl start libvirtd, or virtqemud".into(),
+            source: Box::new(TestbedError::Mismatch {
+                what: format!("its daemon does not answer (virsh version): {source}"),
+            }),
+            host,
+        },
+        other => other,
+    }
+}
+
 /// The security models and the processor in `virsh capabilities`.
 fn host(capabilities: &str) -> Option<(Vec<String>, String)> {
     let document = roxmltree::Document::parse(capabilities).ok()?;
@@ -221,6 +236,24 @@ mod tests {
             case.transport.channels = Some(2);
         };
         assert!(refusal(&libvirt_9(), tunnelled).contains("tunnelled"));
+    }
+
+    #[test]
+    fn a_daemon_that_is_not_there_is_told_with_what_starts_it() {
+        let lost = HypervisorError::Monitor {
+            vm: dunlin_record::VmId::new("libvirt"),
+            host: dunlin_record::HostId::new("host-b"),
+            doing: "it was asked (virsh version)".into(),
+            source: std::io::Error::other("failed to connect to the hypervisor"),
+        };
+        let told = silent(lost);
+        assert!(!told.is_refusal());
+        let words = "cannot start work with libvirt on host-b: its daemon does not answer (virsh version): failed to \
+                     connect to the hypervisor";
+        assert_eq!(dunlin_record::in_one_line(&told), words);
+        assert!(
+            matches!(told, HypervisorError::Start { mend, .. } if mend.contains("systemctl start libvirtd"))
+        );
     }
 
     #[test]
