@@ -239,8 +239,8 @@ impl Hypervisor for LibvirtHypervisor {
         Ok(self.keep(vm, &events))
     }
 
-    fn obstacles(&self, vm: &str, to: &dyn Hypervisor, case: &Case) -> Result<Vec<Obstacle>> {
-        obstacles::all(self, other_end(to)?, vm, case)
+    fn obstacles(&self, vm: &str, to: &dyn Hypervisor, _: &Case) -> Result<Vec<Obstacle>> {
+        obstacles::all(self, other_end(to)?, vm)
     }
 
     fn definition(&self, vm: &VmId) -> Result<Option<String>> {

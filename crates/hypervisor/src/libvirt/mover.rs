@@ -12,10 +12,10 @@ use dunlin_record::{
 use dunlin_testbed::Launch;
 
 use super::command::Migration;
+use super::disks;
 use super::events::{Hearing, Readers};
 use super::hypervisor::LibvirtHypervisor;
 use super::job::{Followed, Follower, Job, lock};
-use super::obstacles;
 use super::settings::{CopyStorage, LibvirtSettings, Mode};
 use super::stats::{self, Counters, JobInfo};
 use super::virsh::{ACT_LIMIT, ASK_LIMIT, Virsh};
@@ -67,7 +67,7 @@ impl LibvirtMover {
         let (copy_storage, is_unsafe) = match &source.made {
             None => {
                 let domain = super::domain::Domain::ask(&from.virsh, &source.uuid)?;
-                let proved = obstacles::disks_are_the_same(from, to, &domain)?;
+                let proved = disks::are_the_same(from, to, &domain)?;
                 (from.settings.copy_storage, proved || from.settings.is_unsafe)
             }
             Some(ours) => {
