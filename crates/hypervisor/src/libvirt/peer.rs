@@ -2,6 +2,7 @@
 
 use super::features::host_uuid;
 use super::hypervisor::LibvirtHypervisor;
+use super::same::LOOK_LIMIT;
 use super::settings::Connect;
 use super::virsh::{SLOW_LIMIT, Virsh};
 use crate::{HypervisorError, Obstacle, Result};
@@ -26,7 +27,7 @@ pub(super) fn obstacles(from: &LibvirtHypervisor, to: &LibvirtHypervisor) -> Res
         let peer = other.peer_uri()?;
         let virsh = Virsh { host: own.virsh.host.clone(), uri: peer.clone() };
         let (own_id, other_id) = (own.virsh.host.id(), other.virsh.host.id());
-        let why = match virsh.say(&["capabilities"], SLOW_LIMIT) {
+        let why = match virsh.say(&["capabilities"], LOOK_LIMIT) {
             Ok(said) => {
                 let whose = whose_of(own, other, host_uuid(&said).as_deref())?;
                 found.extend(wrong_host(whose, own, other, &peer));

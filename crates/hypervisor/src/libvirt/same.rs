@@ -21,13 +21,49 @@ pub(super) enum Same {
 
 /// Whether a path is the same for both.
 pub(super) fn same(here: &dyn Host, there: &dyn Host, path: &str, is_block: bool) -> Result<Same> {
-    let boot = Path::new("/proc/sys/kernel/random/boot_id");
-    // Nodes on one machine have its boot in common.
-    let is_one_machine = here.read(boot)? == there.read(boot)?;
+    let is_one_machine = is_one_machine(here, there)?;
     if is_block {
         same_device(here, there, path, is_one_machine)
     } else {
         same_file(here, there, path, is_one_machine)
+    }
+}
+
+/// Whether both run on one kernel. Nodes on one machine may each be given a boot of their own, so its counters are looked at too.
+fn is_one_machine(here: &dyn Host, there: &dyn Host) -> Result<bool> {
+    let boot = Path::new("/proc/sys/kernel/random/boot_id");
+    if here.read(boot)? == there.read(boot)? {
+        return Ok(true);
+    }
+    let look = |host: &dyn Host| -> Result<Option<Kernel>> {
+        Ok(Kernel::read(&String::from_utf8_lossy(&host.read(Path::new("/proc/stat"))?)))
+    };
+    let (before, seen, after) = (look(here)?, look(there)?, look(here)?);
+    Ok(before.zip(seen).zip(after).is_some_and(|((before, seen), after)| seen.is_between(before, after)))
+}
+
+/// What a kernel counts since its boot (`/proc/stat`): two of them never stand at the same all at once.
+#[derive(Debug, Clone, Copy)]
+struct Kernel {
+    booted_s: u64,
+    switches: u64,
+    processes: u64,
+}
+
+impl Kernel {
+    fn read(stat: &str) -> Option<Self> {
+        let of = |name: &str| {
+            let mut lines = stat.lines().filter_map(|line| line.split_once(' '));
+            lines.find_map(|(key, value)| (key == name).then(|| value.trim().parse().ok())?)
+        };
+        Some(Self { booted_s: of("btime")?, switches: of("ctxt")?, processes: of("processes")? })
+    }
+
+    /// Whether it was seen between the two. A clock that is set in between moves the boot's time by what it is moved by.
+    fn is_between(self, before: Self, after: Self) -> bool {
+        self.booted_s.abs_diff(before.booted_s) <= 1
+            && (before.switches..=after.switches).contains(&self.switches)
+            && (before.processes..=after.processes).contains(&self.processes)
     }
 }
 
@@ -133,6 +169,20 @@ mod tests {
         for kind in ["nfs\n", "ceph", "gfs/gfs2", "fuseblk", ""] {
             assert!(can_be_shared(kind, false), "{kind}");
         }
+    }
+
+    #[test]
+    fn one_kernel_is_known_by_what_it_counts() {
+        let kernel = |switches, processes| {
+            Kernel::read(&format!("cpu 1 2\nctxt {switches}\nbtime 1000\nprocesses {processes}\n")).unwrap()
+        };
+        let (before, after) = (kernel(5000, 70), kernel(5100, 73));
+        assert!(kernel(5050, 71).is_between(before, after));
+        for other in [kernel(5101, 71), kernel(4999, 71), kernel(5050, 69), kernel(5050, 74)] {
+            assert!(!other.is_between(before, after), "{other:?}");
+        }
+        assert!(!Kernel { booted_s: 1002, ..kernel(5050, 71) }.is_between(before, after));
+        assert!(Kernel::read("cpu 1 2\n").is_none());
     }
 
     #[test]
