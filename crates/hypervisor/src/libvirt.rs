@@ -2,19 +2,25 @@
 //!
 //! The files: [`virsh`] runs it and understands what it refuses, [`events`] its long-lived readers, [`stats`] its counters,
 //! [`domain`] a VM's XML as it is, [`guest_xml`] that of one of ours; [`hypervisor`], [`maker`], [`vm`] and [`mover`] are the
-//! contracts; [`command`] says `virsh migrate`'s words, [`obstacles`] what speaks against it.
+//! contracts; [`command`] says `virsh migrate`'s words, [`limits`] sets back what libvirt keeps, [`obstacles`] what speaks against it, [`peer`]
+//! and [`disks`] of that what the other daemon and the disks do.
 
 mod command;
+mod disks;
 mod domain;
 mod events;
 mod features;
 mod guest_xml;
 mod hypervisor;
 mod job;
+mod limits;
 mod maker;
 mod mover;
 mod obstacles;
+mod peer;
+mod same;
 mod settings;
+mod shell;
 mod stats;
 mod virsh;
 mod vm;

@@ -74,6 +74,8 @@ fn of_the_other_host(ground: &Ground<'_>, vm: &Vm) {
     ground.define("host-b", &other);
     let wrong = scenario("destination_uri = \"qemu+tcp://10.88.0.250/system\"\n");
     tells(ground, &wrong, vm, &["does not reach libvirt at qemu+tcp://10.88.0.250", "another VM"]);
+    let back = scenario("destination_uri = \"qemu+tcp://host-a/system\"\n");
+    tells(ground, &back, vm, &["leads back to host-a instead of host-b", "another VM"]);
     // All of it stops the run at once, before the domain is touched.
     let ended = Bench::of(ground, &wrong, vm).finish();
     assert_eq!(ended.code, Some(4), "{}", ended.said);
@@ -152,6 +154,7 @@ fn shared_disk(ground: &Ground<'_>) {
     let path = ground.libvirt.shared().join("disk.raw");
     std::fs::write(&path, vec![7; 16 << 20]).unwrap();
     let vm = with_disk(ground, UUID, 3, &path.display().to_string());
+    tells(ground, &scenario("copy_storage = \"all\"\n"), &vm, &["it would be copied onto itself"]);
     Bench::of(ground, &scenario(""), &vm).finish().completed();
     assert_eq!(
         (ground.state("host-a", &vm).as_deref(), ground.processes(&vm)),
@@ -168,7 +171,13 @@ fn copied_disk(ground: &Ground<'_>) {
     let vm = with_disk(ground, "copied", 4, &path);
     let copies = scenario("copy_storage = \"all\"\n");
     tells(ground, &copies, &vm, &["host-b has no"]);
+    ground.nodes.sh("host-b", &format!("truncate -s 8M {path}")).unwrap();
+    tells(ground, &copies, &vm, &["has 8388608 bytes"]);
     ground.nodes.sh("host-b", &format!("truncate -s {MIB}M {path}")).unwrap();
+    let taker = Vm { devices: vm.devices.clone(), ..Vm::new("taker", 8) };
+    ground.define("host-b", &taker);
+    tells(ground, &copies, &vm, &["is of another VM there: taker"]);
+    ground.said("host-b", &["undefine", &taker.uuid]);
     Bench::of(ground, &copies, &vm).finish().completed();
     for host in super::ground::HOSTS {
         assert_eq!(ground.nodes.sh(host, &format!("sha256sum <{path}")).unwrap(), before, "{host}");

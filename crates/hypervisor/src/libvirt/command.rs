@@ -89,7 +89,7 @@ impl Migration<'_> {
     }
 
     /// Whether the destination gets the VM's definition. On an excursion it remains where it was.
-    fn is_defined_there(&self) -> bool {
+    pub(super) fn is_defined_there(&self) -> bool {
         match self.journey {
             Journey::Excursion => self.settings.persistent.unwrap_or(false),
             Journey::Home => false,

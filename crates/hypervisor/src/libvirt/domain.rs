@@ -41,6 +41,8 @@ pub(super) struct Disk {
     pub(super) kind: String,
     /// What is in it; absent where nothing is.
     pub(super) source: Option<String>,
+    /// As in `raw`; absent where it is not said.
+    pub(super) format: Option<String>,
     /// Whether nobody writes to it, or it is to be written by several.
     pub(super) is_read_only: bool,
     pub(super) is_shareable: bool,
@@ -150,6 +152,7 @@ fn disk(node: Node<'_, '_>) -> Option<Disk> {
         device: node.attribute("device").unwrap_or("disk").to_owned(),
         kind: node.attribute("type").unwrap_or("file").to_owned(),
         source: source.and_then(place),
+        format: driver.and_then(|driver| attribute(driver, "type")),
         is_read_only: has("readonly"),
         is_shareable: has("shareable"),
         cache: driver.and_then(|driver| attribute(driver, "cache")),
@@ -226,7 +229,8 @@ mod tests {
                 ("vdc", Some("pool/image"))
             ]
         );
-        assert_eq!(domain.disks[0].cache.as_deref(), Some("none"));
+        let first = &domain.disks[0];
+        assert_eq!((first.cache.as_deref(), first.format.as_deref()), (Some("none"), Some("qcow2")));
         assert!(domain.disks[1].is_shareable && domain.disks[2].is_read_only);
         let networks = [Attached::Network("default".into()), Attached::Bridge("br0".into())];
         // One that runs in a network which is a bridge of the host.

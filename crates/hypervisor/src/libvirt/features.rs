@@ -22,6 +22,8 @@ pub(super) struct Features {
     pub(super) security_models: Vec<String>,
     /// The host's processor, as libvirt knows it: model and vendor.
     pub(super) processor: String,
+    /// What libvirt knows the host by, where it tells that.
+    pub(super) host_uuid: Option<String>,
 }
 
 impl Features {
@@ -35,7 +37,7 @@ impl Features {
             return Err(start(virsh, source.into()));
         }
         if !output.success {
-            return Err(virsh.error(&args, &output));
+            return Err(silent(virsh.error(&args, &output)));
         }
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         let of = |name: &str| said.lines().find_map(|line| Some(line.strip_prefix(name)?.trim().to_owned()));
@@ -47,6 +49,7 @@ impl Features {
             help: virsh.say(&["help", "migrate"], SLOW_LIMIT)?,
             security_models,
             processor,
+            host_uuid: host_uuid(&capabilities),
         })
     }
 
@@ -145,6 +148,21 @@ fn start(virsh: &Virsh, source: HypervisorError) -> HypervisorError {
     }
 }
 
+/// A daemon that does not answer when it is first spoken to, in an administrator's words. That is no refusal.
+fn silent(error: HypervisorError) -> HypervisorError {
+    match error {
+        HypervisorError::Monitor { host, source, .. } => HypervisorError::Start {
+            program: "work with libvirt".into(),
+            mend: "start it there: systemctl start libvirtd, or virtqemud".into(),
+            source: Box::new(TestbedError::Mismatch {
+                what: format!("its daemon does not answer (virsh version): {source}"),
+            }),
+            host,
+        },
+        other => other,
+    }
+}
+
 /// The security models and the processor in `virsh capabilities`.
 fn host(capabilities: &str) -> Option<(Vec<String>, String)> {
     let document = roxmltree::Document::parse(capabilities).ok()?;
@@ -159,6 +177,14 @@ fn host(capabilities: &str) -> Option<(Vec<String>, String)> {
     let cpu = host.children().find(|node| node.has_tag_name("cpu"));
     let part = |name| cpu.and_then(|cpu| child(cpu, name)).unwrap_or_default();
     Some((models, format!("{} {}", part("vendor"), part("model")).trim().to_owned()))
+}
+
+/// What `virsh capabilities` says that its host is known by.
+pub(super) fn host_uuid(capabilities: &str) -> Option<String> {
+    let document = roxmltree::Document::parse(capabilities).ok()?;
+    let host = document.root_element().children().find(|node| node.has_tag_name("host"))?;
+    let uuid = host.children().find(|node| node.has_tag_name("uuid"))?.text()?.trim();
+    (!uuid.is_empty()).then(|| uuid.to_ascii_lowercase())
 }
 
 #[cfg(test)]
@@ -213,10 +239,33 @@ mod tests {
     }
 
     #[test]
+    fn a_daemon_that_is_not_there_is_told_with_what_starts_it() {
+        let lost = HypervisorError::Monitor {
+            vm: dunlin_record::VmId::new("libvirt"),
+            host: dunlin_record::HostId::new("host-b"),
+            doing: "it was asked (virsh version)".into(),
+            source: std::io::Error::other("failed to connect to the hypervisor"),
+        };
+        let told = silent(lost);
+        assert!(!told.is_refusal());
+        let words = "cannot start work with libvirt on host-b: its daemon does not answer (virsh version): failed to \
+                     connect to the hypervisor";
+        assert_eq!(dunlin_record::in_one_line(&told), words);
+        assert!(
+            matches!(told, HypervisorError::Start { mend, .. } if mend.contains("systemctl start libvirtd"))
+        );
+    }
+
+    #[test]
     fn a_hosts_processor_and_security_models_are_read() {
         let said = "<capabilities><host><cpu><arch>x86_64</arch><model>Broadwell</model><vendor>Intel</vendor></cpu>\
                     <secmodel><model>none</model></secmodel><secmodel><model>dac</model></secmodel></host></capabilities>";
         assert_eq!(host(said), Some((vec!["dac".into()], "Intel Broadwell".into())));
         assert_eq!(host("nothing"), None);
+        assert_eq!(host_uuid(said), None);
+        let told =
+            "<capabilities><host><uuid>AB-1</uuid><cpu/></host><guest><uuid>x</uuid></guest></capabilities>";
+        assert_eq!(host_uuid(told).as_deref(), Some("ab-1"));
+        assert_eq!(host_uuid("<capabilities><host><uuid/></host></capabilities>"), None);
     }
 }

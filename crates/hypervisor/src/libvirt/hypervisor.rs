@@ -125,11 +125,7 @@ impl LibvirtHypervisor {
 
     /// How another host's daemon finds this one's.
     pub(super) fn peer_uri(&self) -> Result<String> {
-        let asked = match self.side {
-            Side::Source => &self.settings.source_uri,
-            Side::Destination => &self.settings.destination_uri,
-        };
-        if let Some(uri) = asked {
+        if let Some(uri) = self.named_uri() {
             return Ok(uri.clone());
         }
         let address = self.migration_address().or_else(|| self.virsh.host.address(Network::Service));
@@ -143,6 +139,26 @@ impl LibvirtHypervisor {
         // Nobody is there to be asked for a password.
         let silent = if self.settings.connect == settings::Connect::Ssh { "?no_tty=1" } else { "" };
         Ok(format!("{}://{address}/{path}{silent}", self.settings.connect.scheme()))
+    }
+
+    fn named_uri(&self) -> Option<&String> {
+        match self.side {
+            Side::Source => self.settings.source_uri.as_ref(),
+            Side::Destination => self.settings.destination_uri.as_ref(),
+        }
+    }
+
+    /// The scenario's key that names how another host's daemon finds this one's.
+    pub(super) fn peer_key_name(&self) -> &'static str {
+        match self.side {
+            Side::Source => "libvirt.source_uri",
+            Side::Destination => "libvirt.destination_uri",
+        }
+    }
+
+    /// The same, where the scenario does name it.
+    pub(super) fn peer_key(&self) -> Option<&'static str> {
+        self.named_uri().map(|_| self.peer_key_name())
     }
 
     pub(super) fn migration_address(&self) -> Option<std::net::Ipv4Addr> {
@@ -223,8 +239,8 @@ impl Hypervisor for LibvirtHypervisor {
         Ok(self.keep(vm, &events))
     }
 
-    fn obstacles(&self, vm: &str, to: &dyn Hypervisor, case: &Case) -> Result<Vec<Obstacle>> {
-        obstacles::all(self, other_end(to)?, vm, case)
+    fn obstacles(&self, vm: &str, to: &dyn Hypervisor, _: &Case) -> Result<Vec<Obstacle>> {
+        obstacles::all(self, other_end(to)?, vm)
     }
 
     fn definition(&self, vm: &VmId) -> Result<Option<String>> {

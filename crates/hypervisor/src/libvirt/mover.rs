@@ -9,20 +9,19 @@ use dunlin_record::{
     Event, EventKind, HostId, HypervisorReport, Mechanism, MechanismSeen, MigrationState, Seen, Strategy,
     VmId,
 };
-use dunlin_testbed::Launch;
+use dunlin_testbed::{Host, Launch};
 
 use super::command::Migration;
+use super::disks;
 use super::events::{Hearing, Readers};
 use super::hypervisor::LibvirtHypervisor;
 use super::job::{Followed, Follower, Job, Untold, lock};
-use super::obstacles;
+use super::limits::Limits;
 use super::settings::{CopyStorage, LibvirtSettings, Mode};
 use super::stats::{self, Counters, JobInfo};
 use super::virsh::{ACT_LIMIT, ASK_LIMIT, Virsh};
 use super::vm::{Handle, LibvirtVm, Made};
-use crate::{
-    Act, Condition, HypervisorError, MoveOrder, Mover, Presence, Progress, Result, RunState, Side, Vm,
-};
+use crate::{Act, Condition, HypervisorError, MoveOrder, Mover, Presence, Progress, Result, Side, Vm};
 
 /// How long libvirt's last word of a job that ended may take to come.
 const REPORT_LIMIT: Duration = Duration::from_secs(2);
@@ -42,15 +41,14 @@ pub(super) struct LibvirtMover {
     /// The words after `virsh`.
     words: Vec<String>,
     /// Files on the source that go with this.
-    files: Vec<PathBuf>,
+    _files: Files,
     events: std::sync::mpsc::Sender<Event>,
     job: Arc<Mutex<Job>>,
     /// Whether the VM arrives stopped, if it is stopped in the middle.
     arrives_stopped: bool,
     has_begun: bool,
     asked: Vec<Mechanism>,
-    /// QEMU's downtime limit before we set ours.
-    earlier_downtime_limit: Option<String>,
+    limits: Limits,
 }
 
 impl LibvirtMover {
@@ -62,20 +60,21 @@ impl LibvirtMover {
         order: &MoveOrder<'_>,
     ) -> Result<Self> {
         let peer = to.peer_uri()?;
-        let mut files = Vec::new();
+        let mut files = Files { host: Arc::clone(&from.virsh.host), paths: Vec::new() };
         let mut made = None;
         let (copy_storage, is_unsafe) = match &source.made {
             None => {
                 let domain = super::domain::Domain::ask(&from.virsh, &source.uuid)?;
-                let proved = obstacles::disks_are_the_same(from, to, &domain)?;
+                let proved = disks::are_the_same(from, to, &domain)?;
                 (from.settings.copy_storage, proved || from.settings.is_unsafe)
             }
             Some(ours) => {
                 let console = to.virsh.host.scratch().join(format!("{}.console", source.uuid));
                 let xml = to.place(&ours.guest, order.disks, &console)?;
                 let file = from.virsh.host.scratch().join(format!("{}-{}.xml", source.uuid, now_ns()));
+                // Before it is written: a part of it may be there though that fails.
+                files.paths.push(file.clone());
                 from.virsh.host.write_private(&file, xml.as_bytes())?;
-                files.push(file);
                 made = Some(Made {
                     tap: ours.tap.clone(),
                     console: Some(console),
@@ -87,8 +86,8 @@ impl LibvirtMover {
                 (copies, !order.disks.is_empty() && !order.moves_disks)
             }
         };
-        let xml = files.first().map(|file| file.display().to_string());
-        let words = Migration {
+        let xml = files.paths.first().map(|file| file.display().to_string());
+        let migration = Migration {
             settings: &from.settings,
             strategy: order.strategy,
             transport: order.transport,
@@ -100,8 +99,11 @@ impl LibvirtMover {
             xml: xml.as_deref(),
             copy_storage,
             is_unsafe,
+        };
+        if migration.is_defined_there() {
+            keep_definition(to, &source)?;
         }
-        .words();
+        let words = migration.words();
         let job = Arc::<Mutex<Job>>::default();
         let readers = |side, virsh: &Virsh| {
             let hearing = Hearing {
@@ -123,13 +125,13 @@ impl LibvirtMover {
             made,
             settings: from.settings.clone(),
             words,
-            files,
+            _files: files,
             events: order.events.clone(),
             job,
             arrives_stopped: matches!(order.strategy, Strategy::Suspend { .. }),
             has_begun: false,
             asked: asked(&from.settings, order),
-            earlier_downtime_limit: None,
+            limits: Limits::new(Arc::clone(&source)),
             source,
         };
         if from.settings.mode == Mode::Direct {
@@ -147,17 +149,6 @@ impl LibvirtMover {
 
     fn at_source(&self, args: &[&str]) -> Result<()> {
         self.source.virsh.say(args, ACT_LIMIT).map(drop)
-    }
-
-    /// libvirt leaves the limit as it is from one migration to the next, so what was there before is kept.
-    fn set_downtime_limit(&mut self, ms: u64) -> Result<()> {
-        if self.earlier_downtime_limit.is_none() {
-            let args = ["migrate-getmaxdowntime", &self.source.uuid];
-            let earlier = self.source.virsh.say(&args, ASK_LIMIT)?;
-            // Before it is set: that may be done though nobody answers.
-            self.earlier_downtime_limit = Some(earlier.trim().to_owned());
-        }
-        self.at_source(&["migrate-setmaxdowntime", &self.source.uuid, &ms.to_string()])
     }
 
     fn cancel(&self) -> Result<()> {
@@ -271,7 +262,7 @@ impl Mover for LibvirtMover {
 
     fn begin(&mut self) -> Result<()> {
         if let Some(ms) = self.settings.downtime_limit_ms {
-            self.set_downtime_limit(ms)?;
+            self.limits.set_downtime(ms)?;
         }
         let host = &self.source.virsh.host;
         let stderr = host.scratch().join(format!("{}-{}.stderr", self.source.uuid, now_ns()));
@@ -305,7 +296,7 @@ impl Mover for LibvirtMover {
             Act::StopSource => self.source.stop(),
             Act::SwitchToPostCopy => self.at_source(&["migrate-postcopy", &uuid]),
             Act::SetDowntimeLimit { limit } => {
-                self.set_downtime_limit(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX))
+                self.limits.set_downtime(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX))
             }
             Act::SetBandwidth { bytes_s: Some(0) } => {
                 Err(unsupported(act, "nothing would move by 0 bytes a second"))
@@ -313,7 +304,7 @@ impl Mover for LibvirtMover {
             Act::SetBandwidth { bytes_s } => {
                 // libvirt's greatest is "none" (virsh, migrate-setspeed); it counts in MiB.
                 let mib_s = bytes_s.map_or(8_796_093_022_207, |bytes_s| (bytes_s >> 20).max(1));
-                self.at_source(&["migrate-setspeed", &uuid, &mib_s.to_string()])
+                self.limits.set_bandwidth(mib_s)
             }
             Act::Cancel => self.cancel(),
             Act::Resume(Side::Source) => self.source.resume(),
@@ -420,15 +411,8 @@ impl Mover for LibvirtMover {
 impl Drop for LibvirtMover {
     fn drop(&mut self) {
         self.follower = None;
-        let host = &self.source.virsh.host;
-        // At the destination another QEMU has its own limit.
-        if let Some(ms) = &self.earlier_downtime_limit
-            && self.source.run_state().is_ok_and(|RunState { condition, .. }| condition != Condition::Ended)
-        {
-            let _ = self.at_source(&["migrate-setmaxdowntime", &self.source.uuid, ms]);
-        }
-        for file in &self.files {
-            let _ = host.remove(file);
+        for text in self.limits.restore() {
+            self.tell(EventKind::Warning { text });
         }
         // What is left of ours at a destination where it never came to be known goes as one that did, before its will does.
         if let Some(made) = self.made.take()
@@ -437,6 +421,36 @@ impl Drop for LibvirtMover {
             drop(self.source.at(&self.destination, Some(made)));
         }
     }
+}
+
+/// Files on a host that are removed with this, also where what they were for comes to nothing.
+struct Files {
+    host: Arc<dyn Host>,
+    paths: Vec<PathBuf>,
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        for path in &self.paths {
+            let _ = self.host.remove(path);
+        }
+    }
+}
+
+/// Refuses to replace a definition that the destination has of its own: what it says is nowhere else.
+fn keep_definition(to: &LibvirtHypervisor, source: &Handle) -> Result<()> {
+    if !to.is_persistent(&source.uuid)? {
+        return Ok(());
+    }
+    Err(HypervisorError::Refused {
+        host: to.virsh.host.id().clone(),
+        command: "virsh migrate --persistent".into(),
+        description: format!(
+            "it has a definition of {} of its own, which would be replaced: undefine it there, if nobody needs it (virsh undefine \
+             {}), or leave it as it is (libvirt.persistent = false)",
+            source.name, source.uuid
+        ),
+    })
 }
 
 fn unsupported(act: Act, because: &str) -> HypervisorError {

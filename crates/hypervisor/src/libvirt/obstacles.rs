@@ -1,30 +1,19 @@
 //! What speaks against moving a VM that exists from one host to another: found out by questions, before it is touched.
 
 use std::path::Path;
-use std::time::Duration;
 
-use dunlin_record::Case;
-use dunlin_testbed::Host;
-
-use super::domain::{Attached, Disk, Domain};
+use super::disks;
+use super::domain::{Attached, Domain};
 use super::hypervisor::LibvirtHypervisor;
-use super::settings::{Connect, CopyStorage};
+use super::peer;
+use super::same::LOOK_LIMIT;
+use super::shell::quoted;
 use super::stats::JobInfo;
 use super::virsh::{ASK_LIMIT, SLOW_LIMIT, Virsh};
 use crate::{Condition, HypervisorError, Obstacle, Result};
 
-/// Limit of looking at files of a host.
-const LOOK_LIMIT: Duration = Duration::from_secs(10);
-/// Cache modes by which no page of a disk is left on the host that it leaves (libvirt's own rule, `qemuMigrationSrcIsSafe`).
-const SAFE_CACHES: [&str; 2] = ["none", "directsync"];
-
 /// All that speaks against it.
-pub(super) fn all(
-    from: &LibvirtHypervisor,
-    to: &LibvirtHypervisor,
-    name: &str,
-    case: &Case,
-) -> Result<Vec<Obstacle>> {
+pub(super) fn all(from: &LibvirtHypervisor, to: &LibvirtHypervisor, name: &str) -> Result<Vec<Obstacle>> {
     let Some(uuid) = from.uuid_of(name)? else {
         return Ok(vec![obstacle(
             format!("{} has no VM {name:?}", from.virsh.host.id()),
@@ -45,12 +34,12 @@ pub(super) fn all(
     found.extend(domain.host_devices.iter().map(|device| {
         obstacle(format!("{name} has {device}"), "detach it for the migration (virsh detach-device)".into())
     }));
-    found.extend(connection(from, to)?);
+    found.extend(peer::obstacles(from, to)?);
     found.extend(name_taken(to, &domain)?);
     found.extend(machine(to, &domain)?);
     found.extend(processor(from, to, &domain)?);
     found.extend(networks(to, &domain)?);
-    found.extend(disks(from, to, &domain, case)?);
+    found.extend(disks::obstacles(from, to, &domain)?);
     found.extend(memory(to, &domain)?);
     Ok(found)
 }
@@ -65,7 +54,10 @@ fn job(virsh: &Virsh, domain: &Domain) -> Result<Option<Obstacle>> {
     let info = JobInfo::read(&said);
     Ok(info.is_running().then(|| {
         let what = if info.is_migration() { "is being migrated already" } else { "has a job under way" };
-        obstacle(format!("{} {what}", domain.name), "wait for its end (virsh domjobinfo)".into())
+        obstacle(
+            format!("{} {what}", domain.name),
+            format!("wait for its end (virsh domjobinfo {})", quoted(&domain.name)),
+        )
     }))
 }
 
@@ -79,43 +71,6 @@ fn snapshots(virsh: &Virsh, domain: &Domain) -> Result<Option<Obstacle>> {
     }))
 }
 
-/// Whether the source's daemon gets at the destination's.
-fn connection(from: &LibvirtHypervisor, to: &LibvirtHypervisor) -> Result<Vec<Obstacle>> {
-    let mut found = Vec::new();
-    // There, and on the way back.
-    for (own, other) in [(from, to), (to, from)] {
-        let peer = other.peer_uri()?;
-        let virsh = Virsh { host: own.virsh.host.clone(), uri: peer.clone() };
-        let answered = virsh.say(&["uri"], LOOK_LIMIT);
-        let why = match answered {
-            Ok(_) => continue,
-            Err(HypervisorError::Testbed(error)) => return Err(error.into()),
-            Err(HypervisorError::Refused { description, .. }) => description,
-            Err(HypervisorError::Monitor { source, .. }) => source.to_string(),
-            Err(error) => error.to_string(),
-        };
-        let what = format!("{} does not reach libvirt at {peer}: {why}", own.virsh.host.id());
-        found.push(obstacle(what, connection_remedy(own, other)));
-    }
-    Ok(found)
-}
-
-fn connection_remedy(own: &LibvirtHypervisor, other: &LibvirtHypervisor) -> String {
-    let (here, there) = (own.virsh.host.id(), other.virsh.host.id());
-    let by_hand = format!(
-        "`virsh -c URI list` on {here} must work without a question; another URI is named by \
-                           libvirt.source_uri and libvirt.destination_uri"
-    );
-    let hint = match own.settings.connect {
-        Connect::Ssh => format!("let root of {here} log in to {there} by a key, and know its host key"),
-        Connect::Tls => format!(
-            "give both certificates (see libvirt's \"TLS certificates\"), and let {there} listen for TLS"
-        ),
-        Connect::Tcp => format!("let libvirtd of {there} listen (libvirtd-tcp.socket, auth_tcp)"),
-    };
-    format!("{hint}; {by_hand}")
-}
-
 /// Another VM at the destination may have its name, or this very one may be there.
 fn name_taken(to: &LibvirtHypervisor, domain: &Domain) -> Result<Vec<Obstacle>> {
     let mut found = Vec::new();
@@ -124,7 +79,10 @@ fn name_taken(to: &LibvirtHypervisor, domain: &Domain) -> Result<Vec<Obstacle>> 
         && uuid != domain.uuid
     {
         let what = format!("{host} has another VM {:?}, with the UUID {uuid}", domain.name);
-        found.push(obstacle(what, "rename one of them (virsh domrename)".into()));
+        found.push(obstacle(
+            what,
+            format!("rename one of them (virsh domrename {} NEW)", quoted(&domain.name)),
+        ));
     }
     let there = super::vm::ask(&to.virsh, &domain.uuid)?;
     match there.condition {
@@ -243,145 +201,20 @@ fn networks(to: &LibvirtHypervisor, domain: &Domain) -> Result<Vec<Obstacle>> {
             Attached::Network(name) => {
                 let active = to.virsh.say(&["net-list", "--name"], ASK_LIMIT)?;
                 let is_there = active.lines().any(|line| line.trim_end() == name);
-                let mend = format!("define and start it there (virsh net-define, virsh net-start {name})");
+                let mend =
+                    format!("define and start it there (virsh net-define, virsh net-start {})", quoted(name));
                 (!is_there).then(|| obstacle(format!("{id} has no active network {name:?}"), mend))
             }
             Attached::Bridge(name) | Attached::Device(name) => {
-                let is_there = exists(&*to.virsh.host, &Path::new("/sys/class/net").join(name))?;
+                let path = Path::new("/sys/class/net").join(name);
+                let args = ["-e".into(), path.into()];
+                let is_there = to.virsh.host.run(Path::new("test"), &args, LOOK_LIMIT)?.success;
                 let mend = "make it there, or change the VM's card".to_owned();
                 (!is_there).then(|| obstacle(format!("{id} has no device {name:?}"), mend))
             }
         });
     }
     Ok(found)
-}
-
-fn disks(
-    from: &LibvirtHypervisor,
-    to: &LibvirtHypervisor,
-    domain: &Domain,
-    case: &Case,
-) -> Result<Vec<Obstacle>> {
-    let _ = case;
-    let mut found = Vec::new();
-    let copies = from.settings.copy_storage != CopyStorage::None;
-    let id = to.virsh.host.id();
-    for disk in &domain.disks {
-        let Some(source) = disk.source.as_deref().filter(|_| disk.is_local()) else { continue };
-        let target = &disk.target;
-        let is_there = exists(&*to.virsh.host, Path::new(source))?;
-        if disk.is_medium() {
-            let mend = format!(
-                "take it out (virsh change-media {} {target} --eject), or bring it there",
-                domain.name
-            );
-            found.extend(
-                (!is_there).then(|| obstacle(format!("{target} holds {source}, which {id} has not"), mend)),
-            );
-            continue;
-        }
-        if disk.is_read_only || copies {
-            let mend = match copies {
-                true => "make an image of the same size there (qemu-img create, or cp --sparse): libvirt copies into it".to_owned(),
-                false => "bring it there".into(),
-            };
-            found
-                .extend((!is_there).then(|| obstacle(format!("{id} has no {source} (disk {target})"), mend)));
-            continue;
-        }
-        if !is_there {
-            let mend = "put it on storage that both hosts see under the same path, or copy it along (libvirt.copy_storage)";
-            found.push(obstacle(format!("{id} has no {source} (disk {target})"), mend.into()));
-        } else if !is_same(&*from.virsh.host, &*to.virsh.host, source)? {
-            let what = format!("{source} (disk {target}) is another one on {id}: it is not shared");
-            let mend = "put it on storage that both hosts see, or copy it along (libvirt.copy_storage)";
-            found.push(obstacle(what, mend.into()));
-        } else if !disk.has_safe_cache() && !from.settings.is_unsafe {
-            let what = format!(
-                "{target} has the cache mode {}, by which the source may write what the destination has not seen",
-                disk.cache.as_deref().unwrap_or("default")
-            );
-            let mend = "give it cache='none', or take the risk (libvirt.unsafe = true)";
-            found.push(obstacle(what, mend.into()));
-        }
-    }
-    Ok(found)
-}
-
-/// Whether all disks that the VM writes to are files that were seen to be the same on both hosts, and nothing of them is kept
-/// back: then libvirt's doubt, which knows only the kinds of file systems, is answered.
-pub(super) fn disks_are_the_same(
-    from: &LibvirtHypervisor,
-    to: &LibvirtHypervisor,
-    domain: &Domain,
-) -> Result<bool> {
-    let written =
-        domain.disks.iter().filter(|disk| !disk.is_read_only && !disk.is_medium() && disk.source.is_some());
-    let mut any = false;
-    for disk in written {
-        let source = disk.source.as_deref().unwrap_or_default();
-        if !disk.is_local() || !disk.has_safe_cache() || !is_same(&*from.virsh.host, &*to.virsh.host, source)?
-        {
-            return Ok(false);
-        }
-        any = true;
-    }
-    Ok(any)
-}
-
-impl Disk {
-    fn is_medium(&self) -> bool {
-        matches!(self.device.as_str(), "cdrom" | "floppy")
-    }
-
-    fn is_local(&self) -> bool {
-        matches!(self.kind.as_str(), "file" | "block")
-    }
-
-    fn has_safe_cache(&self) -> bool {
-        self.cache.as_deref().is_some_and(|cache| SAFE_CACHES.contains(&cache)) || self.is_shareable
-    }
-}
-
-fn exists(host: &dyn Host, path: &Path) -> Result<bool> {
-    Ok(host.run(Path::new("test"), &["-e".into(), path.into()], LOOK_LIMIT)?.success)
-}
-
-/// File systems (`stat -f`) that one machine has for itself.
-const OF_ONE_MACHINE: [&str; 8] = ["ext2/ext3", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "ramfs", "overlayfs"];
-
-/// Whether two hosts can see the same file system of this kind at all: of two machines that are copies of one, as by a clone
-/// of their disks, files are alike to the last number. Nodes on one machine have its boot in common.
-fn can_be_shared(kind: &str, boots: [&[u8]; 2]) -> bool {
-    !OF_ONE_MACHINE.contains(&kind.trim()) || boots[0] == boots[1]
-}
-
-/// Whether a path is the same file for both hosts: its number, its size and the time of its last change of any kind, which no
-/// copy of a file has in common with it to the nanosecond, in a file system that both can see. It may be written meanwhile, so
-/// what differs is looked at again.
-fn is_same(here: &dyn Host, there: &dyn Host, path: &str) -> Result<bool> {
-    let kind =
-        here.run(Path::new("stat"), &["-L", "-f", "-c", "%T", "--", path].map(Into::into), LOOK_LIMIT)?;
-    let boot = Path::new("/proc/sys/kernel/random/boot_id");
-    let boots = [here.read(boot)?, there.read(boot)?];
-    if !can_be_shared(&String::from_utf8_lossy(&kind.stdout), [&boots[0], &boots[1]]) {
-        return Ok(false);
-    }
-    let look = |host: &dyn Host| -> Result<Option<Vec<u8>>> {
-        let args = ["-L", "-c", "%i %s %z", "--", path].map(Into::into);
-        let output = host.run(Path::new("stat"), &args, LOOK_LIMIT)?;
-        Ok(output.success.then_some(output.stdout))
-    };
-    for _ in 0..5 {
-        let (before, seen, after) = (look(here)?, look(there)?, look(here)?);
-        if seen.is_some() && (seen == before || seen == after) {
-            return Ok(true);
-        }
-        if seen.is_none() || before == after {
-            return Ok(false);
-        }
-    }
-    Ok(false)
 }
 
 /// The destination must have room for the VM's memory.
@@ -420,32 +253,6 @@ mod tests {
         assert_eq!(model_there(said, "EPYC", "qemu"), Model::There);
         assert_eq!(model_there(said, "Z80", "qemu"), Model::Unknown);
         assert_eq!(model_there("nothing", "Z80", "kvm"), Model::There, "what is not told is no obstacle");
-    }
-
-    #[test]
-    fn a_disk_that_the_source_may_write_late_is_not_safe() {
-        let disk = |cache: Option<&str>| Disk {
-            target: "vda".into(),
-            device: "disk".into(),
-            kind: "file".into(),
-            source: Some("/d".into()),
-            is_read_only: false,
-            is_shareable: false,
-            cache: cache.map(str::to_owned),
-        };
-        assert!(disk(Some("none")).has_safe_cache() && disk(Some("directsync")).has_safe_cache());
-        assert!(!disk(None).has_safe_cache() && !disk(Some("writeback")).has_safe_cache());
-    }
-
-    #[test]
-    fn machines_that_are_copies_of_one_share_nothing_of_their_own() {
-        for kind in ["ext2/ext3\n", "xfs", "tmpfs\n"] {
-            assert!(!can_be_shared(kind, [b"1", b"2"]), "{kind}");
-            assert!(can_be_shared(kind, [b"1", b"1"]), "nodes on one machine: {kind}");
-        }
-        for kind in ["nfs\n", "ceph", "gfs/gfs2", "fuseblk", ""] {
-            assert!(can_be_shared(kind, [b"1", b"2"]), "{kind}");
-        }
     }
 
     #[test]

@@ -88,7 +88,8 @@ impl Virsh {
             Failure::Lost => HypervisorError::Monitor {
                 vm: VmId::new("libvirt"),
                 host,
-                doing: command,
+                // As in "the monitor of libvirt on host-b failed while it was asked (virsh domstate)".
+                doing: format!("it was asked ({command})"),
                 source: io::Error::other(if words.is_empty() { output.how.clone() } else { words }),
             },
         }
