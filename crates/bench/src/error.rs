@@ -8,8 +8,8 @@ use dunlin_probe::ProbeError;
 use dunlin_record::RecordError;
 use dunlin_testbed::TestbedError;
 
-use crate::ScenarioError;
 use crate::toml_file::nearest;
+use crate::{Elsewhere, ScenarioError};
 
 /// A result of a run.
 pub type Result<T, E = BenchError> = std::result::Result<T, E>;
@@ -111,7 +111,9 @@ pub enum BenchError {
         mistakes: Vec<Mistake>,
     },
     /// A VM that exists is not where each trial finds it.
-    #[error("{vm} does not run on {host}, where it is to be moved from, and is not started: {said}")]
+    #[error(
+        "{vm} does not run on {host}, where it is to be moved from, and is not started: {said}; {elsewhere}"
+    )]
     VmNotThere {
         /// Which VM.
         vm: String,
@@ -119,6 +121,8 @@ pub enum BenchError {
         host: String,
         /// What is said of it there.
         said: String,
+        /// What the host says that it was to be moved to.
+        elsewhere: Elsewhere,
     },
     /// VMs that exist cannot be moved as they and their hosts are.
     #[error("nothing was moved, because of:\n{}", in_numbers(obstacles))]

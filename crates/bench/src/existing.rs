@@ -10,7 +10,7 @@ use dunlin_hypervisor::{Condition, Hypervisor, HypervisorError, KnownAddress, Pr
 use dunlin_record::{Event, EventKind, ExistingVm, in_one_line};
 use dunlin_testbed::Testbed;
 
-use crate::{BenchError, Result, Scenario};
+use crate::{BenchError, Elsewhere, Result, Scenario};
 
 /// Limit of the first answer of an agent in a VM that was found: it runs there, or it does not.
 const AGENT_LIMIT: Duration = Duration::from_secs(5);
@@ -50,9 +50,9 @@ impl FoundVm {
     /// Looks for a VM at the source, where it must run, or be paused. It is never started.
     ///
     /// # Errors
-    /// Where it is not there.
+    /// Where it is not there; with what the destination says of it.
     pub(crate) fn look_for(
-        source: &dyn Hypervisor,
+        [source, destination]: [&dyn Hypervisor; 2],
         asked: &ExistingVm,
         testbed: &dyn Testbed,
         events: Sender<Event>,
@@ -61,6 +61,7 @@ impl FoundVm {
             vm: asked.name.clone(),
             host: source.host().id().to_string(),
             said,
+            elsewhere: Elsewhere::ask(&asked.name, destination),
         };
         let vm = source.find(&asked.name, events).map_err(|error| match error {
             // Of the VM that says nothing.

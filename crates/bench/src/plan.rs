@@ -89,7 +89,7 @@ impl<'a> Planner<'a> {
         let mut all = Vec::new();
         for asked in self.existing {
             let (events, _) = std::sync::mpsc::channel();
-            let found = FoundVm::look_for(source, asked, world.testbed()?, events)?;
+            let found = FoundVm::look_for([source, destination], asked, world.testbed()?, events)?;
             let observable = found.observable(&asked.name);
             if case.workload.is_some() && !observable.has_agent {
                 let because =

@@ -102,8 +102,9 @@ fn failure_of(error: &BenchError) -> Failure {
         }
         BenchError::StaysOnce { .. } => Failure::new(Exit::BadInput, error)
             .hint("name a scenario of one case, and --trials 1; or leave --stay out"),
-        BenchError::VmNotThere { .. } => Failure::new(Exit::BadInput, error)
-            .hint("name a VM that runs there, or bring it there and let it run; the inventory says what is the source"),
+        BenchError::VmNotThere { vm, host, elsewhere, .. } => {
+            Failure::new(Exit::BadInput, error).hint(elsewhere.mend(vm, host))
+        }
         BenchError::Obstacles { .. } => Failure::new(Exit::Machine, error)
             .hint("`dunlin doctor --inventory FILE --vm NAME` shows what is left of it"),
         BenchError::NotHome { home, .. } => Failure::new(Exit::Failed, error).hint(format!(

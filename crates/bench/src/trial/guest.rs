@@ -75,7 +75,8 @@ impl Guest {
 
     fn find(context: TrialContext<'_>, existing: &ExistingVm, journal: &mut Journal) -> Result<Self> {
         let testbed = context.world.testbed()?;
-        let found = FoundVm::look_for(&*context.plan.source, existing, testbed, journal.sender())?;
+        let ends = [&*context.plan.source, &*context.plan.destination];
+        let found = FoundVm::look_for(ends, existing, testbed, journal.sender())?;
         let source = Arc::clone(&found.vm);
         journal.keep(&event(Some(source.host()), Some(source.id()), found.event()))?;
         // Who is paused answers nothing.

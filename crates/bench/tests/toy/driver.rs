@@ -41,6 +41,8 @@ pub(crate) struct Script {
     pub(crate) redefines: bool,
     /// The product refuses the way back.
     pub(crate) stays_away: bool,
+    /// This host's product answers nothing that it is asked of VMs.
+    pub(crate) is_mute: Option<&'static str>,
     /// They come from a move nowhere.
     pub(crate) are_lost: bool,
     /// How often the user presses Ctrl-C when a VM has arrived at the destination …
@@ -60,6 +62,7 @@ impl Default for Script {
             obstacles: Vec::new(),
             redefines: false,
             stays_away: false,
+            is_mute: None,
             are_lost: false,
             presses_there: 0,
             presses_back: 0,
@@ -231,6 +234,10 @@ impl Hypervisor for ToyHypervisor {
     }
 
     fn find(&self, name: &str, events: Sender<Event>) -> Result<Arc<dyn Vm>> {
+        if lock(&self.truth).script.is_mute == Some(self.host.id().as_str()) {
+            let waiting_for = "an answer".to_owned();
+            return Err(HypervisorError::Timeout { host: self.host.id().clone(), waiting_for, after_s: 1.0 });
+        }
         let is_here = lock(&self.truth).vm(name).is_some_and(|vm| vm.place == *self.host.id());
         if !is_here {
             return Err(self.refusal("find", "no such toy"));
