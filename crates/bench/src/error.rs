@@ -65,12 +65,14 @@ pub enum BenchError {
         again: bool,
     },
     /// The VM runs, but a probe of it is not answered.
-    #[error("no answer to the {probe} probe within {after_s} s before the migration")]
+    #[error("no answer to the {probe} probe within {after_s} s before the migration{asked}")]
     NoService {
         /// Which probe.
         probe: String,
         /// How long was waited.
         after_s: u64,
+        /// Where a VM that exists was asked, and what names another address; empty where the address is ours.
+        asked: String,
     },
     /// The guest's agent does not answer, and of its probes' requests too many are not answered either.
     #[error(
@@ -87,6 +89,16 @@ pub enum BenchError {
     WorkloadDied {
         /// What the guest said of it.
         last_words: String,
+    },
+    /// A product on a host does not answer.
+    #[error("{product} on {host} does not answer")]
+    NoAnswer {
+        /// Which product, by its driver's name.
+        product: &'static str,
+        /// On which host.
+        host: String,
+        /// What was asked of it.
+        source: HypervisorError,
     },
     /// No guest kernel was fetched.
     #[error("no guest kernel is in {}", cache.display())]
@@ -141,6 +153,8 @@ pub enum BenchError {
         why: String,
         /// What both ends say of it.
         said: String,
+        /// Whether the user wanted to leave it where it is.
+        by_user: bool,
     },
     /// After its migration it is not known where a VM that exists is.
     #[error("it is not known where {vm} runs, so nothing was done to it: {said}")]

@@ -52,6 +52,26 @@ fn a_vm_that_neither_host_has_may_be_started_once_it_is_sure_that_it_runs_nowher
 }
 
 #[test]
+fn a_host_whose_product_does_not_answer_is_named_before_anything_is_begun() {
+    let error = refused(Script { is_down: Some("right"), ..Script::default() });
+    assert!(matches!(error, BenchError::NoAnswer { .. }), "{error:?}");
+    assert_eq!(error.to_string(), "toy on right does not answer");
+}
+
+#[test]
+fn an_address_at_which_nobody_answers_is_told_with_what_names_another() {
+    let mut play = Play::of(Script::default());
+    // Of the toys' network, and no toy's.
+    play.existing[0].address = Some(std::net::Ipv4Addr::new(127, 77, 254, 254));
+    let finished = play.run(THERE).unwrap();
+    assert_eq!((finished.ended, play.journeys()), ([0, 0, 1], Vec::new()));
+    let error = play.outcomes()[0].error.clone().unwrap();
+    let told =
+        "it is asked at 127.77.254.254 (told by --vm-address); another address is named by --vm-address";
+    assert!(error.contains("no answer to the udp probe") && error.ends_with(told), "{error}");
+}
+
+#[test]
 fn a_destination_that_does_not_tell_is_not_taken_for_one_that_has_no_such_vm() {
     let error = refused(Script { at: "nowhere", is_mute: Some("right"), ..Script::default() });
     let BenchError::VmNotThere { elsewhere: Elsewhere::Silent { host, .. }, .. } = &error else {

@@ -401,7 +401,9 @@ fn who_ends_the_run_on_the_way_back_is_told_once_and_leaves_the_vm_with_the_seco
     assert!(play.heard("Ctrl-C once more leaves it on right"), "{:?}", play.said);
 
     let mut play = Play::of(Script { presses_back: 2, ..Script::default() });
-    let error = text_of(play.run(THERE));
+    let error = play.run(THERE).expect_err("it is not back");
+    assert!(matches!(error, BenchError::NotHome { by_user: true, .. }), "{error:?}");
+    let error = error.to_string();
     for words in ["is not back on left: ended by the user", "right says of it: Running"] {
         assert!(error.contains(words), "{error}");
     }
@@ -421,6 +423,9 @@ fn several_vms_each_go_and_come_back_whatever_they_are_called() {
     for vm in [&one, &two] {
         assert_eq!(play.toy.place(vm), ("left".into(), true));
     }
+    let time = finished.time;
+    let shares = [time.migrating_ns, time.observing_ns, time.starting_ns, time.other_ns];
+    assert!(shares.iter().all(|share| *share >= 0), "{time:?}");
     // Each has its own figures, read back by its own name.
     let outcomes = play.outcomes();
     assert_eq!(outcomes.len(), 2);
