@@ -98,7 +98,7 @@ pub enum BenchError {
         /// On which host.
         host: String,
         /// What was asked of it.
-        source: HypervisorError,
+        source: Box<HypervisorError>,
     },
     /// No guest kernel was fetched.
     #[error("no guest kernel is in {}", cache.display())]
@@ -134,7 +134,7 @@ pub enum BenchError {
         /// What is said of it there.
         said: String,
         /// What the host says that it was to be moved to.
-        elsewhere: Elsewhere,
+        elsewhere: Box<Elsewhere>,
     },
     /// VMs that exist cannot be moved as they and their hosts are.
     #[error("nothing was moved, because of:\n{}", in_numbers(obstacles))]

@@ -61,7 +61,7 @@ impl FoundVm {
             vm: asked.name.clone(),
             host: source.host().id().to_string(),
             said,
-            elsewhere: Elsewhere::ask(&asked.name, destination),
+            elsewhere: Box::new(Elsewhere::ask(&asked.name, destination)),
         };
         let vm = source.find(&asked.name, events).map_err(|error| match error {
             // Of the VM that says nothing.

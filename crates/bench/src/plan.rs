@@ -154,7 +154,11 @@ fn open(
 ) -> Result<Arc<dyn Hypervisor>> {
     driver.open(&OpenOrder { host, case, side, cache }).map_err(|error| match error {
         source @ (HypervisorError::Monitor { .. } | HypervisorError::Timeout { .. }) => {
-            BenchError::NoAnswer { product: driver.name(), host: host.id().to_string(), source }
+            BenchError::NoAnswer {
+                product: driver.name(),
+                host: host.id().to_string(),
+                source: Box::new(source),
+            }
         }
         other => other.into(),
     })

@@ -74,9 +74,8 @@ fn an_address_at_which_nobody_answers_is_told_with_what_names_another() {
 #[test]
 fn a_destination_that_does_not_tell_is_not_taken_for_one_that_has_no_such_vm() {
     let error = refused(Script { at: "nowhere", is_mute: Some("right"), ..Script::default() });
-    let BenchError::VmNotThere { elsewhere: Elsewhere::Silent { host, .. }, .. } = &error else {
-        panic!("{error}")
-    };
+    let BenchError::VmNotThere { elsewhere, .. } = &error else { panic!("{error}") };
+    let Elsewhere::Silent { host, .. } = &**elsewhere else { panic!("{error}") };
     assert_eq!(host, "right");
     assert!(
         error.to_string().contains("whether it runs on right is not known: right: gave up after 1 s"),

@@ -8,7 +8,7 @@ use dunlin_record::{Case, in_one_line};
 use dunlin_testbed::{Inventory, Testbed};
 
 use super::{Finding, State, bench_failure};
-use crate::commands::{existing, hosts, load_scenario_for};
+use crate::commands::{hosts, load_scenario_for};
 use crate::failure::Result;
 
 const PURPOSE: &str = "moving this VM";
@@ -22,7 +22,11 @@ pub(super) struct VmOrder {
 
 impl VmOrder {
     /// Reads the scenario, before any host is asked.
-    pub(super) fn of(inventory: &Inventory, vms: &[String], scenario: Option<&Path>) -> Result<Self> {
+    pub(super) fn of(
+        inventory: &Inventory,
+        existing: Vec<Existing>,
+        scenario: Option<&Path>,
+    ) -> Result<Self> {
         let registry = hosts::drivers(inventory, Registry::builtin());
         let cases = match scenario {
             Some(file) => {
@@ -38,7 +42,7 @@ impl VmOrder {
                 .collect::<Result<_, _>>()
                 .map_err(|error| bench_failure(&error))?,
         };
-        Ok(Self { existing: existing::of(vms, &[])?, cases, registry })
+        Ok(Self { existing, cases, registry })
     }
 
     /// What is found of each on a testbed.
