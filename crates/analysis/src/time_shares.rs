@@ -62,22 +62,44 @@ pub fn time_shares(record: &TrialRecord) -> TimeShares {
     };
     let until =
         ready.map(|event| event.t_ns).max().or_else(|| (!record.events.iter().any(went_on)).then_some(last));
-    let starting_ns = until.map_or(0, |until| until.saturating_sub(first));
-    let mut shares = TimeShares { starting_ns, ..TimeShares::default() };
-    for (trial, moments) in vms.iter().filter_map(|trial| Some((trial, Moments::of(trial)?))) {
-        shares += TimeShares {
-            migrating_ns: moments.end.saturating_sub(moments.command),
-            observing_ns: observing_ns(trial, &moments, last),
-            ..TimeShares::default()
+    let starting = until.map(|until| (first, until));
+    let moved: Vec<(&Trial, Moments)> =
+        vms.iter().filter_map(|trial| Some((trial, Moments::of(trial)?))).collect();
+    let migrating: Vec<Span> = moved.iter().map(|(_, moments)| (moments.command, moments.end)).collect();
+    let observing: Vec<Span> =
+        moved.iter().flat_map(|(trial, moments)| observed(trial, moments, last)).collect();
+    split((first, last), &migrating, starting.as_slice(), &observing)
+}
+
+/// From one moment to another.
+type Span = (i64, i64);
+
+/// Gives each part of the whole to one share: of several VMs, one is observed while another is moved.
+fn split((first, last): Span, migrating: &[Span], starting: &[Span], observing: &[Span]) -> TimeShares {
+    let spans = || migrating.iter().chain(starting).chain(observing);
+    let mut cuts: Vec<i64> = spans().flat_map(|(from, to)| [*from, *to]).chain([first, last]).collect();
+    cuts.retain(|cut| (first..=last).contains(cut));
+    cuts.sort_unstable();
+    let mut shares = TimeShares::default();
+    for (from, to) in cuts.iter().zip(cuts.iter().skip(1)) {
+        let lies_in = |spans: &[Span]| spans.iter().any(|(start, end)| start <= from && to <= end);
+        let share = if lies_in(migrating) {
+            &mut shares.migrating_ns
+        } else if lies_in(starting) {
+            &mut shares.starting_ns
+        } else if lies_in(observing) {
+            &mut shares.observing_ns
+        } else {
+            &mut shares.other_ns
         };
+        *share = share.saturating_add(to.saturating_sub(*from));
     }
-    shares.other_ns = last.saturating_sub(first).saturating_sub(shares.total_ns()).max(0);
     shares
 }
 
-/// How long a VM was left alone: from where it was prepared to the command, and from its migration's end to where it
-/// was asked again.
-fn observing_ns(trial: &Trial, moments: &Moments, last: i64) -> i64 {
+/// When a VM was left alone: from where it was prepared to the command, and from its migration's end to where it was
+/// asked again.
+fn observed(trial: &Trial, moments: &Moments, last: i64) -> [Span; 2] {
     let prepared = |event: &&Event| {
         event.t_ns <= moments.command
             && matches!(
@@ -94,7 +116,7 @@ fn observing_ns(trial: &Trial, moments: &Moments, last: i64) -> i64 {
     };
     let from = trial.events().rfind(prepared).map_or(moments.command, |event| event.t_ns);
     let to = trial.events().find(asked).map_or(last, |event| event.t_ns);
-    moments.command.saturating_sub(from).saturating_add(to.saturating_sub(moments.end))
+    [(from, moments.command), (moments.end, to)]
 }
 
 #[cfg(test)]
@@ -150,6 +172,15 @@ mod tests {
         });
         let kind = EventKind::VmFound { address: None, told_by: None, paused: false };
         assert_eq!(shares(&found.with(-1900.0, "host-a", kind)), [543, 3000, 0, 100]);
+    }
+
+    #[test]
+    fn what_is_of_several_vms_at_once_is_counted_once() {
+        // One is moved from 20 to 40 and the other from 60 to 80, both observed from 10 to 90.
+        let (migrating, observing) = ([(20, 40), (60, 80)], [(10, 20), (40, 90), (10, 60), (80, 90)]);
+        let shares = split((0, 100), &migrating, &[(0, 15)], &observing);
+        let expected = TimeShares { migrating_ns: 40, observing_ns: 35, starting_ns: 15, other_ns: 10 };
+        assert_eq!((shares, shares.total_ns()), (expected, 100));
     }
 
     #[test]

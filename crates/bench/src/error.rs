@@ -8,8 +8,8 @@ use dunlin_probe::ProbeError;
 use dunlin_record::RecordError;
 use dunlin_testbed::TestbedError;
 
-use crate::ScenarioError;
 use crate::toml_file::nearest;
+use crate::{Elsewhere, ScenarioError};
 
 /// A result of a run.
 pub type Result<T, E = BenchError> = std::result::Result<T, E>;
@@ -65,12 +65,14 @@ pub enum BenchError {
         again: bool,
     },
     /// The VM runs, but a probe of it is not answered.
-    #[error("no answer to the {probe} probe within {after_s} s before the migration")]
+    #[error("no answer to the {probe} probe within {after_s} s before the migration{asked}")]
     NoService {
         /// Which probe.
         probe: String,
         /// How long was waited.
         after_s: u64,
+        /// Where a VM that exists was asked, and what names another address; empty where the address is ours.
+        asked: String,
     },
     /// The guest's agent does not answer, and of its probes' requests too many are not answered either.
     #[error(
@@ -87,6 +89,16 @@ pub enum BenchError {
     WorkloadDied {
         /// What the guest said of it.
         last_words: String,
+    },
+    /// A product on a host does not answer.
+    #[error("{product} on {host} does not answer")]
+    NoAnswer {
+        /// Which product, by its driver's name.
+        product: &'static str,
+        /// On which host.
+        host: String,
+        /// What was asked of it.
+        source: Box<HypervisorError>,
     },
     /// No guest kernel was fetched.
     #[error("no guest kernel is in {}", cache.display())]
@@ -111,7 +123,9 @@ pub enum BenchError {
         mistakes: Vec<Mistake>,
     },
     /// A VM that exists is not where each trial finds it.
-    #[error("{vm} does not run on {host}, where it is to be moved from, and is not started: {said}")]
+    #[error(
+        "{vm} does not run on {host}, where it is to be moved from, and is not started: {said}; {elsewhere}"
+    )]
     VmNotThere {
         /// Which VM.
         vm: String,
@@ -119,6 +133,8 @@ pub enum BenchError {
         host: String,
         /// What is said of it there.
         said: String,
+        /// What the host says that it was to be moved to.
+        elsewhere: Box<Elsewhere>,
     },
     /// VMs that exist cannot be moved as they and their hosts are.
     #[error("nothing was moved, because of:\n{}", in_numbers(obstacles))]
@@ -137,6 +153,8 @@ pub enum BenchError {
         why: String,
         /// What both ends say of it.
         said: String,
+        /// Whether the user wanted to leave it where it is.
+        by_user: bool,
     },
     /// After its migration it is not known where a VM that exists is.
     #[error("it is not known where {vm} runs, so nothing was done to it: {said}")]

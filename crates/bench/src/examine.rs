@@ -137,7 +137,7 @@ pub fn examine_vms(
             source.check(case)?;
             destination.check(case)?;
             let (events, _) = std::sync::mpsc::channel();
-            let found = FoundVm::look_for(&*source, vm, testbed, events)?;
+            let found = FoundVm::look_for([&*source, &*destination], vm, testbed, events)?;
             for obstacle in source.obstacles(&vm.name, &*destination, case)? {
                 if !obstacles.contains(&obstacle) {
                     obstacles.push(obstacle);

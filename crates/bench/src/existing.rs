@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use dunlin_guest::AgentClient;
 use dunlin_hypervisor::{Condition, Hypervisor, HypervisorError, KnownAddress, Presence, Vm};
-use dunlin_record::{Event, EventKind, ExistingVm, in_one_line};
-use dunlin_testbed::Testbed;
+use dunlin_record::{Case, Event, EventKind, ExistingVm, Workload, in_one_line};
+use dunlin_testbed::{Testbed, TestbedError};
 
-use crate::{BenchError, Result, Scenario};
+use crate::{BenchError, Elsewhere, Result, Scenario};
 
 /// Limit of the first answer of an agent in a VM that was found: it runs there, or it does not.
 const AGENT_LIMIT: Duration = Duration::from_secs(5);
@@ -50,9 +50,9 @@ impl FoundVm {
     /// Looks for a VM at the source, where it must run, or be paused. It is never started.
     ///
     /// # Errors
-    /// Where it is not there.
+    /// Where it is not there; with what the destination says of it.
     pub(crate) fn look_for(
-        source: &dyn Hypervisor,
+        [source, destination]: [&dyn Hypervisor; 2],
         asked: &ExistingVm,
         testbed: &dyn Testbed,
         events: Sender<Event>,
@@ -61,6 +61,7 @@ impl FoundVm {
             vm: asked.name.clone(),
             host: source.host().id().to_string(),
             said,
+            elsewhere: Box::new(Elsewhere::ask(&asked.name, destination)),
         };
         let vm = source.find(&asked.name, events).map_err(|error| match error {
             // Of the VM that says nothing.
@@ -111,6 +112,20 @@ impl FoundVm {
     }
 }
 
+/// Refuses a workload that fills more memory than a VM that was found has. What nobody tells refuses nothing.
+pub(crate) fn check_room(case: &Case, name: &str, configured_bytes: Option<i64>) -> Result<()> {
+    let fills_mib = case.workload.as_ref().and_then(Workload::allocated_mib);
+    let has_mib = configured_bytes.map(|bytes| bytes >> 20);
+    match fills_mib.zip(has_mib) {
+        Some((fills_mib, has_mib)) if i64::from(fills_mib) >= has_mib => Err(TestbedError::Unsupported {
+            what: format!("a workload that fills {fills_mib} MiB in {name}"),
+            because: format!("it has {has_mib} MiB"),
+        }
+        .into()),
+        _ => Ok(()),
+    }
+}
+
 /// The agent in a VM that was found; absent where the VM has no channel for one. Where it has one and no agent answers, says
 /// why.
 pub(crate) fn agent_in(vm: &dyn Vm) -> Result<Option<AgentClient>, String> {
@@ -142,4 +157,23 @@ pub(crate) fn said_of(name: &str, ends: [&dyn Hypervisor; 2]) -> String {
         }
     });
     said.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_workload_must_fit_into_the_memory_that_the_vm_has_and_not_into_the_scenarios() {
+        let text = "name = \"s\"\n[[case]]\nname = \"c\"\nvm.memory_mib = 1024\n\
+                    workload = { kind = \"memory-write\", working_set_mib = 256 }\n";
+        let case = Scenario::parse(text, "s.toml").unwrap().cases.remove(0);
+        let refused = |mib: Option<i64>| check_room(&case, "db", mib.map(|mib| mib << 20));
+        let error = refused(Some(256)).unwrap_err();
+        assert!(error.is_unsupported(), "{error}");
+        assert_eq!(error.to_string(), "a workload that fills 256 MiB in db is not supported: it has 256 MiB");
+        for fits in [Some(512), None] {
+            assert!(refused(fits).is_ok(), "{fits:?}");
+        }
+    }
 }

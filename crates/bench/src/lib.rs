@@ -3,6 +3,7 @@
 mod calibrate;
 mod captured;
 mod definition;
+mod elsewhere;
 mod error;
 mod examine;
 mod existing;
@@ -28,6 +29,7 @@ pub use calibrate::{
 };
 pub use captured::read_migration_capture;
 pub use dunlin_record::ExistingVm as Existing;
+pub use elsewhere::Elsewhere;
 pub use error::{BenchError, Mistake, Result, VmObstacle};
 pub use examine::{Examination, ExaminedVm, Found, Product, examine, examine_host, examine_vms, plain_case};
 pub use existing::check_stay;

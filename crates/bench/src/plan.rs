@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dunlin_guest::{Image, Kernel, READY_LINE, build_image, find_kernel, find_mkfs, kernel_args};
-use dunlin_hypervisor::{Driver, Hypervisor, OpenOrder, Registry, Side, TrialBoot};
+use dunlin_hypervisor::{Driver, Hypervisor, HypervisorError, OpenOrder, Registry, Side, TrialBoot};
 use dunlin_record::{Case, ExistingVm};
 use dunlin_testbed::{Host, TestbedError};
 
-use crate::existing::{FoundVm, Observable};
+use crate::existing::{FoundVm, Observable, check_room};
 use crate::world::World;
 use crate::{BenchError, Result, VmObstacle};
 
@@ -89,7 +89,7 @@ impl<'a> Planner<'a> {
         let mut all = Vec::new();
         for asked in self.existing {
             let (events, _) = std::sync::mpsc::channel();
-            let found = FoundVm::look_for(source, asked, world.testbed()?, events)?;
+            let found = FoundVm::look_for([source, destination], asked, world.testbed()?, events)?;
             let observable = found.observable(&asked.name);
             if case.workload.is_some() && !observable.has_agent {
                 let because =
@@ -100,6 +100,7 @@ impl<'a> Planner<'a> {
                 }
                 .into());
             }
+            check_room(case, &asked.name, found.vm.held().ok().and_then(|held| held.configured_bytes))?;
             for obstacle in source.obstacles(&asked.name, destination, case)? {
                 let obstacle = VmObstacle { vm: asked.name.clone(), obstacle };
                 if !self.obstacles.contains(&obstacle) {
@@ -151,7 +152,16 @@ fn open(
     side: Side,
     cache: &Path,
 ) -> Result<Arc<dyn Hypervisor>> {
-    Ok(driver.open(&OpenOrder { host, case, side, cache })?)
+    driver.open(&OpenOrder { host, case, side, cache }).map_err(|error| match error {
+        source @ (HypervisorError::Monitor { .. } | HypervisorError::Timeout { .. }) => {
+            BenchError::NoAnswer {
+                product: driver.name(),
+                host: host.id().to_string(),
+                source: Box::new(source),
+            }
+        }
+        other => other.into(),
+    })
 }
 
 /// What boots to see whether it does.

@@ -102,17 +102,24 @@ fn failure_of(error: &BenchError) -> Failure {
         }
         BenchError::StaysOnce { .. } => Failure::new(Exit::BadInput, error)
             .hint("name a scenario of one case, and --trials 1; or leave --stay out"),
-        BenchError::VmNotThere { .. } => Failure::new(Exit::BadInput, error)
-            .hint("name a VM that runs there, or bring it there and let it run; the inventory says what is the source"),
+        BenchError::VmNotThere { vm, host, elsewhere, .. } => {
+            Failure::new(Exit::BadInput, error).hint(elsewhere.mend(vm, host))
+        }
         BenchError::Obstacles { .. } => Failure::new(Exit::Machine, error)
-            .hint("`dunlin doctor --inventory FILE --vm NAME` shows what is left of it"),
-        BenchError::NotHome { home, .. } => Failure::new(Exit::Failed, error).hint(format!(
-            "move it back to {home} with the hypervisor's own tools; then go on with --resume"
-        )),
+            .hint("`dunlin doctor SCENARIO --inventory FILE --vm NAME` shows what is left of it"),
+        BenchError::NotHome { home, by_user, .. } => {
+            let exit = if *by_user { Exit::Interrupted } else { Exit::Failed };
+            Failure::new(exit, error).hint(format!(
+                "do not start it on {home}; move it back there by hand (docs/libvirt.md, \"Bringing a VM back\"), or by an \
+                 inventory whose hosts are in the other order, with --stay"
+            ))
+        }
         BenchError::WhereUnknown { .. } => Failure::new(Exit::Failed, error).hint(
-            "ask both hosts with the hypervisor's own tools, see to it that one copy runs and no second one, and go on with \
-             --resume",
+            "ask both hosts with the hypervisor's own tools, and see to it that one copy runs and no second one",
         ),
+        BenchError::NoAnswer { product, .. } => {
+            Failure::new(Exit::Machine, error).hint(start_hint(product))
+        }
         BenchError::OtherHosts { .. } => Failure::new(Exit::BadInput, error)
             .hint("go on with it where it was made: with --inventory as then, or without for a lab"),
         BenchError::FolderTaken { .. } => {
@@ -120,6 +127,15 @@ fn failure_of(error: &BenchError) -> Failure {
         }
         BenchError::Cancelled => Failure::new(Exit::Interrupted, error),
         _ => Failure::new(Exit::Failed, error),
+    }
+}
+
+/// What may make a product answer that is there and does not.
+fn start_hint(product: &str) -> String {
+    match product {
+        // The one that is a daemon of the host's.
+        "libvirt" => "start it there (systemctl start libvirtd, or virtqemud)".into(),
+        _ => "see that it runs there".into(),
     }
 }
 

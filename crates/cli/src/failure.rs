@@ -68,6 +68,12 @@ impl Failure {
         self
     }
 
+    /// Adds what to do after that.
+    pub(crate) fn then(self, next: &str) -> Self {
+        let hint = self.hint.as_ref().map_or_else(|| next.to_owned(), |hint| format!("{hint}; then {next}"));
+        self.hint(hint)
+    }
+
     /// With a hint where there is none yet.
     pub(crate) fn or_hint(self, hint: impl Into<String>) -> Self {
         if self.hint.is_some() { self } else { self.hint(hint) }

@@ -11,6 +11,7 @@ use crate::outliers;
 use crate::overhead::overhead;
 use crate::performance::performance;
 use crate::resumed;
+use crate::unconverged::limits_of;
 use crate::words::{
     Downtime, failure_line, flag_words, flags_met, not_completed, one_line, share, unfit_lines,
 };
@@ -57,13 +58,13 @@ pub fn table(report: &Report, width: Option<u16>) -> String {
     }
     text.push_str(&resumed::text(report.info, width));
     for (index, case) in report.info.skipped.iter().enumerate() {
-        text.push_str(if index == 0 { "\nSkipped, as this machine cannot run them:\n" } else { "" });
+        text.push_str(if index == 0 { "\nSkipped, as they cannot be run here:\n" } else { "" });
         text.push_str(&wrapped(&format!("{}: {}", case.title, one_line(&case.because)), width, "  "));
     }
     let unfinished = report.outcomes.iter().filter(|outcome| outcome.status != Status::Completed);
     for (index, outcome) in unfinished.enumerate() {
         text.push_str(if index == 0 { "\nNot completed:\n" } else { "" });
-        text.push_str(&wrapped(&failure_line(outcome), width, "  "));
+        text.push_str(&wrapped(&failure_line(outcome, limits_of(report, outcome)), width, "  "));
     }
     text
 }

@@ -1,15 +1,22 @@
 //! What a migration that did not converge came to, what kept it from its end, and what would end it.
 
-use dunlin_record::{NotConverged, Outcome, Workload};
+use dunlin_record::{NotConverged, Outcome, PreCopyLimits, Workload};
 
+use crate::Report;
 use crate::format::{megabytes, number};
 
 const MIB: f64 = 1_048_576.0;
 
-/// It in sentences; nothing for a trial that ended otherwise.
-pub(crate) fn sentences(outcome: &Outcome) -> Option<String> {
+/// The limits that the case of an outcome set, if `run.json` still says them.
+pub(crate) fn limits_of(report: &Report, outcome: &Outcome) -> Option<PreCopyLimits> {
+    let title = outcome.case.title();
+    report.info.cases.iter().find(|case| case.title() == title)?.limits
+}
+
+/// It in sentences; nothing for a trial that ended otherwise. The limits are those that its case set, where that is known.
+pub(crate) fn sentences(outcome: &Outcome, limits: Option<PreCopyLimits>) -> Option<String> {
     let kept = outcome.not_converged.as_ref()?;
-    let parts = [Some(amounts(outcome, kept)), reason(outcome, kept), remedy(outcome, kept)];
+    let parts = [Some(amounts(outcome, kept)), reason(outcome, kept), remedy(outcome, kept, limits)];
     Some(parts.into_iter().flatten().collect::<Vec<_>>().join(" "))
 }
 
@@ -52,11 +59,13 @@ fn reason(outcome: &Outcome, kept: &NotConverged) -> Option<String> {
     ))
 }
 
-fn remedy(outcome: &Outcome, kept: &NotConverged) -> Option<String> {
+fn remedy(outcome: &Outcome, kept: &NotConverged, limits: Option<PreCopyLimits>) -> Option<String> {
+    let cap = cap_in_the_way(outcome, limits);
     if kept.passes < 2 {
-        return Some("What would end it: a longer limit_s, or a faster link.".into());
+        let faster = cap.unwrap_or_else(|| "a faster link".into());
+        return Some(format!("What would end it: a longer limit_s, or {faster}."));
     }
-    let mut ways = Vec::new();
+    let mut ways: Vec<String> = cap.into_iter().collect();
     if outcome.strategy == "pre-copy" {
         ways.push("post-copy".to_owned());
     }
@@ -71,6 +80,14 @@ fn remedy(outcome: &Outcome, kept: &NotConverged) -> Option<String> {
         ways.push(format!("vCPUs throttled by more than {:.0} %", ((1.0 - sent / written) * 100.0).floor()));
     }
     (!ways.is_empty()).then(|| format!("What would end it: {}.", ways.join(", or ")))
+}
+
+/// A bandwidth limit of the case's own that is less than what the link carries.
+fn cap_in_the_way(outcome: &Outcome, limits: Option<PreCopyLimits>) -> Option<String> {
+    let cap = limits?.bandwidth_bytes_s?;
+    let is_in_the_way = outcome.link.goodput_mbit.is_none_or(|mbit| cap < mbit * 1e6 / 8.0);
+    is_in_the_way
+        .then(|| format!("a bandwidth limit above the {} MiB/s that the case sets", number(cap / MIB)))
 }
 
 /// What the workload wrote to memory a second, by its own count, a page as often as it came.
@@ -117,13 +134,13 @@ mod tests {
                         each pass 128 MiB were dirty again (the guest wrote 900 MiB/s); 114 MiB/s were sent, which is \
                         34.2 MiB in the downtime limit of 300 ms. What would end it: post-copy, or a downtime limit \
                         above 1123 ms, or vCPUs throttled by more than 87 %.";
-        assert_eq!(sentences(&outcome(|_| {})).unwrap(), expected);
+        assert_eq!(sentences(&outcome(|_| {}), None).unwrap(), expected);
     }
 
     #[test]
     fn a_first_pass_that_was_not_over_needs_time_and_not_another_way() {
         let slow = outcome(|json| json["not_converged"]["passes"] = 1.into());
-        let told = sentences(&slow).unwrap();
+        let told = sentences(&slow, None).unwrap();
         assert!(
             told.ends_with("was not over. What would end it: a longer limit_s, or a faster link."),
             "{told}"
@@ -131,8 +148,23 @@ mod tests {
     }
 
     #[test]
+    fn a_bandwidth_limit_of_the_case_is_in_the_way_where_the_link_carries_more() {
+        let capped =
+            |mib_s: f64| Some(PreCopyLimits { downtime_ms: None, bandwidth_bytes_s: Some(mib_s * MIB) });
+        let slow = outcome(|json| json["not_converged"]["passes"] = 1.into());
+        let told = sentences(&slow, capped(5.0)).unwrap();
+        let limit = "a bandwidth limit above the 5.00 MiB/s that the case sets";
+        assert!(told.ends_with(&format!("What would end it: a longer limit_s, or {limit}.")), "{told}");
+        let told = sentences(&outcome(|_| {}), capped(5.0)).unwrap();
+        assert!(told.contains(&format!("What would end it: {limit}, or post-copy")), "{told}");
+        // The link carries less than that.
+        let told = sentences(&slow, capped(500.0)).unwrap();
+        assert!(told.ends_with("a longer limit_s, or a faster link."), "{told}");
+    }
+
+    #[test]
     fn the_hypervisors_rate_is_a_bound_and_what_is_not_known_is_left_out() {
-        let told = sentences(&outcome(|json| json["workload"] = serde_json::Value::Null)).unwrap();
+        let told = sentences(&outcome(|json| json["workload"] = serde_json::Value::Null), None).unwrap();
         assert!(told.contains("(dirtied at 113 MiB/s at least, by the hypervisor)"), "{told}");
         assert!(!told.contains("throttled"), "{told}");
         let bare = outcome(|json| {
@@ -140,7 +172,7 @@ mod tests {
             json["wire_bytes"] = serde_json::Value::Null;
             json["link"] = serde_json::json!({});
         });
-        assert_eq!(sentences(&bare).unwrap(), "20.0 s, 3 passes. What would end it: post-copy.");
-        assert_eq!(sentences(&outcome(|json| json["not_converged"] = serde_json::Value::Null)), None);
+        assert_eq!(sentences(&bare, None).unwrap(), "20.0 s, 3 passes. What would end it: post-copy.");
+        assert_eq!(sentences(&outcome(|json| json["not_converged"] = serde_json::Value::Null), None), None);
     }
 }

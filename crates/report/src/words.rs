@@ -1,7 +1,7 @@
 //! The words of a report: downtimes, floors, statuses and flags, each explained in a sentence.
 
 use dunlin_analysis::Reading;
-use dunlin_record::{DowntimeMs, Flag, Outcome, ResponsePhases, Responses, Status};
+use dunlin_record::{DowntimeMs, Flag, Outcome, PreCopyLimits, ResponsePhases, Responses, Status};
 
 use crate::format::{count, number};
 use crate::unconverged;
@@ -261,11 +261,12 @@ pub(crate) fn not_completed(outcomes: &[&Outcome]) -> String {
     parts.join(", ")
 }
 
-/// Why a trial did not complete, in a line.
-pub(crate) fn failure_line(outcome: &Outcome) -> String {
+/// Why a trial did not complete, in a line; with the limits that its case set, where that is known.
+pub(crate) fn failure_line(outcome: &Outcome, limits: Option<PreCopyLimits>) -> String {
     let reason = outcome.error.as_deref().unwrap_or("no reason recorded");
     let line = format!("{} ({}): {}", outcome.id, status_words(outcome.status), one_line(reason));
-    unconverged::sentences(outcome).map_or_else(|| line.clone(), |sentences| format!("{line}. {sentences}"))
+    unconverged::sentences(outcome, limits)
+        .map_or_else(|| line.clone(), |sentences| format!("{line}. {sentences}"))
 }
 
 /// Why probes of a trial tell no downtime, a line each.
@@ -282,7 +283,7 @@ pub fn lacks<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> Vec<String>
     for outcome in outcomes {
         let ended = match outcome.status {
             Status::NotConverged | Status::Failed => {
-                Some((status_words(outcome.status), failure_line(outcome)))
+                Some((status_words(outcome.status), failure_line(outcome, None)))
             }
             Status::Completed | Status::Cancelled => None,
         };

@@ -52,6 +52,8 @@ pub(super) struct Found {
     pub(super) name: String,
     /// Its owner has paused it, and nobody else lets it run.
     pub(super) paused: bool,
+    /// Who told its address.
+    told_by: Option<String>,
 }
 
 /// What belongs to a guest that was made for a trial.
@@ -75,7 +77,8 @@ impl Guest {
 
     fn find(context: TrialContext<'_>, existing: &ExistingVm, journal: &mut Journal) -> Result<Self> {
         let testbed = context.world.testbed()?;
-        let found = FoundVm::look_for(&*context.plan.source, existing, testbed, journal.sender())?;
+        let ends = [&*context.plan.source, &*context.plan.destination];
+        let found = FoundVm::look_for(ends, existing, testbed, journal.sender())?;
         let source = Arc::clone(&found.vm);
         journal.keep(&event(Some(source.host()), Some(source.id()), found.event()))?;
         // Who is paused answers nothing.
@@ -86,7 +89,7 @@ impl Guest {
             address: found.address.filter(|_| !found.paused),
             agent,
             made: None,
-            found: Some(Found { name: existing.name.clone(), paused: found.paused }),
+            found: Some(Found { name: existing.name.clone(), paused: found.paused, told_by: found.told_by }),
         })
     }
 
@@ -164,6 +167,17 @@ impl Guest {
     /// Whether its owner has paused it.
     pub(super) fn is_paused(&self) -> bool {
         self.found.as_ref().is_some_and(|found| found.paused)
+    }
+
+    /// Where a VM that was found is asked, for people; empty where its address is ours.
+    pub(super) fn asked(&self) -> String {
+        let told_by = self.found.as_ref().and_then(|found| found.told_by.as_deref());
+        let said = |(address, told_by)| {
+            format!(
+                ": it is asked at {address} (told by {told_by}); another address is named by --vm-address"
+            )
+        };
+        self.address.zip(told_by).map(said).unwrap_or_default()
     }
 
     /// The device on both hosts through which its frames pass; absent where there is none to be seen.

@@ -67,7 +67,7 @@ impl Run<'_> {
 
         self.observer.stage("observing");
         let probing = Probing::start(self, guest, journal)?;
-        let observed = self.await_service(&probing, journal);
+        let observed = self.await_service(guest, &probing, journal);
         let observed = observed.and_then(|()| self.baseline(guest, &probing, journal));
         let mut place = Place::Source;
         let ended = observed.and_then(|()| {
@@ -119,13 +119,14 @@ impl Run<'_> {
     }
 
     /// Waits until every probe has been answered: a service that is not there cannot be seen to go.
-    fn await_service(&self, probing: &Probing<'_>, journal: &mut Journal) -> Result<()> {
+    fn await_service(&self, guest: &Guest, probing: &Probing<'_>, journal: &mut Journal) -> Result<()> {
         let deadline = Deadline::after(SERVICE_LIMIT);
         while let Some(probe) = probing.unanswered() {
             if deadline.passed() {
                 return Err(BenchError::NoService {
                     probe: probe.to_owned(),
                     after_s: SERVICE_LIMIT.as_secs(),
+                    asked: guest.asked(),
                 });
             }
             self.pause(0.02, journal)?;

@@ -126,8 +126,8 @@ impl Run<'_> {
         let moved = self.move_back(vm, folder, (&bringing, &there), told, wishes, journal);
         match moved {
             Ok(None) => Ok(()),
-            Ok(Some(why)) => Err(self.not_home(vm, why)),
-            Err(error) => Err(self.not_home(vm, in_one_line(&error))),
+            Ok(Some(why)) => Err(self.not_home(vm, why, wishes)),
+            Err(error) => Err(self.not_home(vm, in_one_line(&error), wishes)),
         }
     }
 
@@ -192,9 +192,10 @@ impl Run<'_> {
         }
     }
 
-    fn not_home(&self, vm: &Moved, why: String) -> BenchError {
+    fn not_home(&self, vm: &Moved, why: String, wishes: &Wishes) -> BenchError {
         let home = self.trial.plan.source.host().id().to_string();
-        BenchError::NotHome { vm: vm.name.clone(), home, why, said: self.said_of(&vm.name) }
+        let by_user = wishes.leave.is_cancelled();
+        BenchError::NotHome { vm: vm.name.clone(), home, why, said: self.said_of(&vm.name), by_user }
     }
 
     fn said_of(&self, name: &str) -> String {

@@ -41,6 +41,10 @@ pub(crate) struct Script {
     pub(crate) redefines: bool,
     /// The product refuses the way back.
     pub(crate) stays_away: bool,
+    /// This host's product answers nothing that it is asked of VMs.
+    pub(crate) is_mute: Option<&'static str>,
+    /// On this host the product cannot be reached.
+    pub(crate) is_down: Option<&'static str>,
     /// They come from a move nowhere.
     pub(crate) are_lost: bool,
     /// How often the user presses Ctrl-C when a VM has arrived at the destination …
@@ -60,6 +64,8 @@ impl Default for Script {
             obstacles: Vec::new(),
             redefines: false,
             stays_away: false,
+            is_mute: None,
+            is_down: None,
             are_lost: false,
             presses_there: 0,
             presses_back: 0,
@@ -188,9 +194,16 @@ impl Driver for Toy {
     }
 
     fn open(&self, order: &OpenOrder<'_>) -> Result<Arc<dyn Hypervisor>> {
+        if lock(&self.0).script.is_down == Some(order.host.id().as_str()) {
+            return Err(no_answer(order.host.id()));
+        }
         let refuses = order.case.hypervisor.settings.get("refuses") == Some(&Value::Bool(true));
         Ok(Arc::new(ToyHypervisor { host: Arc::clone(order.host), truth: Arc::clone(&self.0), refuses }))
     }
+}
+
+fn no_answer(host: &HostId) -> HypervisorError {
+    HypervisorError::Timeout { host: host.clone(), waiting_for: "an answer".into(), after_s: 1.0 }
 }
 
 struct ToyHypervisor {
@@ -231,6 +244,9 @@ impl Hypervisor for ToyHypervisor {
     }
 
     fn find(&self, name: &str, events: Sender<Event>) -> Result<Arc<dyn Vm>> {
+        if lock(&self.truth).script.is_mute == Some(self.host.id().as_str()) {
+            return Err(no_answer(self.host.id()));
+        }
         let is_here = lock(&self.truth).vm(name).is_some_and(|vm| vm.place == *self.host.id());
         if !is_here {
             return Err(self.refusal("find", "no such toy"));

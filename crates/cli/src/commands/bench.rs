@@ -15,6 +15,8 @@ use crate::failure::{Exit, Failure, Result};
 use crate::progress::RunProgress;
 use crate::terminal;
 
+mod failed;
+
 /// Run a scenario and report what came out.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -116,15 +118,13 @@ pub(crate) fn run(args: Args) -> Result {
         stay,
     };
     let mut progress = RunProgress::new();
-    let finished = dunlin_bench::run(&order, ground, &mut progress).map_err(|error| bench_failure(&error));
-    let finished = finished.map_err(|failure| match &args.inventory {
-        Some(inventory) => {
-            let doctor =
-                format!("`dunlin doctor --inventory {}` tries all that a run needs", inventory.display());
-            failure.or_hint(doctor)
-        }
-        None => failure,
-    });
+    let asked = failed::Asked {
+        scenario: args.scenario.as_deref(),
+        folder: &folder,
+        inventory: args.inventory.as_deref(),
+        existing: &existing,
+    };
+    let finished = dunlin_bench::run(&order, ground, &mut progress).map_err(|error| asked.failure(&error));
     drop(progress);
     if let Some(link) = link.filter(|_| folder.is_dir()) {
         point(&link, &folder);
@@ -141,7 +141,7 @@ pub(crate) fn run(args: Args) -> Result {
             finished.folder.join("logs").display()
         ));
     }
-    verdict(&finished, args.inventory.as_deref())
+    verdict(&finished, &asked)
 }
 
 /// What is to be run: the scenario that is named, else that of the run which is gone on with; and that run, if there is
@@ -219,12 +219,10 @@ fn time_line(finished: &Finished) -> Option<String> {
     })
 }
 
-fn verdict(finished: &Finished, inventory: Option<&Path>) -> Result {
+fn verdict(finished: &Finished, asked: &failed::Asked<'_>) -> Result {
     if finished.cancelled {
         let message = format!("ended by the user; what was measured is in {}", finished.folder.display());
-        let inventory = inventory.map(|file| format!(" --inventory {}", file.display())).unwrap_or_default();
-        let hint = format!("go on with --resume {}{inventory}", finished.folder.display());
-        return Err(Failure::says(Exit::Interrupted, message).hint(hint));
+        return Err(Failure::says(Exit::Interrupted, message).hint(asked.go_on()));
     }
     match finished.ended {
         [.., 0] => Ok(()),

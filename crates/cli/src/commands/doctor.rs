@@ -1,15 +1,16 @@
 //! `dunlin doctor`: what this machine can do, and the command that mends each lack.
 
 use dunlin_bench::{Examination, Product, examine};
-use dunlin_hypervisor::Registry;
+use dunlin_hypervisor::{HypervisorError, Registry};
 use serde_json::{Value, json};
 
 mod hosts;
 mod vms;
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
-use super::{bench_failure, enter_lab, existing};
+use super::{bench_failure, enter_lab, existing, start_hint};
 use crate::failure::{Exit, Failure, Result};
 use crate::terminal;
 use dunlin_record::in_one_line;
@@ -24,6 +25,9 @@ pub(crate) struct Args {
     /// that; may be given again
     #[arg(long = "vm", value_name = "NAME", value_parser = existing::name, requires = "inventory")]
     vms: Vec<String>,
+    /// Where that VM is reached, if its hypervisor does not know; of several, in the order of --vm
+    #[arg(long = "vm-address", value_name = "ADDRESS", requires = "vms")]
+    vm_addresses: Vec<Ipv4Addr>,
     /// How it is to be moved: a scenario's file (TOML), or the name of one that is shipped [default: plain pre-copy]
     #[arg(value_name = "FILE", requires = "vms")]
     scenario: Option<PathBuf>,
@@ -73,7 +77,10 @@ impl Finding {
 
 pub(crate) fn run(args: &Args) -> Result {
     let (findings, place) = match &args.inventory {
-        Some(inventory) => (hosts::look(inventory, &args.vms, args.scenario.as_deref())?, "these hosts need"),
+        Some(inventory) => {
+            let existing = existing::of(&args.vms, &args.vm_addresses)?;
+            (hosts::look(inventory, existing, args.scenario.as_deref())?, "these hosts need")
+        }
         None => (here()?, "a lab needs"),
     };
     let width = terminal::width().unwrap_or(100);
@@ -153,8 +160,8 @@ fn product(product: &Product) -> Vec<Finding> {
     let found = match &product.found {
         Ok(found) => found,
         Err(error) => {
-            let mend = product.install_hint.to_owned();
-            return vec![finding(State::Lacking { because: in_one_line(error), mend })];
+            let because = in_one_line(error);
+            return vec![finding(State::Lacking { because, mend: mend(product, error) })];
         }
     };
     let fact =
@@ -168,6 +175,15 @@ fn product(product: &Product) -> Vec<Finding> {
             Finding::new(name, "strategies and settings", true, State::There(said.clone()))
         });
     std::iter::once(finding(State::There(version))).chain(others).collect()
+}
+
+/// What brings a product to a machine, or makes one that is there answer.
+fn mend(product: &Product, error: &HypervisorError) -> String {
+    match error {
+        HypervisorError::Start { mend, .. } if !mend.is_empty() => mend.clone(),
+        HypervisorError::Monitor { .. } | HypervisorError::Timeout { .. } => start_hint(product.driver),
+        _ => product.install_hint.to_owned(),
+    }
 }
 
 /// A finding a line, with what mends a lack below it. Lines end at spaces where they reach `width`.
@@ -295,6 +311,29 @@ mod tests {
             assert_eq!(words(&as_text(&findings(), width)), words(&wide), "{width}");
         }
         assert!(as_text(&findings(), 80).lines().all(|line| line.len() <= 80));
+    }
+
+    #[test]
+    fn a_product_that_is_there_and_does_not_answer_is_to_be_started_and_not_installed() {
+        let mend_of = |driver, error| {
+            let product = Product { driver, found: Err(error), install_hint: "install it", is_wanted: true };
+            let findings = super::product(&product);
+            let [Finding { state: State::Lacking { mend, .. }, .. }] = &findings[..] else {
+                panic!("a lack")
+            };
+            mend.clone()
+        };
+        let host = || dunlin_record::HostId::new("host-a");
+        let timeout =
+            || HypervisorError::Timeout { host: host(), waiting_for: "virsh version".into(), after_s: 2.5 };
+        assert_eq!(mend_of("libvirt", timeout()), "start it there (systemctl start libvirtd, or virtqemud)");
+        assert_eq!(mend_of("other", timeout()), "see that it runs there");
+        let refused = HypervisorError::Refused {
+            host: host(),
+            command: "virsh version".into(),
+            description: "env: 'virsh': No such file or directory".into(),
+        };
+        assert_eq!(mend_of("libvirt", refused), "install it");
     }
 
     #[test]

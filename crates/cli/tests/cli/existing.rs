@@ -86,6 +86,16 @@ fn the_doctor_of_hosts_that_cannot_be_reached_could_not_look_at_a_vm() {
     let text = doctor(&["existing", "--inventory", "hosts.toml", "--vm", "db"]);
     assert!(text.starts_with("exit code 4\n"), "{text}");
     assert!(text.contains("\n?        db ") && text.contains("not tried: both hosts are needed"), "{text}");
+    let given = ["--vm-address", "192.0.2.7"];
+    let text = doctor(&[&["existing", "--inventory", "hosts.toml", "--vm", "db"][..], &given].concat());
+    assert!(text.contains("\n?        db "), "{text}");
+    let text = doctor(&[&["--inventory", "hosts.toml", "--vm", "db"][..], &given, &given].concat());
+    assert!(
+        text.starts_with("exit code 3\n") && text.contains("2 addresses (--vm-address) for 1 VM"),
+        "{text}"
+    );
+    let text = doctor(&[&["--inventory", "hosts.toml"][..], &given].concat());
+    assert!(text.starts_with("exit code 2\n"), "{text}");
     // A file that is none is told first.
     let text = doctor(&["none.toml", "--inventory", "hosts.toml", "--vm", "db"]);
     assert!(text.starts_with("exit code 3\n"), "{text}");

@@ -52,7 +52,7 @@ fn trial(report: &Report, outcome: &Outcome, open: bool) -> Markup {
             }
             @if outcome.status != Status::Completed {
                 p class="warn" { (outcome.error.as_deref().unwrap_or("No reason was recorded.")) }
-                @if let Some(sentences) = unconverged::sentences(outcome) { p class="warn" { (sentences) } }
+                @if let Some(sentences) = unconverged::sentences(outcome, unconverged::limits_of(report, outcome)) { p class="warn" { (sentences) } }
             }
             @for (name, probe) in &outcome.probes {
                 @if let Some(because) = &probe.unfit { p class="warn" { b { (name) } " tells no downtime: " (because) } }

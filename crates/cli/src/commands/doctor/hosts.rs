@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dunlin_bench::examine_host;
+use dunlin_bench::{Existing, examine_host};
 use dunlin_guest::{default_cache_dir, find_kernel};
 use dunlin_hypervisor::Registry;
 use dunlin_record::in_one_line;
@@ -29,9 +29,9 @@ const GOODPUT_LIMIT: Duration = Duration::from_secs(20);
 const PING_HEADERS: u32 = 28;
 
 /// Looks at every host, then at what is between the two that VMs move between.
-pub(super) fn look(path: &Path, vms: &[String], scenario: Option<&Path>) -> Result<Vec<Finding>> {
+pub(super) fn look(path: &Path, existing: Vec<Existing>, scenario: Option<&Path>) -> Result<Vec<Finding>> {
     let inventory = hosts::load(path, &Registry::builtin())?;
-    let order = VmOrder::of(&inventory, vms, scenario)?;
+    let order = VmOrder::of(&inventory, existing, scenario)?;
     terminal::say("connecting to the hosts");
     let all: Vec<&InventoryHost> = inventory.hosts.iter().collect();
     let reached = reach_all(&inventory, &all, hosts::program());

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use dunlin_bench::{Existing, examine_vms, plain_case};
-use dunlin_hypervisor::Registry;
+use dunlin_bench::{BenchError, Existing, examine_vms, plain_case};
+use dunlin_hypervisor::{HypervisorError, Registry};
 use dunlin_record::{Case, in_one_line};
 use dunlin_testbed::{Inventory, Testbed};
 
 use super::{Finding, State, bench_failure};
-use crate::commands::{existing, hosts, load_scenario_for};
+use crate::commands::{hosts, load_scenario_for};
 use crate::failure::Result;
 
 const PURPOSE: &str = "moving this VM";
@@ -22,7 +22,11 @@ pub(super) struct VmOrder {
 
 impl VmOrder {
     /// Reads the scenario, before any host is asked.
-    pub(super) fn of(inventory: &Inventory, vms: &[String], scenario: Option<&Path>) -> Result<Self> {
+    pub(super) fn of(
+        inventory: &Inventory,
+        existing: Vec<Existing>,
+        scenario: Option<&Path>,
+    ) -> Result<Self> {
         let registry = hosts::drivers(inventory, Registry::builtin());
         let cases = match scenario {
             Some(file) => {
@@ -38,7 +42,7 @@ impl VmOrder {
                 .collect::<Result<_, _>>()
                 .map_err(|error| bench_failure(&error))?,
         };
-        Ok(Self { existing: existing::of(vms, &[])?, cases, registry })
+        Ok(Self { existing, cases, registry })
     }
 
     /// What is found of each on a testbed.
@@ -50,20 +54,25 @@ impl VmOrder {
             let finding = |state| Finding::new(&vm.name, PURPOSE, true, state);
             findings.push(finding(match &vm.found {
                 Ok(words) => State::There(words.clone()),
-                Err(error) => State::Lacking {
-                    because: in_one_line(error),
-                    mend: if error.is_unsupported() {
-                        "name a driver that can, by `driver` in the inventory, or another scenario".into()
-                    } else {
-                        "let it run on the inventory's source, or name another".into()
-                    },
-                },
+                Err(error) => State::Lacking { because: in_one_line(error), mend: mend(error) },
             }));
             findings.extend(vm.obstacles.iter().map(|obstacle| {
                 finding(State::Lacking { because: obstacle.what.clone(), mend: obstacle.mend.clone() })
             }));
         }
         Ok(findings)
+    }
+}
+
+/// What mends that a VM cannot be moved at all.
+fn mend(error: &BenchError) -> String {
+    match error {
+        BenchError::VmNotThere { vm, host, elsewhere, .. } => elsewhere.mend(vm, host),
+        BenchError::Hypervisor(HypervisorError::Start { mend, .. }) => mend.clone(),
+        error if error.is_unsupported() => {
+            "name a driver that can, by `driver` in the inventory, or another scenario".into()
+        }
+        _ => "see that the hypervisors of both hosts run and answer".into(),
     }
 }
 
