@@ -1,9 +1,9 @@
 //! libvirt, through `virsh` on each host: VMs that exist already, and our own guests, moved by libvirt's own jobs.
 //!
-//! The files: [`virsh`] runs it and understands what it refuses, [`events`] its long-lived readers, [`stats`] its counters,
-//! [`domain`] a VM's XML as it is, [`guest_xml`] that of one of ours; [`hypervisor`], [`maker`], [`vm`] and [`mover`] are the
-//! contracts; [`command`] says `virsh migrate`'s words, [`limits`] sets back what libvirt keeps, [`obstacles`] what speaks against it, [`peer`]
-//! and [`disks`] of that what the other daemon and the disks do.
+//! The files: `virsh` runs it and understands what it refuses, `events` its long-lived readers, `stats` its counters,
+//! `domain` a VM's XML as it is, `guest_xml` that of one of ours; `hypervisor`, `maker`, `vm` and `mover` are the
+//! contracts; `command` says `virsh migrate`'s words, `limits` sets back what libvirt keeps, `obstacles` what speaks against it, `peer`
+//! and `disks` of that what the other daemon and the disks do.
 
 mod command;
 mod disks;
