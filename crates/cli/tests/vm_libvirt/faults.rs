@@ -64,7 +64,7 @@ const FAULTS: [Fault; 10] = [
     CutDestination,
 ];
 /// Those for which there is always time.
-const SHORT: [(Fault, Moment); 3] = [(KillBench, Pass), (KillSource, Pass), (KillDestination, SwitchOver)];
+const SHORT: [(Fault, Moment); 2] = [(KillBench, Pass), (KillSource, Pass)];
 
 pub(crate) fn play(ground: &Ground<'_>) {
     let vm = Vm::new("faulty", 1);
@@ -86,7 +86,10 @@ pub(crate) fn play(ground: &Ground<'_>) {
         make_good(ground, &vm);
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-    two_copies(ground, &vm);
+    // It hangs on moments that a busy machine does not keep.
+    if is_long() {
+        two_copies(ground, &vm);
+    }
 }
 
 /// What came of a fault.

@@ -12,7 +12,7 @@ name = "idle"
 [[case]]
 name = "hybrid"
 strategy = { kind = "hybrid", after_passes = 1 }
-workload = { kind = "memory-write", working_set_mib = 32, rate_mib_s = "full" }
+workload = { kind = "memory-write", working_set_mib = 96, rate_mib_s = "full" }
 [[case]]
 name = "suspend"
 strategy.kind = "suspend"
