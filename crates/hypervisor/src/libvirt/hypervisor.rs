@@ -15,7 +15,7 @@ use super::job::lock;
 use super::mover::LibvirtMover;
 use super::settings::{self, LibvirtSettings};
 use super::virsh::{ASK_LIMIT, Virsh};
-use super::vm::{Handle, LibvirtVm, id_of, name_of};
+use super::vm::{Handle, LibvirtVm};
 use super::{guest_xml, obstacles};
 use crate::registry::{CopyFacts, Driver, OpenOrder, SettingKey, WrongSetting};
 use crate::{Hypervisor, HypervisorError, Maker, MoveOrder, Mover, Obstacle, Result, Side, Vm};
@@ -119,8 +119,21 @@ impl LibvirtHypervisor {
 
     /// The UUID of a VM by its name, which may look like anything: it is looked for among all.
     pub(super) fn uuid_of(&self, name: &str) -> Result<Option<String>> {
-        let all = self.virsh.say(&["list", "--all", "--uuid", "--name"], ASK_LIMIT)?;
-        Ok(named(&all, name).map(str::to_owned))
+        Ok(named(&self.names()?, name).map(str::to_owned))
+    }
+
+    /// The same of one that must be there.
+    pub(super) fn uuid_of_known(&self, name: &str) -> Result<String> {
+        self.uuid_of(name)?.ok_or_else(|| HypervisorError::Refused {
+            host: self.virsh.host.id().clone(),
+            command: "virsh list --all".into(),
+            description: format!("there is no VM {name:?}"),
+        })
+    }
+
+    /// All VMs, running or not, a line each: UUID and name.
+    pub(super) fn names(&self) -> Result<String> {
+        self.virsh.say(&["list", "--all", "--uuid", "--name"], ASK_LIMIT)
     }
 
     /// How another host's daemon finds this one's.
@@ -183,7 +196,7 @@ impl LibvirtHypervisor {
 
 /// The UUID of the VM of a name, in what `list --uuid --name` says. A name may begin with spaces, and another be the same but
 /// for these.
-fn named<'a>(all: &'a str, name: &str) -> Option<&'a str> {
+pub(super) fn named<'a>(all: &'a str, name: &str) -> Option<&'a str> {
     let mut vms = all.lines().filter_map(|line| line.split_once(' '));
     vms.find_map(|(uuid, named)| (named == name).then_some(uuid))
 }
@@ -228,14 +241,10 @@ impl Hypervisor for LibvirtHypervisor {
     }
 
     fn find(&self, name: &str, events: Sender<Event>) -> Result<Arc<dyn Vm>> {
-        let uuid = self.uuid_of(name)?.ok_or_else(|| HypervisorError::Refused {
-            host: self.virsh.host.id().clone(),
-            command: "virsh list --all".into(),
-            description: format!("there is no VM {name:?}"),
-        })?;
+        let uuid = self.uuid_of_known(name)?;
         let domain = Domain::ask(&self.virsh, &uuid)?;
         let identity = self.identity_of(&domain.kind);
-        let vm = LibvirtVm::new(&self.virsh, id_of(name), &domain, identity, None);
+        let vm = LibvirtVm::new(&self.virsh, VmId::new(name), &domain, identity, None);
         Ok(self.keep(vm, &events))
     }
 
@@ -244,7 +253,7 @@ impl Hypervisor for LibvirtHypervisor {
     }
 
     fn definition(&self, vm: &VmId) -> Result<Option<String>> {
-        let Some(uuid) = self.uuid_of(&name_of(vm))? else { return Ok(None) };
+        let Some(uuid) = self.uuid_of(vm.as_str())? else { return Ok(None) };
         if !self.is_persistent(&uuid)? {
             return Ok(None);
         }

@@ -207,9 +207,7 @@ impl LibvirtMover {
         }
         Presence { seen, word }
     }
-}
 
-impl LibvirtMover {
     /// Whether libvirt has given the VM back to the source.
     fn is_given_up(&self) -> bool {
         matches!(lock(&self.job).end, Some(MigrationState::Failed | MigrationState::Cancelled))

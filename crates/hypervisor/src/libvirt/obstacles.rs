@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::disks;
 use super::domain::{Attached, Domain};
-use super::hypervisor::LibvirtHypervisor;
+use super::hypervisor::{LibvirtHypervisor, named};
 use super::peer;
 use super::same::LOOK_LIMIT;
 use super::shell::quoted;
@@ -12,22 +12,9 @@ use super::stats::JobInfo;
 use super::virsh::{ASK_LIMIT, SLOW_LIMIT, Virsh};
 use crate::{Condition, HypervisorError, Obstacle, Result};
 
-/// All that speaks against it.
+/// All that speaks against moving one that was found there, and runs or is paused.
 pub(super) fn all(from: &LibvirtHypervisor, to: &LibvirtHypervisor, name: &str) -> Result<Vec<Obstacle>> {
-    let Some(uuid) = from.uuid_of(name)? else {
-        return Ok(vec![obstacle(
-            format!("{} has no VM {name:?}", from.virsh.host.id()),
-            "`virsh list --all` there shows its VMs; the first host of the inventory is the source".into(),
-        )]);
-    };
-    let state = super::vm::ask(&from.virsh, &uuid)?;
-    if !matches!(state.condition, Some(Condition::Running | Condition::Stopped)) {
-        return Ok(vec![obstacle(
-            format!("{name} does not run on {}: it is {}", from.virsh.host.id(), state.word),
-            "start it, and wait until it is up; nothing is started here".into(),
-        )]);
-    }
-    let domain = Domain::ask(&from.virsh, &uuid)?;
+    let domain = Domain::ask(&from.virsh, &from.uuid_of_known(name)?)?;
     let mut found = Vec::new();
     found.extend(job(&from.virsh, &domain)?);
     found.extend(snapshots(&from.virsh, &domain)?);
@@ -75,9 +62,9 @@ fn snapshots(virsh: &Virsh, domain: &Domain) -> Result<Option<Obstacle>> {
 fn name_taken(to: &LibvirtHypervisor, domain: &Domain) -> Result<Vec<Obstacle>> {
     let mut found = Vec::new();
     let host = to.virsh.host.id();
-    if let Some(uuid) = to.uuid_of(&domain.name)?
-        && uuid != domain.uuid
-    {
+    let names = to.names()?;
+    let namesake = named(&names, &domain.name);
+    if let Some(uuid) = namesake.filter(|uuid| *uuid != domain.uuid) {
         let what = format!("{host} has another VM {:?}, with the UUID {uuid}", domain.name);
         found.push(obstacle(
             what,
@@ -88,9 +75,7 @@ fn name_taken(to: &LibvirtHypervisor, domain: &Domain) -> Result<Vec<Obstacle>> 
     match there.condition {
         None => {}
         Some(Condition::Ended) => {
-            let all = to.virsh.say(&["list", "--all", "--uuid", "--name"], ASK_LIMIT)?;
-            let same = all.lines().any(|line| line.split_once(' ') == Some((&domain.uuid, &domain.name)));
-            if !same {
+            if namesake != Some(&domain.uuid) {
                 let what = format!("{host} has a VM with the UUID {}, and another name", domain.uuid);
                 found.push(obstacle(
                     what,

@@ -128,6 +128,14 @@ impl LibvirtVm {
         is_this.then_some(ProcessIds { pid: pid(status)?, vcpus })
     }
 
+    /// Ends it; well where it is gone already.
+    fn destroy(&self, limit: Duration) -> Result<()> {
+        match self.virsh.say(&["destroy", &self.uuid], limit) {
+            Err(_) if ask(&self.virsh, &self.uuid).is_ok_and(|asked| asked.condition.is_none()) => Ok(()),
+            done => done.map(drop),
+        }
+    }
+
     fn addresses_by(&self, source: &str) -> Result<Vec<(MacAddress, Ipv4Addr)>> {
         let said = self.virsh.say(&["domifaddr", &self.uuid, "--source", source], GUEST_AGENT_LIMIT)?;
         Ok(addresses(&said))
@@ -295,12 +303,7 @@ impl Vm for LibvirtVm {
                 because: "it was there before us".into(),
             });
         }
-        let ended = self.virsh.say(&["destroy", &self.uuid], limit.max(ACT_LIMIT));
-        match ended {
-            Ok(_) => Ok(()),
-            Err(_) if ask(&self.virsh, &self.uuid).is_ok_and(|asked| asked.condition.is_none()) => Ok(()),
-            Err(error) => Err(error),
-        }
+        self.destroy(limit.max(ACT_LIMIT))
     }
 }
 
@@ -308,9 +311,7 @@ impl Drop for LibvirtVm {
     fn drop(&mut self) {
         // One that was found is left alone, whatever happened. Ours goes with its last handle.
         if let Some(Made { console, will, .. }) = self.made.take() {
-            let is_gone = self.virsh.say(&["destroy", &self.uuid], ACT_LIMIT).is_ok()
-                || ask(&self.virsh, &self.uuid).is_ok_and(|asked| asked.condition.is_none());
-            if !is_gone {
+            if self.destroy(ACT_LIMIT).is_err() {
                 // Its host destroys it at the end.
                 will.stands();
             }
@@ -319,31 +320,6 @@ impl Drop for LibvirtVm {
             }
         }
     }
-}
-
-/// The id of a VM of this name: the name itself, but for what could not stand in the name of a file.
-pub(super) fn id_of(name: &str) -> VmId {
-    let is_odd = |character: char| character.is_control() || matches!(character, '/' | '%');
-    let encode = |(index, character): (usize, char)| match character {
-        '.' if index == 0 => "%2E".to_owned(),
-        odd if is_odd(odd) => odd.to_string().bytes().map(|byte| format!("%{byte:02X}")).collect(),
-        other => other.to_string(),
-    };
-    VmId::new(name.chars().enumerate().map(encode).collect::<String>())
-}
-
-/// The name of a VM of this id.
-pub(super) fn name_of(id: &VmId) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = id.as_str();
-    while let Some(at) = rest.find('%') {
-        bytes.extend_from_slice(&rest.as_bytes()[..at]);
-        let code = rest.get(at + 1..at + 3).and_then(|code| u8::from_str_radix(code, 16).ok());
-        bytes.push(code.unwrap_or(b'%'));
-        rest = &rest[at + if code.is_some() { 3 } else { 1 }..];
-    }
-    bytes.extend_from_slice(rest.as_bytes());
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// A VM that several hold.
@@ -371,21 +347,6 @@ mod tests {
         ] {
             assert_eq!(condition(word), expected, "{word}");
         }
-    }
-
-    #[test]
-    fn any_name_can_stand_in_the_name_of_a_file_and_is_found_again() {
-        for (name, id) in [
-            ("db-1", "db-1"),
-            ("web server", "web server"),
-            ("..", "%2E."),
-            ("a/b%c\n", "a%2Fb%25c%0A"),
-            ("é", "é"),
-        ] {
-            assert_eq!(id_of(name).as_str(), id);
-            assert_eq!(name_of(&id_of(name)), name);
-        }
-        assert_eq!(name_of(&VmId::new("%zz%")), "%zz%");
     }
 
     #[test]
