@@ -3,14 +3,17 @@
 //! A driver says what it can do and how a VM gets from one host to another; the sequences that make a strategy of that live
 //! in `migrate`. No two drivers know each other. `docs/drivers.md` is their authors' guide.
 
+mod accelerator;
 mod certificates;
 mod error;
 mod hypervisor;
+mod last_words;
 pub mod libvirt;
 mod mover;
 mod primitives;
 pub mod qemu;
 mod registry;
+mod settings;
 mod stepwise;
 mod vm;
 

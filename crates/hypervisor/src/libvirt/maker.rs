@@ -3,21 +3,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use dunlin_clock::Deadline;
 use dunlin_record::VmId;
 
 use super::domain::Domain;
 use super::guest_xml::{Guest, Placed};
 use super::hypervisor::LibvirtHypervisor;
-use super::settings::Accelerator;
 use super::virsh::SLOW_LIMIT;
 use super::vm::{LibvirtVm, Made};
+use crate::accelerator::{Accelerator, boots, tried};
 use crate::{HypervisorError, Maker, Result, TrialBoot, Vm, VmDisk, VmOrder, VmSpec};
-
-/// A guest under KVM boots in a second or two; under one that hangs it never does.
-const BOOT_LIMIT: Duration = Duration::from_secs(15);
 
 impl LibvirtHypervisor {
     /// Whether our guests run under KVM here.
@@ -94,14 +89,7 @@ impl LibvirtHypervisor {
             Err(error) if error.is_refusal() => return Ok(false),
             Err(error) => return Err(error),
         };
-        let until = Deadline::after(BOOT_LIMIT);
-        while !until.passed() {
-            if vm.console_tail().is_some_and(|said| said.contains(boot.marker)) {
-                return Ok(true);
-            }
-            std::thread::sleep(until.step(Duration::from_millis(100)));
-        }
-        Ok(false)
+        boots(|| Ok(true), || vm.console_tail().is_some_and(|said| said.contains(boot.marker)))
     }
 }
 
@@ -119,23 +107,10 @@ impl Maker for LibvirtHypervisor {
             self.virsh.uri,
             boot.kernel.display()
         );
-        let name = format!("libvirt-accelerator.{}", &blake3::hash(subject.as_bytes()).to_hex()[..16]);
-        let memo = cache.join(name);
-        let known = fs::read_to_string(&memo).ok();
-        let has_kvm = match known.as_deref().and_then(|text| text.strip_prefix(&format!("{subject}\n"))) {
-            Some(kind) => kind.trim() == "kvm",
-            None => {
-                let has_kvm = self.boots_under_kvm(boot)?;
-                // Asked again next time where the cache cannot be written.
-                let _ = fs::write(&memo, format!("{subject}\n{}\n", if has_kvm { "kvm" } else { "qemu" }));
-                has_kvm
-            }
-        };
-        let _ = self.has_kvm.set(has_kvm);
-        Ok(match has_kvm {
-            true => "a guest booted under KVM".into(),
-            false => format!("no guest booted under KVM within {} s", BOOT_LIMIT.as_secs()),
-        })
+        let memo = cache.join("libvirt-accelerator");
+        let (accelerator, why) = tried(&memo, &subject, || self.boots_under_kvm(boot))?;
+        let _ = self.has_kvm.set(accelerator == Accelerator::Kvm);
+        Ok(why)
     }
 
     fn boot(&self, order: &VmOrder<'_>) -> Result<Arc<dyn Vm>> {

@@ -4,8 +4,10 @@ use dunlin_record::PreCopyLimits;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::Result;
+use crate::accelerator::Accelerator;
 use crate::registry::{CopyFacts, SettingKey, SettingKind, ThrottleFacts, WrongSetting};
-use crate::{HypervisorError, Result};
+use crate::settings::{self, key};
 
 /// QEMU's downtime limit, which libvirt leaves as it is where none is set.
 const DOWNTIME_LIMIT_MS: f64 = 300.0;
@@ -32,12 +34,8 @@ pub(super) const KEYS: &[SettingKey] = &[
     key("unsafe", SettingKind::Flag),
     key("persistent", SettingKind::Flag),
     key("undefine_source", SettingKind::Flag),
-    key("accelerator", SettingKind::Word(&["auto", "kvm", "tcg"])),
+    key("accelerator", SettingKind::Word(Accelerator::NAMES)),
 ];
-
-const fn key(name: &'static str, takes: SettingKind) -> SettingKey {
-    SettingKey { name, takes }
-}
 
 /// libvirt on both sides.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -133,19 +131,6 @@ pub(super) enum CopyStorage {
     Inc,
 }
 
-/// What runs the vCPUs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Accelerator {
-    /// KVM if a guest really boots under it, else TCG.
-    #[default]
-    Auto,
-    /// The kernel's.
-    Kvm,
-    /// QEMU's emulation.
-    Tcg,
-}
-
 impl Default for LibvirtSettings {
     fn default() -> Self {
         Self {
@@ -176,20 +161,14 @@ impl Default for LibvirtSettings {
 impl LibvirtSettings {
     /// Those of a case.
     pub(super) fn of(settings: &Map<String, Value>) -> Result<Self> {
-        serde_json::from_value(Value::Object(settings.clone())).map_err(|error| {
-            HypervisorError::Unsupported {
-                what: "the settings of libvirt in this case".into(),
-                because: error.to_string(),
-            }
-        })
+        settings::of("libvirt", settings)
     }
 }
 
 /// See [`crate::Driver::resolve`].
 pub(super) fn resolve(settings: &Map<String, Value>) -> Result<Map<String, Value>, WrongSetting> {
     let wrong = |path: &str, message: String| WrongSetting { path: path.into(), message };
-    let read: LibvirtSettings = serde_json::from_value(Value::Object(settings.clone()))
-        .map_err(|error| wrong("", error.to_string()))?;
+    let read: LibvirtSettings = settings::read(settings)?;
     for (path, uri) in [("source_uri", &read.source_uri), ("destination_uri", &read.destination_uri)] {
         if uri.as_ref().is_some_and(|uri| !uri.contains("://")) {
             return Err(wrong(
@@ -218,10 +197,7 @@ pub(super) fn resolve(settings: &Map<String, Value>) -> Result<Map<String, Value
     if read.tunnelled && read.mode == Mode::Direct {
         return Err(wrong("tunnelled", "libvirt tunnels only from peer to peer (mode)".into()));
     }
-    match serde_json::to_value(read) {
-        Ok(Value::Object(whole)) => Ok(whole),
-        _ => Err(wrong("", "it cannot be recorded".into())),
-    }
+    settings::whole(read)
 }
 
 /// See [`crate::Driver::limits`].

@@ -12,6 +12,7 @@ use dunlin_testbed::{LastWill, MacAddress};
 use super::domain::Domain;
 use super::stats::counter;
 use super::virsh::{ACT_LIMIT, ASK_LIMIT, Virsh};
+use crate::last_words::{CONSOLE_BYTES, last_of};
 use crate::{Condition, HypervisorError, KnownAddress, Result, RunState, ToldHeld, Vm};
 
 /// The name of the virtio channel that the guest's agent looks for.
@@ -20,8 +21,6 @@ pub(super) const AGENT_PORT: &str = "dunlin.agent";
 const DIAL_LIMIT: Duration = Duration::from_secs(5);
 /// A guest's own agent may be asked for this long (`qemu-guest-agent` answers by itself or not at all).
 const GUEST_AGENT_LIMIT: Duration = Duration::from_secs(4);
-/// How much of a guest's console an error repeats.
-const CONSOLE_BYTES: usize = 4000;
 const KIB: i64 = 1024;
 
 /// A VM (or its place) on a host.
@@ -280,9 +279,7 @@ impl Vm for LibvirtVm {
     fn console_tail(&self) -> Option<String> {
         let console = self.made.as_ref()?.console.as_ref()?;
         let said = self.virsh.host.read(console).ok()?;
-        let text = String::from_utf8_lossy(&said);
-        let start = text.char_indices().rev().nth(CONSOLE_BYTES).map_or(0, |(index, _)| index);
-        Some(text[start..].trim().to_owned())
+        Some(last_of(&String::from_utf8_lossy(&said), CONSOLE_BYTES).to_owned())
     }
 
     fn agent_stream(&self) -> Result<Option<UnixStream>> {

@@ -13,9 +13,10 @@ use super::accelerator::detect_accelerator;
 use super::features::QemuFeatures;
 use super::launch::{Machine, QemuBinary, Start};
 use super::rehearsal::Rehearsal;
-use super::settings::{self, Accelerator, QemuSettings};
+use super::settings::{self, QemuSettings};
 use super::template::{TemplateKey, restore_template, save_template};
 use super::vm::{LaunchOptions, QemuVm};
+use crate::accelerator::Accelerator;
 use crate::certificates::Certificates;
 use crate::registry::{CopyFacts, Driver, OpenOrder, SettingKey, WrongSetting};
 use crate::{

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use dunlin_testbed::{Host, Launch, Process};
 
 use super::checkpoints::TRACE_POINT;
-use super::settings::Accelerator;
+use crate::accelerator::Accelerator;
 use crate::{HypervisorError, Result, VmDisk, VmSpec};
 
 /// A QEMU program.

@@ -14,9 +14,10 @@ use super::features::{QemuFeatures, aside};
 use super::launch::{DEFAULT_MACHINE, QemuBinary};
 use super::primitives::settings_for;
 use super::qmp::{Qmp, QmpError};
-use super::settings::{Accelerator, QemuSettings};
+use super::settings::QemuSettings;
 use super::transport::MigrationSettings;
 use super::vm::COMMAND_LIMIT;
+use crate::accelerator::Accelerator;
 use crate::certificates::SERVER_NAME;
 use crate::{HypervisorError, Result, Side};
 

@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::launch::{DEFAULT_PROGRAM, QemuBinary};
+use crate::accelerator::Accelerator;
 use crate::registry::{CopyFacts, SettingKey, SettingKind, ThrottleFacts, WrongSetting};
-use crate::{HypervisorError, Result, Side};
+use crate::settings::{self, key};
+use crate::{Result, Side};
 
 /// QEMU's downtime limit where none is set (`qapi/migration.json`).
 const DOWNTIME_LIMIT_MS: f64 = 300.0;
@@ -26,15 +28,11 @@ pub(super) const KEYS: &[SettingKey] = &[
     key("destination_binary", SettingKind::Text),
     key("firmware", SettingKind::Text),
     key("destination_firmware", SettingKind::Text),
-    key("accelerator", SettingKind::Word(&["auto", "kvm", "tcg"])),
+    key("accelerator", SettingKind::Word(Accelerator::NAMES)),
     key("extra_args", SettingKind::Texts),
     key("capabilities", SettingKind::Flags),
     key("parameters", SettingKind::Scalars),
 ];
-
-const fn key(name: &'static str, takes: SettingKind) -> SettingKey {
-    SettingKey { name, takes }
-}
 
 /// QEMU on both sides.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -58,35 +56,6 @@ pub(super) struct QemuSettings {
     pub(super) parameters: BTreeMap<String, Value>,
 }
 
-/// What runs the vCPUs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Accelerator {
-    /// KVM if a guest really boots under it, else TCG.
-    #[default]
-    Auto,
-    /// The kernel's.
-    Kvm,
-    /// QEMU's emulation.
-    Tcg,
-}
-
-impl Accelerator {
-    /// Whether it executes the guest's instructions one by one itself.
-    pub(super) fn is_emulation(self) -> bool {
-        self == Self::Tcg
-    }
-
-    /// Its name, to QEMU and in the record.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Kvm => "kvm",
-            Self::Tcg => "tcg",
-        }
-    }
-}
-
 impl Default for QemuSettings {
     fn default() -> Self {
         Self {
@@ -105,12 +74,7 @@ impl Default for QemuSettings {
 impl QemuSettings {
     /// Those of a case.
     pub(super) fn of(settings: &Map<String, Value>) -> Result<Self> {
-        serde_json::from_value(Value::Object(settings.clone())).map_err(|error| {
-            HypervisorError::Unsupported {
-                what: "the settings of QEMU in this case".into(),
-                because: error.to_string(),
-            }
-        })
+        settings::of("QEMU", settings)
     }
 
     /// The program on a side.
@@ -159,13 +123,7 @@ impl QemuSettings {
 
 /// See [`crate::Driver::resolve`].
 pub(super) fn resolve(settings: &Map<String, Value>) -> Result<Map<String, Value>, WrongSetting> {
-    let wrong = |message: String| WrongSetting { path: String::new(), message };
-    let read: QemuSettings =
-        serde_json::from_value(Value::Object(settings.clone())).map_err(|error| wrong(error.to_string()))?;
-    match serde_json::to_value(read) {
-        Ok(Value::Object(whole)) => Ok(whole),
-        _ => Err(wrong("it cannot be recorded".into())),
-    }
+    settings::whole(settings::read::<QemuSettings>(settings)?)
 }
 
 /// See [`crate::Driver::limits`].

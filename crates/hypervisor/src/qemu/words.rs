@@ -6,11 +6,10 @@ use std::sync::Arc;
 use dunlin_testbed::Host;
 
 use super::checkpoints::TRACE_POINT;
+use crate::last_words::{CONSOLE_BYTES, last_of};
 
 /// How much of a QEMU's last words an error repeats.
 const QEMU_BYTES: usize = 400;
-/// How much of a guest's: a kernel that panics says why some thirty lines before its end.
-const CONSOLE_BYTES: usize = 4000;
 
 /// The end of what a QEMU wrote to its standard error, without trace lines; empty if it wrote nothing.
 pub(super) fn last_of_qemu(host: &dyn Host, stderr: &Path) -> String {
@@ -52,9 +51,7 @@ fn panic_in(console: &[u8]) -> Option<String> {
 fn tail(bytes: &[u8], bytes_max: usize) -> String {
     let text = String::from_utf8_lossy(bytes);
     let lines: Vec<&str> = text.lines().filter(|line| !line.contains(TRACE_POINT)).collect();
-    let text = lines.join("\n");
-    let start = text.char_indices().rev().nth(bytes_max).map_or(0, |(index, _)| index);
-    text[start..].trim().to_owned()
+    last_of(&lines.join("\n"), bytes_max).to_owned()
 }
 
 #[cfg(test)]
