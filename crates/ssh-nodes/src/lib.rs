@@ -27,6 +27,7 @@ mod inventory;
 mod key;
 mod libvirt;
 mod server;
+mod stage;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -40,6 +41,7 @@ use key::Key;
 pub use libvirt::{AccessFault, Domain, LibvirtNodes, Qemu};
 use server::Server;
 pub use server::{ORDINARY, SUDOER};
+pub use stage::on_libvirt_nodes;
 
 /// The nodes of a lab, each behind an sshd.
 #[derive(Debug)]

@@ -1,10 +1,11 @@
-//! What the tests of several rooms share: how one says that it cannot run here, so that none is left out unseen, and how
-//! tables are read back from what was printed.
+//! What the tests of several rooms share: how one says that it cannot run here, so that none is left out unseen, how
+//! tables are read back from what was printed, and a harness for programs that run themselves again in a role.
 //!
 //! A test that lacks something calls [`skip`] or [`skip_vms`] and returns. The reason goes to standard error, and where
 //! [`SKIPPED_FILE`] names a file, there too: `script/test` prints them all at its end.
-#![expect(clippy::print_stderr, reason = "only tests use it")]
+#![expect(clippy::print_stderr, clippy::print_stdout, reason = "only tests use it")]
 
+mod harness;
 mod read_back;
 
 use std::ffi::OsStr;
@@ -14,6 +15,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::thread;
 
+pub use harness::{NOT_PERMITTED, ROLE, not_permitted, run_tests};
 pub use read_back::{ReadBack, read_back, words};
 
 /// The environment variable that names the file in which skipped tests are noted, a line each: `program::test: reason`.

@@ -13,9 +13,7 @@ use std::time::Duration;
 
 use dunlin_clock::Deadline;
 use dunlin_guest::{build_image, default_cache_dir, fetch_kernel};
-use dunlin_test_support::{skip_test, skip_vms};
-
-use roles::{NOT_PERMITTED, ROLE};
+use dunlin_test_support::{NOT_PERMITTED, ROLE, run_tests, skip_test, skip_vms};
 
 const LIMIT: Duration = Duration::from_secs(150);
 /// In which all of a killed lab must be gone.
@@ -33,7 +31,6 @@ const TESTS: [Test; 4] = [
     }),
 ];
 
-/// A small harness that understands what `cargo test` and `cargo nextest` say to one.
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.first().map(String::as_str) {
@@ -42,24 +39,7 @@ fn main() -> ExitCode {
         Some(ROLE) => return roles::play(&args[1], &args[2..]),
         _ => {}
     }
-    let has = |flag: &str| args.iter().any(|arg| arg == flag);
-    let filters: Vec<&String> = args.iter().filter(|arg| !arg.starts_with('-') && *arg != "terse").collect();
-    let fits = |name: &str, filter: &str| if has("--exact") { filter == name } else { name.contains(filter) };
-    let is_wanted = |name: &str| filters.is_empty() || filters.iter().any(|filter| fits(name, filter));
-    let wanted: Vec<_> = TESTS.iter().filter(|(name, _)| is_wanted(name) && !has("--ignored")).collect();
-    if has("--list") {
-        wanted.iter().for_each(|(name, _)| println!("{name}: test"));
-        return ExitCode::SUCCESS;
-    }
-    let mut failed = Vec::new();
-    for (name, test) in &wanted {
-        println!("test {name} ...");
-        if std::panic::catch_unwind(|| test(name)).is_err() {
-            failed.push(name);
-        }
-    }
-    println!("test result: {} passed; {} failed {failed:?}", wanted.len() - failed.len(), failed.len());
-    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    run_tests(&args, &TESTS, |name, test| test(name))
 }
 
 /// The kernel and the image of Dunlin's own guest; made before the lab, from which nobody reaches the network.

@@ -1,56 +1,24 @@
 //! What this program does when a test runs it again: it enters a lab, and plays a scene there.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use dunlin_record::Links;
-use dunlin_ssh_nodes::{LibvirtNodes, SshNodes};
-use dunlin_testbed::{HostKind, Inside, Lab, LabSpec, TestbedError, enter};
+use dunlin_ssh_nodes::on_libvirt_nodes;
+use dunlin_test_support::not_permitted;
 
 use super::scenes;
 
-/// The argument that announces a role.
-pub(crate) const ROLE: &str = "--role";
-/// The exit code that says that this machine does not permit labs, or lacks what they take.
-pub(crate) const NOT_PERMITTED: i32 = 77;
-
 pub(crate) fn play(role: &str, args: &[String]) -> ExitCode {
-    if let Some(lack) = LibvirtNodes::lack() {
+    let lack = on_libvirt_nodes(Links::default(), |nodes, libvirt| match role {
+        "moves" => scenes::moves(libvirt, args),
+        "outlives" => scenes::outlives(nodes, libvirt, args),
+        "stays" => scenes::stays(libvirt, args),
+        "refusals" => scenes::refusals(libvirt),
+        other => panic!("no role {other}"),
+    });
+    if let Some(lack) = lack.unwrap() {
         return not_permitted(&lack);
     }
-    match enter(&format!("test-{}", std::process::id()), Duration::from_secs(20)) {
-        Ok(inside) => act(role, args, &inside),
-        Err(error @ TestbedError::NotPermitted { .. }) => not_permitted(&error.to_string()),
-        Err(error) => panic!("{error:?}"),
-    }
-}
-
-fn act(role: &str, args: &[String], inside: &Inside) -> ExitCode {
-    let spec = LabSpec { kind: HostKind::Node, ..LabSpec::new(Links::default()) };
-    let lab = match Lab::up(inside, &spec) {
-        Ok(lab) => lab,
-        Err(error @ (TestbedError::NotPermitted { .. } | TestbedError::Unsupported { .. })) => {
-            return not_permitted(&error.to_string());
-        }
-        Err(error) => panic!("{error:?}"),
-    };
-    let nodes = SshNodes::up(&lab).unwrap();
-    let libvirt = LibvirtNodes::up(&nodes).unwrap();
-    match role {
-        "moves" => scenes::moves(&libvirt, args),
-        "outlives" => scenes::outlives(&nodes, &libvirt, args),
-        "stays" => scenes::stays(&libvirt, args),
-        "refusals" => scenes::refusals(&libvirt),
-        other => panic!("no role {other}"),
-    }
-    drop(libvirt);
-    drop(nodes);
-    drop(lab);
     scenes::nothing_runs();
     ExitCode::SUCCESS
-}
-
-fn not_permitted(why: &str) -> ExitCode {
-    println!("{why}");
-    ExitCode::from(NOT_PERMITTED as u8)
 }

@@ -4,7 +4,9 @@ use dunlin_clock::now_ns;
 use dunlin_record::Links;
 use dunlin_testbed::{Host, HostKind, Inside, Lab, LabHost, LabSpec, TestbedError};
 
-use super::roles::{NOT_PERMITTED, sh};
+use dunlin_test_support::NOT_PERMITTED;
+
+use super::roles::sh;
 
 /// A node whose clock is hours off, as a real host's is, beside one that has the bench's.
 pub(crate) fn play(inside: &Inside) {

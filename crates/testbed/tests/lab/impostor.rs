@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 
-use super::roles::{NOT_PERMITTED, ROLE};
+use dunlin_test_support::{NOT_PERMITTED, ROLE};
 
 /// The role of what only stays.
 pub(crate) const IDLE: &str = "idle";

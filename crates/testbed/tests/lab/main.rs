@@ -14,11 +14,10 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use dunlin_clock::Deadline;
-use dunlin_test_support::skip_test;
+use dunlin_test_support::{NOT_PERMITTED, ROLE, run_tests, skip_test};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use roles::{NOT_PERMITTED, ROLE};
 use traces::Traces;
 
 const LIMIT: Duration = Duration::from_secs(90);
@@ -71,7 +70,6 @@ const TESTS: [Test; 31] = [
     ("an_ordinary_user_has_a_lab_too", an_ordinary_user_has_a_lab_too),
 ];
 
-/// A small harness that understands what `cargo test` and `cargo nextest` say to one.
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     if args.first().is_some_and(|first| first == "helper") {
@@ -91,28 +89,7 @@ fn main() -> ExitCode {
     {
         return roles::play(role);
     }
-    let has = |flag: &str| args.iter().any(|arg| arg == flag);
-    let filters: Vec<&String> = args.iter().filter(|arg| !arg.starts_with('-') && *arg != "terse").collect();
-    let is_wanted = |name: &str| {
-        filters.is_empty()
-            || filters
-                .iter()
-                .any(|filter| if has("--exact") { *filter == name } else { name.contains(*filter) })
-    };
-    let wanted: Vec<_> = TESTS.iter().filter(|(name, _)| is_wanted(name) && !has("--ignored")).collect();
-    if has("--list") {
-        wanted.iter().for_each(|(name, _)| println!("{name}: test"));
-        return ExitCode::SUCCESS;
-    }
-    let mut failed = Vec::new();
-    for (name, test) in &wanted {
-        println!("test {name} ...");
-        if std::panic::catch_unwind(|| test(name)).is_err() {
-            failed.push(name);
-        }
-    }
-    println!("test result: {} passed; {} failed {failed:?}", wanted.len() - failed.len(), failed.len());
-    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    run_tests(&args, &TESTS, |name, test| test(name))
 }
 
 fn ends_well(test: &str, role: &str) {

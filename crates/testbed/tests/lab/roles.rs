@@ -12,17 +12,13 @@ use std::time::Duration;
 
 use dunlin_clock::{Deadline, now_ns, sleep_until};
 use dunlin_record::{Link, Links};
+use dunlin_test_support::{NOT_PERMITTED, not_permitted};
 use dunlin_testbed::{
     Capability, Fault, Host, HostKind, Inside, Lab, LabHost, LabSpec, Lack, Launch, MacAddress, Network,
     Taps, Testbed, TestbedError, capabilities, enter, running_labs, shell,
 };
 
 use super::{clocks, conversing, impostor, ssh_nodes, ssh_testbed};
-
-/// The argument that announces a role.
-pub(crate) const ROLE: &str = "--role";
-/// The exit code that says that this machine does not permit labs.
-pub(crate) const NOT_PERMITTED: i32 = 77;
 
 /// The name of the lab of the process with this id.
 pub(crate) fn lab_name(outer: u32) -> String {
@@ -44,8 +40,7 @@ pub(crate) fn play(role: &str) -> ExitCode {
     match enter(&lab_name(std::process::id()), limit) {
         Ok(inside) => act(role, &inside),
         Err(TestbedError::NotPermitted { what, mend }) => {
-            println!("{what} is not permitted here; to mend: {mend}");
-            ExitCode::from(NOT_PERMITTED as u8)
+            not_permitted(&format!("{what} is not permitted here; to mend: {mend}"))
         }
         Err(error) => panic!("{error:?}"),
     }

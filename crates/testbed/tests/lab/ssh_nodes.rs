@@ -11,7 +11,9 @@ use dunlin_record::Links;
 use dunlin_ssh_nodes::{Client, SshNodes};
 use dunlin_testbed::{HostKind, Inside, Lab, LabSpec, Network, TestbedError};
 
-use super::roles::{NOT_PERMITTED, say_ready};
+use dunlin_test_support::NOT_PERMITTED;
+
+use super::roles::say_ready;
 
 /// How long ssh may take to give up, or to do a small thing.
 const LIMIT: Duration = Duration::from_secs(15);

@@ -25,7 +25,7 @@ pub(crate) use names::names;
 pub(crate) use refusals::refusals;
 pub(crate) use works::works;
 
-use super::roles::NOT_PERMITTED;
+use dunlin_test_support::NOT_PERMITTED;
 
 /// As the helper is named on hosts: this program is it where it has that name.
 pub(crate) const HELPER: &str = "dunlin-helper";

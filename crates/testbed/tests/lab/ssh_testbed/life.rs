@@ -15,7 +15,9 @@ use dunlin_wire::CaptureSpec;
 use super::wills::{ran, will, wills};
 use super::{GONE_LIMIT, LIMIT, World, inventory, launch, program, said, timed};
 use crate::conversing::{ends, start};
-use crate::roles::{ROLE, say};
+use dunlin_test_support::ROLE;
+
+use crate::roles::say;
 
 /// How long a host that is gone may hold anybody up.
 const HELD_UP_S: f64 = 25.0;
