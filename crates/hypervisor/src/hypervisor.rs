@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
-use dunlin_record::{Case, Event, HypervisorIdentity, Strategy, Transport, VmId};
-use dunlin_testbed::Host;
+use dunlin_record::{
+    Case, Event, HypervisorIdentity, ImageFormat, StorageSettings, Strategy, Transport, VmId,
+};
+use dunlin_testbed::{DiskPlace, Host};
 
 use crate::{HypervisorError, Mover, Result, Vm};
 
@@ -95,8 +97,8 @@ pub struct MoveOrder<'a> {
     pub transport: &'a Transport,
     /// The VM's disks as the destination is to have them.
     pub disks: &'a [VmDisk],
-    /// Whether they are the destination's own, so that the VM's disks must be copied to them.
-    pub moves_disks: bool,
+    /// How the VM's disks are copied to them, where these are the destination's own; absent where both hosts see the same.
+    pub copies: Option<&'a StorageSettings>,
     /// Whether it is to stay there, or where else it goes.
     pub journey: Journey,
     /// A local folder that gets what the destination's hypervisor says.
@@ -202,17 +204,30 @@ pub struct VmSpec {
     pub disks: Vec<VmDisk>,
 }
 
-/// A disk of a VM: a raw file, which both hosts see or each has for itself.
+/// A disk of a VM, which both hosts see or each has for itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VmDisk {
     /// By which the guest knows it, at most 20 bytes (virtio, section 5.2.6).
     pub serial: String,
     /// Its size.
     pub size_mib: u32,
-    /// The file.
-    pub path: PathBuf,
+    /// How its image is laid out.
+    pub format: ImageFormat,
+    /// Where its image lies.
+    pub place: DiskPlace,
+    /// The image below it, where it holds only what differs from that.
+    pub backing: Option<BackingImage>,
     /// Whether to pass the host's page cache by, as for storage that several machines share.
     pub direct: bool,
+}
+
+/// An image below a VM's own, which nobody writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackingImage {
+    /// How it is laid out.
+    pub format: ImageFormat,
+    /// The host's file.
+    pub path: PathBuf,
 }
 
 /// What boots to see whether it does.

@@ -18,7 +18,9 @@ mod stepwise;
 mod vm;
 
 pub use error::{HypervisorError, Result};
-pub use hypervisor::{Hypervisor, Journey, Maker, MoveOrder, Obstacle, TrialBoot, VmDisk, VmOrder, VmSpec};
+pub use hypervisor::{
+    BackingImage, Hypervisor, Journey, Maker, MoveOrder, Obstacle, TrialBoot, VmDisk, VmOrder, VmSpec,
+};
 pub use mover::{Act, DiskCopies, MirrorProgress, MirrorStage, Mover, Progress, Side};
 pub use primitives::{Primitives, Tuning};
 pub use registry::{

@@ -86,7 +86,8 @@ pub fn decide(strategy: &Strategy, limits: Limits, now: &Telemetry) -> Action {
         return Action::Wait;
     }
     match strategy {
-        Strategy::PreCopy => Action::Wait,
+        // What stands still is not watched while it moves: there are no passes.
+        Strategy::PreCopy | Strategy::Offline(_) | Strategy::Cold(_) => Action::Wait,
         Strategy::PostCopy { .. } => Action::SwitchToPostCopy { reason: "post-copy: at once".into() },
         Strategy::Hybrid { after_passes, after_s, .. } => hybrid(*after_passes, *after_s, now),
         Strategy::Suspend { after_passes } => suspend(*after_passes, now),

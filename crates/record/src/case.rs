@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{DriverSettings, Probes, Switch, Transport, Workload};
+use crate::{DriverSettings, ImageFormat, Probes, StorageSettings, Switch, Transfer, Transport, Workload};
 
 /// One cell of a scenario's matrix, every default filled in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -28,6 +28,9 @@ pub struct Case {
     pub limits: Option<PreCopyLimits>,
     /// The testbed's networks.
     pub link: Links,
+    /// Where the VM's disks lie, and how those that move are copied.
+    #[serde(default, skip_serializing_if = "StorageSettings::is_default")]
+    pub storage: StorageSettings,
     /// The switch of the migration network.
     #[serde(default)]
     pub switch: Switch,
@@ -112,11 +115,30 @@ impl VmSettings {
 }
 
 /// A disk of a VM.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
 pub struct Disk {
     /// Its virtual size in MiB.
     pub size_mib: u32,
+    /// How its image is laid out.
+    #[serde(skip_serializing_if = "ImageFormat::is_raw")]
+    pub format: ImageFormat,
+    /// How much of its file system a file fills from the begin, in MiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub used_mib: Option<u32>,
+    /// What share of that file compresses away.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub compressibility_percent: u32,
+    /// A raw or qcow2 image whose content the disk begins with, instead of a file system of ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<PathBuf>,
+    /// Whether what it begins with lies in a backing image, which both hosts have, and the VM's own image lies over it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub backing: bool,
+}
+
+fn is_zero(value: &u32) -> bool {
+    *value == 0
 }
 
 impl Default for VmSettings {
@@ -151,7 +173,7 @@ pub struct PreCopyLimits {
     pub bandwidth_bytes_s: Option<f64>,
 }
 
-/// The testbed's two networks.
+/// The testbed's networks.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Links {
@@ -159,6 +181,9 @@ pub struct Links {
     pub migration: Link,
     /// Where the VM is reached.
     pub service: Link,
+    /// Where hosts reach the server of shared storage, where there is one.
+    #[serde(skip_serializing_if = "Link::is_default")]
+    pub storage: Link,
 }
 
 /// One network's links between each host and the switch.
@@ -169,6 +194,12 @@ pub struct Link {
     pub rate_mbit: Option<f64>,
     /// Added delay of each link, one way, in milliseconds.
     pub delay_ms: f64,
+}
+
+impl Link {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Which packets are captured: `capture/<trial>/*.pcapng` in the run folder.
@@ -320,6 +351,10 @@ pub enum Strategy {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after_passes: Option<u32>,
     },
+    /// Save the VM's state to a file, bring that to the other host, and restore it there: the VM stands still all the time.
+    Offline(Transfer),
+    /// Shut the guest down, bring its images to the other host, and boot it there.
+    Cold(Transfer),
 }
 
 fn yes() -> bool {
@@ -335,6 +370,18 @@ impl Strategy {
             Self::PostCopy { .. } => "post-copy",
             Self::Hybrid { .. } => "hybrid",
             Self::Suspend { .. } => "suspend",
+            Self::Offline(_) => "offline",
+            Self::Cold(_) => "cold",
+        }
+    }
+
+    /// How files are brought to the other host, where the VM stands still meanwhile; absent where its memory moves from
+    /// hypervisor to hypervisor.
+    #[must_use]
+    pub fn standstill(&self) -> Option<&Transfer> {
+        match self {
+            Self::Offline(transfer) | Self::Cold(transfer) => Some(transfer),
+            Self::PreCopy | Self::PostCopy { .. } | Self::Hybrid { .. } | Self::Suspend { .. } => None,
         }
     }
 
@@ -343,7 +390,7 @@ impl Strategy {
     pub fn post_copy(&self) -> Option<bool> {
         match self {
             Self::PostCopy { preempt } | Self::Hybrid { preempt, .. } => Some(*preempt),
-            Self::PreCopy | Self::Suspend { .. } => None,
+            Self::PreCopy | Self::Suspend { .. } | Self::Offline(_) | Self::Cold(_) => None,
         }
     }
 }

@@ -6,8 +6,8 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Achieved, Case, HostId, MechanismSeen, MigrationState, Place, ProbeConnection, Seen, Step, StreamSeen,
-    VmId, Workload,
+    Achieved, Case, FileCarried, HostId, MechanismSeen, MigrationState, Place, ProbeConnection, Seen,
+    StandstillStage, Step, StreamSeen, VmId, Workload,
 };
 
 /// One change of state.
@@ -222,6 +222,29 @@ pub enum EventKind {
         /// What the hypervisor says it copied, holes included; absent where it does not say.
         copied_bytes: Option<i64>,
     },
+    /// The VM goes on at the source with the destination's disks: the first of two steps has ended, and the memory's
+    /// migration begins.
+    StorageMoved {
+        /// What the hypervisor says it copied in all, holes included; absent where it does not say.
+        copied_bytes: Option<i64>,
+    },
+    /// Both hosts' images of a disk were compared block by block, while the VM stood still for that.
+    StorageCompared {
+        /// Which disk, as the guest knows it.
+        disk: String,
+        /// How much was compared.
+        compared_bytes: i64,
+        /// Where they differ first; absent where they are equal.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        differs_at_bytes: Option<i64>,
+    },
+    /// A part of a move for which the VM stands still began; the one before it has ended.
+    StandstillStage {
+        /// Which.
+        stage: StandstillStage,
+    },
+    /// A file of a VM that stands still is at the other host.
+    FileCarried(FileCarried),
     /// The last write has been copied and the source has let go of the destination's disks: the VM may run there.
     StorageHandedOver {
         /// What the hypervisor says it copied in all, holes included; absent where it does not say.

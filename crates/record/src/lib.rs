@@ -25,6 +25,7 @@ mod run_folder;
 #[cfg(any(test, feature = "samples"))]
 pub mod samples;
 mod series;
+mod storage;
 mod stream;
 mod switch;
 mod tcp_probe;
@@ -62,6 +63,10 @@ pub use run_folder::{
     Software, TrialRecord, file_name,
 };
 pub use series::{ABSENT, Column, Series, SeriesWriter, read_series, shapes};
+pub use storage::{
+    Blocks, FileCarried, FileCompression, ImageFormat, StandstillStage, StorageServer, StorageSettings,
+    Transfer, TransferWay, Writes,
+};
 pub use stream::{LostNumbers, Received, StreamBreak, StreamLoss, StreamOutcome, StreamSeen};
 pub use switch::{Snmp, SnmpAuth, SnmpPrivacy, Switch};
 pub use tcp_probe::{

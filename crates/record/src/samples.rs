@@ -14,10 +14,10 @@ pub use choices::Choices;
 pub use distort::distort;
 
 use crate::{
-    Achieved, Case, ClockSeen, DiskHeld, Event, EventKind, GuestStart, HostId, HttpServed,
+    Achieved, Case, ClockSeen, DiskHeld, Event, EventKind, FileCarried, GuestStart, HostId, HttpServed,
     HypervisorIdentity, HypervisorReport, LostNumbers, Mechanism, MechanismSeen, MemoryHeld, MigrationState,
-    Moment, Place, ProbeConnection, Received, Seen, Series, SocketBuffers, Status, Step, StorageHeld,
-    StreamSeen, TrialId, TrialRecord, VmId, Workload, shapes,
+    Moment, Place, ProbeConnection, Received, Seen, Series, SocketBuffers, StandstillStage, Status, Step,
+    StorageHeld, StreamSeen, TrialId, TrialRecord, VmId, Workload, shapes,
 };
 
 /// What the parts of series' names in angle brackets stand for.
@@ -145,6 +145,26 @@ one_of_each! {
         EventKind::StorageMirrorStarted { .. } =>
             EventKind::StorageMirrorStarted { address: "10.78.0.12:10809".into() },
         EventKind::StorageMirrored { .. } => EventKind::StorageMirrored { copied_bytes: Some(1 << 20) },
+        EventKind::StorageMoved { .. } => EventKind::StorageMoved { copied_bytes: Some(2 << 20) },
+        EventKind::StorageCompared { .. } => EventKind::StorageCompared {
+            disk: "disk".into(),
+            compared_bytes: 64 << 20,
+            differs_at_bytes: Some(4096),
+        },
+        EventKind::StandstillStage { .. } =>
+            EventKind::StandstillStage { stage: StandstillStage::Transfer },
+        EventKind::FileCarried(_) => EventKind::FileCarried(FileCarried {
+            file: "disk".into(),
+            file_bytes: 64 << 20,
+            content_bytes: 16 << 20,
+            sent_bytes: 8 << 20,
+            compress_ms: Some(70.5),
+            transfer_ms: Some(90.5),
+            decompress_ms: Some(20.5),
+            overlapped: true,
+            threads: 2,
+            verified: Some(true),
+        }),
         EventKind::StorageHandedOver { .. } => EventKind::StorageHandedOver { copied_bytes: Some(2 << 20) },
         EventKind::MigrationStatus { .. } => EventKind::MigrationStatus {
             status: "its word".into(),

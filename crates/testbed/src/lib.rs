@@ -29,6 +29,7 @@ mod relay;
 mod running_lab;
 mod shell;
 mod ssh;
+mod storage;
 mod sysctl;
 mod testbed;
 
@@ -55,4 +56,5 @@ pub use relay::{
 pub use running_lab::{RunningLabs, running_labs};
 pub use shell::shell;
 pub use ssh::{HelperProgram, SshHost, SshTestbed, reach_all};
+pub use storage::DiskPlace;
 pub use testbed::Testbed;

@@ -6,7 +6,7 @@ use dunlin_analysis::outcomes;
 use dunlin_probe::ProbeSummary;
 use dunlin_record::{
     Captures, Case, DriverSettings, Event, EventKind, HostId, Links, Outcome, Probes, Series, Status,
-    Strategy, Switch, Transport, TrialId, TrialRecord, Trials, VmId, VmSettings, shapes,
+    StorageSettings, Strategy, Switch, Transport, TrialId, TrialRecord, Trials, VmId, VmSettings, shapes,
 };
 use dunlin_testbed::Injection;
 
@@ -167,6 +167,7 @@ fn case(interval_ms: f64) -> Case {
         hypervisor: DriverSettings::default(),
         limits: None,
         link: Links::default(),
+        storage: StorageSettings::default(),
         switch: Switch::default(),
         probes: Probes::default(),
         workload: None,

@@ -125,6 +125,7 @@ impl<'r> Grammar<'r> {
 const SETTINGS: &[Key] = &[
     key(DRIVER, Takes::Text),
     key("link", Takes::Table(LINKS)),
+    key("storage", Takes::Table(STORAGE)),
     key("switch", Takes::Table(SWITCH)),
     key("probes", Takes::Table(PROBES)),
     key("workload", Takes::Tagged { variants: WORKLOADS, optional: true }),
@@ -151,9 +152,30 @@ const VM: &[Key] = &[
 ];
 
 /// At least the file system's own with some room.
-const DISK: &[Key] = &[key("size_mib", whole("MiB", 32, DISK_MAX_MIB))];
+const DISK: &[Key] = &[
+    key("size_mib", whole("MiB", 32, DISK_MAX_MIB)),
+    key("format", Takes::Word(&["raw", "qcow2"])),
+    key("used_mib", whole("MiB", 1, DISK_MAX_MIB)),
+    COMPRESSIBILITY,
+    key("image", Takes::Text),
+    key("backing", Takes::Flag),
+];
 
-const LINKS: &[Key] = &[key("migration", Takes::Table(LINK)), key("service", Takes::Table(LINK))];
+const STORAGE: &[Key] = &[
+    key("server", Takes::Word(&["folder", "nfs", "iscsi", "nbd"])),
+    key("blocks", Takes::Word(&["allocated", "overlay", "all"])),
+    key("writes", Takes::Word(&["when-due", "background", "in-step"])),
+    key("two_steps", Takes::Flag),
+    key("rate_mib_s", above_0("MiB/s", 1e6)),
+    key("pause_after_s", above_0("seconds", DAY_S)),
+    key("compare", Takes::Flag),
+];
+
+const LINKS: &[Key] = &[
+    key("migration", Takes::Table(LINK)),
+    key("service", Takes::Table(LINK)),
+    key("storage", Takes::Table(LINK)),
+];
 
 const LINK: &[Key] = &[
     key("rate_mbit", Takes::NumberOr { word: "none", of: "Mbit/s", max: 1e6 }),
@@ -298,6 +320,16 @@ const STRATEGIES: &[Variant] = &[
         required: &[],
     },
     Variant { kind: "suspend", keys: &[key("after_passes", whole("passes", 1, 1_000))], required: &[] },
+    Variant { kind: "offline", keys: TRANSFER, required: &[] },
+    Variant { kind: "cold", keys: TRANSFER, required: &[] },
+];
+
+const TRANSFER: &[Key] = &[
+    key("way", Takes::Word(&["stream", "scp"])),
+    key("compression", Takes::Word(&["none", "gzip", "zstd"])),
+    key("level", whole("(1 the quickest)", 1, 22)),
+    key("threads", whole("threads", 1, 256)),
+    key("sparse", Takes::Flag),
 ];
 
 const TRANSPORTS: &[Variant] = &[

@@ -163,7 +163,7 @@ fn broken_by_workload(workload: &Workload, vm: &VmSettings) -> Vec<(String, Prob
 /// The rule that a workload's file breaks, or the files of several together: the disk must hold them.
 fn broken_by_file(workload: &Workload, disk: Option<&Disk>) -> Option<(&'static str, ProblemKind)> {
     let file_mib = workload.file_mib()?;
-    let Some(Disk { size_mib }) = disk else {
+    let Some(Disk { size_mib, .. }) = disk else {
         return Some(("file_mib", missing("vm.disk = { size_mib = … } beside it: what the file is on")));
     };
     let room_mib = disk_room_mib(*size_mib);

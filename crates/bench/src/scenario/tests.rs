@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use dunlin_record::{
     ChannelCompression, Cpu, DiskFile, HttpProbe, HttpServer, MemoryRead, MemoryWrite, Pattern, Probe,
-    Probes, Rate, RequestResponse, Snmp, Strategy, StreamProbe, Switch, TcpStream, Transport, TransportKind,
-    UdpStream, Workload,
+    Probes, Rate, RequestResponse, Snmp, Strategy, StreamProbe, Switch, TcpStream, Transfer, Transport,
+    TransportKind, UdpStream, Workload,
 };
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};

@@ -55,7 +55,7 @@ impl Run<'_> {
             strategy: &case.strategy,
             transport: &case.transport,
             disks: &disks,
-            moves_disks: case.vm.moves_disks(),
+            copies: case.vm.moves_disks().then_some(&case.storage),
             journey: if self.trial.stay { Journey::ForGood } else { Journey::Excursion },
             logs: &self.logs,
             events: journal.sender(),

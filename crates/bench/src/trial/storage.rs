@@ -4,8 +4,8 @@ use std::path::Path;
 
 use dunlin_guest::{DISK_SERIAL, SWAP_SERIAL};
 use dunlin_hypervisor::{Side, VmDisk};
-use dunlin_record::{DiskHeld, StorageHeld, VmSettings};
-use dunlin_testbed::Testbed;
+use dunlin_record::{DiskHeld, ImageFormat, StorageHeld, VmSettings};
+use dunlin_testbed::{DiskPlace, Testbed};
 
 use super::disk_file::{DiskFile, Format, Ground};
 use crate::{BenchError, Result};
@@ -49,7 +49,9 @@ impl Storage {
         let device = |disk: &Disk, serial: &str| VmDisk {
             serial: serial.to_owned(),
             size_mib: disk.size_mib,
-            path: disk.file.path(side),
+            format: ImageFormat::Raw,
+            place: DiskPlace::File(disk.file.path(side)),
+            backing: None,
             direct: disk.file.takes_direct_io(),
         };
         let Disks { disk, swap } = self.of(side);

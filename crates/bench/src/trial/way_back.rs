@@ -150,7 +150,7 @@ impl Run<'_> {
             strategy: &case.strategy,
             transport: &case.transport,
             disks: &[],
-            moves_disks: case.vm.moves_disks(),
+            copies: case.vm.moves_disks().then_some(&case.storage),
             journey: Journey::Home,
             logs: folder,
             events: journal.sender(),

@@ -83,7 +83,7 @@ fn round_trips(scenario: &Scenario) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for case in &scenario.cases {
         // Between hosts lie two delayed links each way, between bench and guest one: the bench's own has none.
-        let Links { migration, service } = &case.link;
+        let Links { migration, service, .. } = &case.link;
         let delays = [("host to host", migration.delay_ms, 4.0), ("bench to guest", service.delay_ms, 2.0)];
         for (between, delay_ms, links) in delays.into_iter().filter(|(_, delay_ms, _)| *delay_ms > 0.0) {
             let line =

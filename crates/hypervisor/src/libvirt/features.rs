@@ -1,6 +1,6 @@
 //! What a host's libvirt is, and what its `virsh` can be asked for.
 
-use dunlin_record::{Case, TransportKind};
+use dunlin_record::{Case, StorageServer, TransportKind};
 use dunlin_testbed::TestbedError;
 
 use super::settings::{LibvirtSettings, Mode};
@@ -89,6 +89,10 @@ impl Features {
             && !self.takes(&format!("--comp-{}-level", codec.name()))
         {
             return no("compressed channels", "they need libvirt 9.4".into());
+        }
+        if case.storage.server != StorageServer::Folder {
+            let because = "dunlin gives its guests there no disks of servers";
+            return no(&format!("disks by {}", case.storage.server.name()), because.into());
         }
         let needs = [
             (case.strategy.post_copy().is_some(), "--postcopy", "post-copy"),

@@ -109,10 +109,12 @@ impl Guest {
         }
         for (disk, letter) in placed.disks.iter().zip('a'..='z') {
             let cache = if disk.direct { "none" } else { "writeback" };
-            let (file, serial) = (escaped_path(&disk.path), escaped(&disk.serial));
+            // Disks of servers are refused before.
+            let Some(file) = disk.place.file() else { continue };
+            let (file, serial, format) = (escaped_path(file), escaped(&disk.serial), disk.format.name());
             let _ = writeln!(
                 xml,
-                "    <disk type='file' device='disk'><driver name='qemu' type='raw' cache='{cache}'/><source \
+                "    <disk type='file' device='disk'><driver name='qemu' type='{format}' cache='{cache}'/><source \
                  file='{file}'/><target dev='vd{letter}' bus='virtio'/><serial>{serial}</serial></disk>"
             );
         }
@@ -148,6 +150,9 @@ mod tests {
     use dunlin_record::VmId;
 
     use super::super::domain::Domain;
+    use dunlin_record::ImageFormat;
+    use dunlin_testbed::DiskPlace;
+
     use super::*;
 
     fn guest(cpu: Option<&str>) -> Guest {
@@ -184,7 +189,14 @@ mod tests {
 
     #[test]
     fn our_guest_is_read_back_as_it_was_meant() {
-        let disk = VmDisk { serial: "disk".into(), size_mib: 64, path: "/srv/a&b".into(), direct: true };
+        let disk = VmDisk {
+            serial: "disk".into(),
+            size_mib: 64,
+            format: ImageFormat::Raw,
+            place: DiskPlace::File("/srv/a&b".into()),
+            backing: None,
+            direct: true,
+        };
         let xml = guest(Some("Nehalem")).xml(&placed(&[disk], &["dac".into(), "apparmor".into()]));
         let domain = Domain::read(&xml).unwrap();
         assert_eq!((domain.name.as_str(), domain.memory_bytes), ("dunlin-vm0", 128 << 20));

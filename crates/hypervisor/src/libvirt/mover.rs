@@ -82,8 +82,8 @@ impl LibvirtMover {
                     will: to.virsh.destroy_at_end(&source.uuid)?,
                 });
                 // Disks that do not move are in a folder that both hosts were seen to share.
-                let copies = if order.moves_disks { CopyStorage::All } else { CopyStorage::None };
-                (copies, !order.disks.is_empty() && !order.moves_disks)
+                let copies = if order.copies.is_some() { CopyStorage::All } else { CopyStorage::None };
+                (copies, !order.disks.is_empty() && order.copies.is_none())
             }
         };
         let xml = files.paths.first().map(|file| file.display().to_string());

@@ -253,7 +253,7 @@ impl Hypervisor for QemuHypervisor {
         let certificates = with_tls.then(Certificates::make).transpose()?;
         destination.prepare(Side::Destination, order, certificates.as_ref(), &to.settings)?;
         source.prepare(Side::Source, order, certificates.as_ref(), &self.settings)?;
-        let disks_address = order.moves_disks.then(|| destination.export_all()).transpose()?;
+        let disks_address = order.copies.map(|_| destination.export_all()).transpose()?;
         let address = destination.listen()?;
         tell(EventKind::DestinationListening);
         let ends: [Arc<dyn Primitives>; 2] = [source, destination];

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dunlin_testbed::{Host, Launch, Process};
+use dunlin_testbed::{DiskPlace, Host, Launch, Process};
 
 use super::checkpoints::TRACE_POINT;
 use crate::accelerator::Accelerator;
@@ -52,6 +52,9 @@ pub(super) const DEFAULT_MACHINE: &str = "q35";
 
 /// The program where a scenario names none.
 pub(super) const DEFAULT_PROGRAM: &str = "qemu-system-x86_64";
+
+/// How long a disk's server may be away before the guest hears of it, in seconds, where QEMU would tell at once (NBD).
+const RECONNECT_S: u32 = 60;
 
 /// The name of the virtio-serial port that the guest's agent looks for.
 const AGENT_PORT: &str = "dunlin.agent";
@@ -166,14 +169,32 @@ impl Arguments {
 
     /// A disk whose errors reach the guest: a VM that stops instead would look as if it were being moved.
     fn disk(&mut self, disk: &VmDisk) {
-        let VmDisk { serial, path, direct, .. } = disk;
-        let (direct, path) = (if *direct { "on" } else { "off" }, value(path));
+        let VmDisk { serial, format, place, direct, .. } = disk;
+        let direct = if *direct { "on" } else { "off" };
+        let file = match place {
+            DiskPlace::File(path) => {
+                format!("file.driver=file,file.locking=on,file.filename={}", value(path))
+            }
+            DiskPlace::Nfs { server, path } => {
+                format!(
+                    "file.driver=nfs,file.server.type=inet,file.server.host={server},file.path={}",
+                    value(path)
+                )
+            }
+            DiskPlace::Iscsi { portal, target, lun } => format!(
+                "file.driver=iscsi,file.transport=tcp,file.portal={portal},file.target={target},file.lun={lun}"
+            ),
+            DiskPlace::Nbd { server, export } => format!(
+                "file.driver=nbd,file.server.type=inet,file.server.host={},file.server.port={},file.export={export},\
+                 file.reconnect-delay={RECONNECT_S}",
+                server.ip(),
+                server.port()
+            ),
+        };
+        let format = format.name();
         self.option(
             "-blockdev",
-            format!(
-                "driver=raw,node-name={serial},discard=unmap,cache.direct={direct},file.driver=file,\
-                 file.locking=on,file.filename={path}"
-            ),
+            format!("driver={format},node-name={serial},discard=unmap,cache.direct={direct},{file}"),
         );
         self.option(
             "-device",
@@ -189,6 +210,8 @@ fn value(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use dunlin_record::ImageFormat;
+
     use super::*;
 
     #[test]
@@ -217,7 +240,9 @@ mod tests {
             disks: vec![VmDisk {
                 serial: "data".into(),
                 size_mib: 64,
-                path: "/a,b/disk".into(),
+                format: ImageFormat::Raw,
+                place: DiskPlace::File("/a,b/disk".into()),
+                backing: None,
                 direct: true,
             }],
         };

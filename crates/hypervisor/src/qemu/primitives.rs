@@ -34,8 +34,12 @@ impl QemuVm {
         certificates: Option<&Certificates>,
         own: &QemuSettings,
     ) -> Result<()> {
-        let mut settings =
-            settings_for(side, (order.strategy, order.transport, order.moves_disks), own, &self.features);
+        let mut settings = settings_for(
+            side,
+            (order.strategy, order.transport, order.copies.is_some()),
+            own,
+            &self.features,
+        );
         if let Some(certificates) = certificates {
             let credentials = Credentials::write(certificates, side, &self.host)?;
             self.execute("object-add", credentials.object())?;

@@ -7,7 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dunlin_testbed::{Host, NamelessFile};
+use dunlin_record::ImageFormat;
+use dunlin_testbed::{DiskPlace, Host, NamelessFile};
 
 use super::features::QemuFeatures;
 use super::launch::{Machine, QemuBinary};
@@ -46,7 +47,13 @@ impl TemplateKey {
         part(&features.package);
         // Names and paths on the host do not reach the guest; everything else in the specification does.
         let spec = &machine.spec;
-        let nowhere = |disk: &VmDisk| VmDisk { path: PathBuf::new(), direct: false, ..disk.clone() };
+        let nowhere = |disk: &VmDisk| VmDisk {
+            format: ImageFormat::Raw,
+            place: DiskPlace::File(PathBuf::new()),
+            backing: None,
+            direct: false,
+            ..disk.clone()
+        };
         let disks = spec.disks.iter().map(nowhere).collect();
         let (tap, kernel, initrd) =
             (spec.tap.as_ref().map(|_| String::new()), PathBuf::new(), PathBuf::new());

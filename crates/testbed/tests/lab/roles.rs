@@ -119,7 +119,7 @@ pub(crate) fn say(line: &str) {
 }
 
 fn lab(inside: &Inside, migration: Link) -> Lab {
-    up(inside, &LabSpec::new(Links { migration, service: Link::default() }))
+    up(inside, &LabSpec::new(Links { migration, ..Links::default() }))
 }
 
 pub(crate) fn up(inside: &Inside, spec: &LabSpec) -> Lab {

@@ -61,7 +61,9 @@ fn memory_s(model: &Model, case: &Case) -> f64 {
             };
             model.play(switches).ended_s(|left_mib| model.post_copied_s(left_mib))
         }
-        Strategy::Suspend { after_passes: None } => model.copied_s(model.held_mib),
+        Strategy::Suspend { after_passes: None } | Strategy::Offline(_) => model.copied_s(model.held_mib),
+        // Its memory stays behind.
+        Strategy::Cold(_) => 0.0,
         Strategy::Suspend { after_passes: Some(after_passes) } => {
             model.play(|passes, _| passes >= after_passes).ended_s(|left_mib| model.copied_s(left_mib))
         }

@@ -5,7 +5,9 @@ use super::*;
 #[test]
 fn the_keys_are_those_of_the_records_types() {
     // What is absent would not be written.
-    let absent = "vm.paused = true\nvm.disk.size_mib = 32\nvm.swap_mib = 1\ncapture.migration = true\nprobes.http = true\n\
+    let absent = "vm.paused = true\nvm.disk = { size_mib = 64, format = \"qcow2\", used_mib = 1, compressibility_percent = 1, \
+                  image = \"a\", backing = true }\nvm.swap_mib = 1\ncapture.migration = true\nlink.storage.delay_ms = 1\n\
+                  storage = { rate_mib_s = 1, pause_after_s = 1 }\nprobes.http = true\n\
                   probes.tcp_rr = true\nprobes.tcp_stream = true\n\
                   probes.hosts_tcp_rr = true\nprobes.hosts_tcp_stream = true\n\
                   workload = { kind = \"http-server\" }";
@@ -15,7 +17,7 @@ fn the_keys_are_those_of_the_records_types() {
     let grammar = Grammar::new(&registry);
     let known = |key: &str| grammar.takes(key).unwrap();
     let driver = case.hypervisor.driver.as_str();
-    for setting in ["vm", driver, "link", "probes", "capture", "trials"] {
+    for setting in ["vm", driver, "link", "storage", "probes", "capture", "trials"] {
         same_keys(&whole[setting], &known(setting), setting);
     }
     let switch = Switch { snmp: Some(Snmp::default()) };
@@ -36,6 +38,8 @@ fn the_keys_are_those_of_the_records_types() {
         Strategy::PostCopy { preempt: true },
         hybrid,
         Strategy::Suspend { after_passes: Some(1) },
+        Strategy::Offline(Transfer { level: Some(1), ..Transfer::default() }),
+        Strategy::Cold(Transfer { level: Some(1), ..Transfer::default() }),
     ];
     same_variants(&strategies.map(|strategy| serde_json::to_value(strategy).unwrap()), &known("strategy"));
     // A dial at its default would not be written.
