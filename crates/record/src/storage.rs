@@ -125,8 +125,9 @@ pub struct Transfer {
     pub level: Option<u32>,
     /// How many threads compress.
     pub threads: u32,
-    /// Whether holes are left out.
-    pub sparse: bool,
+    /// Whether holes are left out: a stream does unless told otherwise, `scp` cannot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sparse: Option<bool>,
 }
 
 impl Default for Transfer {
@@ -136,7 +137,7 @@ impl Default for Transfer {
             compression: FileCompression::default(),
             level: None,
             threads: 1,
-            sparse: true,
+            sparse: None,
         }
     }
 }

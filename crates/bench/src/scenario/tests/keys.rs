@@ -38,8 +38,8 @@ fn the_keys_are_those_of_the_records_types() {
         Strategy::PostCopy { preempt: true },
         hybrid,
         Strategy::Suspend { after_passes: Some(1) },
-        Strategy::Offline(Transfer { level: Some(1), ..Transfer::default() }),
-        Strategy::Cold(Transfer { level: Some(1), ..Transfer::default() }),
+        Strategy::Offline(Transfer { level: Some(1), sparse: Some(true), ..Transfer::default() }),
+        Strategy::Cold(Transfer { level: Some(1), sparse: Some(true), ..Transfer::default() }),
     ];
     same_variants(&strategies.map(|strategy| serde_json::to_value(strategy).unwrap()), &known("strategy"));
     // A dial at its default would not be written.
