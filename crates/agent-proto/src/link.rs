@@ -17,7 +17,7 @@ use crate::frame::{FrameReader, PAYLOAD_LIMIT, Packet, write_frame};
 use crate::{LinkError, Result};
 
 /// The version of the protocol: both sides must have the same.
-pub const VERSION: u16 = 4;
+pub const VERSION: u16 = 5;
 
 /// What may wait for an acknowledgement, in bytes of payload.
 const UNACKNOWLEDGED_LIMIT: usize = 1024 * 1024;

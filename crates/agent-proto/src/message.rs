@@ -65,6 +65,8 @@ pub enum Ask {
     QueryDisk,
     /// What do the guest's clocks say? Answered by [`Reply::Clocks`].
     QueryClocks,
+    /// Shut the guest down: its disks are let go of, then it powers itself off. Answered by [`Reply::Done`] before that begins.
+    ShutDown,
 }
 
 /// What the agent answers.

@@ -49,6 +49,7 @@ impl Role {
             Ask::ConfigureNetwork(_) => "configure the network",
             Ask::MountDisk => "mount a disk",
             Ask::SwapOn => "swap to a disk",
+            Ask::ShutDown => "shut the guest down",
             Ask::Identify
             | Ask::Ping(_)
             | Ask::StartWorkload { .. }
@@ -108,6 +109,7 @@ mod tests {
             (Ask::ConfigureNetwork(network), "configure the network: "),
             (Ask::MountDisk, "mount a disk: "),
             (Ask::SwapOn, "swap to a disk: "),
+            (Ask::ShutDown, "shut the guest down: "),
         ];
         let program = Role::Program(Folder::make(&std::env::temp_dir()).unwrap());
         for (ask, begin) in forbidden {

@@ -34,6 +34,8 @@ const ALONE_LIMIT_NS: i64 = 600 * SECOND_NS;
 const END_LIMIT: Duration = Duration::from_secs(10);
 /// How long one wait for them is.
 const END_STEP_MS: i32 = 100;
+/// How long an answer may take to leave the guest before that goes.
+const ANSWER_FIRST: Duration = Duration::from_millis(100);
 
 /// The agent's side of the conversation.
 pub(crate) struct Service {
@@ -283,6 +285,7 @@ impl Service {
             Ask::QueryMemory => Some(memory::read().map_or_else(failed, Reply::Memory)),
             Ask::QueryCpu => Some(cpu().map_or_else(failed, Reply::Cpu)),
             Ask::QueryClocks => Some(clocks().map_or_else(failed, Reply::Clocks)),
+            Ask::ShutDown => done(shut_down()),
             Ask::StartWorkload { job, workload } => self.start_workload(asker, job, workload),
             Ask::StopWorkload { job } => self.stop_workload(asker, job),
         }
@@ -381,6 +384,18 @@ impl Service {
             say(&format!("dunlin-agent: reply to request {}: {error}", asker.id));
         }
     }
+}
+
+/// Powers the guest off a moment from now, when the answer is out.
+fn shut_down() -> Result<(), String> {
+    let thread = std::thread::Builder::new().name("shut-down".into()).spawn(|| {
+        std::thread::sleep(ANSWER_FIRST);
+        if let Err(trouble) = storage::let_go() {
+            say(&format!("dunlin-agent: {trouble}"));
+        }
+        sys::power_off()
+    });
+    thread.map(drop).map_err(|error| format!("shut the guest down: {error}"))
 }
 
 /// What the guest's CPUs have done.

@@ -39,6 +39,15 @@ pub(crate) fn swap_on() -> Result<(), String> {
     check(unsafe { libc::swapon(path.as_ptr(), 0) }).map_err(said)
 }
 
+/// Writes all to the disks and lets go of them, as far as that goes: what cannot be let go of was at least written.
+pub(crate) fn let_go() -> Result<(), String> {
+    sys::sync();
+    let swap = find(SWAP_SERIAL).map_or(Ok(()), |device| sys::swap_off(&device));
+    let disk = find(DISK_SERIAL).map_or(Ok(()), |_| sys::unmount(DISK));
+    swap.map_err(|error| format!("swap to a disk no more: {error}"))?;
+    disk.map_err(|error| format!("unmount {DISK}: {error}"))
+}
+
 /// How the file system at `mounted_at` is used.
 pub(crate) fn read(mounted_at: &str) -> Result<GuestDisk, String> {
     let figures = figures(Path::new(mounted_at))?;

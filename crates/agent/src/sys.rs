@@ -29,6 +29,32 @@ pub(crate) fn mount(device: &Path, kind: &str, target: &str) -> io::Result<()> {
     check(unsafe { libc::mount(device.as_ptr(), target.as_ptr(), kind.as_ptr(), 0, std::ptr::null()) })
 }
 
+/// Unmounts a file system; well where none is mounted.
+pub(crate) fn unmount(target: &str) -> io::Result<()> {
+    let target = CString::new(target)?;
+    // SAFETY: the string is NUL-terminated and lives across the call.
+    match check(unsafe { libc::umount2(target.as_ptr(), 0) }) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// Ends swapping to a device; well where nobody swaps to it.
+pub(crate) fn swap_off(device: &Path) -> io::Result<()> {
+    let device = CString::new(device.as_os_str().as_bytes())?;
+    // SAFETY: the string is NUL-terminated and lives across the call.
+    match check(unsafe { libc::swapoff(device.as_ptr()) }) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// Has the kernel write all it holds back to the disks.
+pub(crate) fn sync() {
+    // SAFETY: no arguments.
+    unsafe { libc::sync() };
+}
+
 /// Loads a kernel module that is not compressed; well if it is loaded already.
 pub(crate) fn load_module(file: &File) -> io::Result<()> {
     // SAFETY: the descriptor is open and the parameters are an empty NUL-terminated string.

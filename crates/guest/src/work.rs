@@ -62,6 +62,15 @@ impl AgentClient {
         self.done(Ask::ConfigureNetwork(network), limit)
     }
 
+    /// Has one of our guests let go of its disks and power itself off, a moment after it has answered. Workloads that write
+    /// to its disk had better be stopped before.
+    ///
+    /// # Errors
+    /// As of a request.
+    pub fn shut_down(&self, limit: Duration) -> Result<()> {
+        self.done(Ask::ShutDown, limit)
+    }
+
     /// Starts a workload, a single one, beside those that run; returns when it runs. `job` is its number from now on;
     /// `peer` is where the other end of a stream listens.
     ///
