@@ -6,10 +6,12 @@ mod fake;
 mod rescue;
 mod run;
 mod sequence;
+mod standstill;
 mod storage;
 mod surroundings;
 mod watch;
 
 pub use run::Job;
 pub use sequence::{Ended, migrate};
+pub use standstill::{Fault, Standstill, StandstillJob, stand_still};
 pub use surroundings::{Live, Surroundings};
