@@ -14,8 +14,12 @@ const MIB: u64 = 1024 * 1024;
 const PAGE_BYTES: u64 = 4096;
 const MKFS: &str = "mkfs.ext4";
 const ADVICE: &str = "run `apt-get install e2fsprogs`";
-/// It writes some hundred blocks, whatever the size.
+/// It writes some hundred blocks, whatever the size …
 const MKFS_LIMIT: Duration = Duration::from_secs(30);
+/// … and what is to be on it at some 20 MB/s at least.
+const FILL_LIMIT_MS_MIB: u64 = 50;
+/// The file that fills a disk, as its guest sees it.
+const FILLER: &str = "filler";
 /// A small journal and few inodes, as the disk is to hold few and large files: all that `disk_room_mib` allows for.
 /// Nothing is left for the guest's kernel to initialize behind the workload's back.
 const MKFS_OPTIONS: [&str; 12] = [
@@ -57,12 +61,38 @@ pub fn find_mkfs() -> Result<PathBuf> {
 /// # Errors
 /// Where the file cannot be written or no file system can be made.
 pub fn format_disk(file: &Path, size_mib: u32, folder: &Path) -> Result<()> {
+    format_filled_disk(file, size_mib, folder, 0, |_| Ok(()))
+}
+
+/// The same with a file on it, of so many MiB, whose content `fill` writes: it is given that file, empty and of its size.
+///
+/// # Errors
+/// As [`format_disk`], or where the content cannot be written.
+pub fn format_filled_disk(
+    file: &Path,
+    size_mib: u32,
+    folder: &Path,
+    used_mib: u32,
+    fill: impl FnOnce(&File) -> std::io::Result<()>,
+) -> Result<()> {
     resize(file, size_mib)?;
     let program = find_mkfs()?.to_string_lossy().into_owned();
     let name = file.to_string_lossy();
-    let arguments: Vec<&str> = MKFS_OPTIONS.into_iter().chain([&*name]).collect();
     let workshop = Workshop::open(folder)?;
-    run(&program, &arguments, workshop.path(), MKFS_LIMIT, ADVICE).map(drop)
+    let content = workshop.path().join("content");
+    let mut arguments: Vec<&str> = MKFS_OPTIONS.to_vec();
+    let content_name = content.to_string_lossy().into_owned();
+    if used_mib > 0 {
+        std::fs::create_dir(&content).map_err(GuestError::io("make the folder", &content))?;
+        let filler = content.join(FILLER);
+        File::create(&filler).map_err(GuestError::io("create", &filler))?;
+        let opened = resize(&filler, used_mib)?;
+        fill(&opened).map_err(GuestError::io("fill", &filler))?;
+        arguments.extend(["-d", &content_name]);
+    }
+    arguments.push(&name);
+    let limit = MKFS_LIMIT + Duration::from_millis(u64::from(used_mib) * FILL_LIMIT_MS_MIB);
+    run(&program, &arguments, workshop.path(), limit, ADVICE).map(drop)
 }
 
 /// Makes a file a blank swap space of this size.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dunlin_clock::now_ns;
-use dunlin_guest::{format_disk, format_swap};
 use dunlin_hypervisor::Side;
 use dunlin_testbed::{Host, NamelessFile, Testbed, TestbedError};
 
@@ -16,18 +15,12 @@ use crate::world::unshared_disk;
 /// How long a short program on a host may take.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// What is on a new disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Format {
-    FileSystem,
-    Swap,
-}
-
-/// The file behind a disk. Dropping it removes it.
+/// The file behind a disk. Dropping its last handle removes it.
+#[derive(Clone)]
 pub(super) enum DiskFile {
     /// On this machine, which both hosts are.
-    Here(NamelessFile),
-    There(RemoteFile),
+    Here(Arc<NamelessFile>),
+    There(Arc<RemoteFile>),
 }
 
 /// A file on another machine.
@@ -62,41 +55,43 @@ impl<'a> Ground<'a> {
         Ok(Self::There { hosts, folders, are_shared, work })
     }
 
-    /// The source's disk, as it is when a guest first sees it.
-    pub(super) fn formatted(&self, size_mib: u32, format: Format) -> Result<DiskFile> {
-        let (Self::Here(folder) | Self::There { work: folder, .. }) = self;
-        let file = NamelessFile::make_in(folder)?;
-        match format {
-            Format::FileSystem => format_disk(&file.path(), size_mib, folder)?,
-            Format::Swap => format_swap(&file.path(), size_mib)?,
+    /// The local folder in which files are made.
+    pub(super) fn work(&self) -> &Path {
+        match self {
+            Self::Here(work) | Self::There { work, .. } => work,
         }
-        let Self::There { hosts: [source, _], folders, are_shared, .. } = self else {
-            return Ok(DiskFile::Here(file));
-        };
-        let name = name();
-        let there = RemoteFile {
-            host: Arc::clone(source),
-            path: folders[0].join(&name),
-            at_destination: are_shared.then(|| folders[1].join(&name)),
-        };
-        source.copy_to(&file.path(), &there.path)?;
-        Ok(DiskFile::There(there))
     }
 
-    /// The destination's own: of the right size, and nothing but a hole.
-    pub(super) fn empty(&self, size_mib: u32) -> Result<DiskFile> {
+    /// A local file as a hypervisor on a side has it. Where both hosts see the same disks, so they do this one.
+    pub(super) fn put(&self, file: NamelessFile, side: Side) -> Result<DiskFile> {
+        let Self::There { hosts, folders, are_shared, .. } = self else {
+            return Ok(DiskFile::Here(Arc::new(file)));
+        };
+        let index = usize::from(side == Side::Destination);
+        let name = name();
+        let there = RemoteFile {
+            host: Arc::clone(&hosts[index]),
+            path: folders[index].join(&name),
+            at_destination: are_shared.then(|| folders[1].join(&name)),
+        };
+        there.host.copy_to(&file.path(), &there.path)?;
+        Ok(DiskFile::There(Arc::new(there)))
+    }
+
+    /// A file of the destination's own, nothing but a hole.
+    pub(super) fn hole(&self, bytes: u64) -> Result<DiskFile> {
         let (hosts, folders) = match self {
             Self::Here(folder) => {
                 let file = NamelessFile::make_in(folder)?;
-                file.resize(u64::from(size_mib) << 20)?;
-                return Ok(DiskFile::Here(file));
+                file.resize(bytes)?;
+                return Ok(DiskFile::Here(Arc::new(file)));
             }
             Self::There { hosts, folders, .. } => (hosts, folders),
         };
         let path = folders[1].join(name());
         let there = RemoteFile { host: Arc::clone(&hosts[1]), path, at_destination: None };
-        there.run("truncate", &["-s".into(), format!("{size_mib}M").into()])?;
-        Ok(DiskFile::There(there))
+        there.run("truncate", &["-s".into(), bytes.to_string().into()])?;
+        Ok(DiskFile::There(Arc::new(there)))
     }
 }
 
