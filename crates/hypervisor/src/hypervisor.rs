@@ -165,6 +165,34 @@ pub trait Maker {
     /// # Errors
     /// Where the template is of no use, or the VM cannot be started.
     fn restore(&self, order: &VmOrder<'_>, template: &Path) -> Result<Arc<dyn Vm>>;
+
+    /// Saves a VM of this maker, which runs or is stopped, with its whole state to a file of its host. Afterwards it is
+    /// stopped, and has let go of its images: others on its host may read and write them. Only good to be ended then, unless
+    /// nothing became of the file elsewhere: [`Vm::resume`] lets it go on.
+    ///
+    /// # Errors
+    /// Where it cannot be saved. Then it is as before, but may be stopped; [`Vm::resume`] lets it go on. No half file remains.
+    fn store(&self, vm: &Arc<dyn Vm>, file: &Path) -> Result<()> {
+        let _ = file;
+        Err(no_state_files(vm.id()))
+    }
+
+    /// Makes a VM out of such a file on this host, and lets it run. Its images must be those that the VM had when it was saved,
+    /// or copies of them.
+    ///
+    /// # Errors
+    /// Where the file is of no use, or the VM cannot be started. Then nothing of it remains.
+    fn wake(&self, order: &VmOrder<'_>, file: &Path) -> Result<Arc<dyn Vm>> {
+        let _ = file;
+        Err(no_state_files(&order.spec.id))
+    }
+}
+
+fn no_state_files(vm: &VmId) -> HypervisorError {
+    HypervisorError::Unsupported {
+        what: format!("the state of {vm} in a file"),
+        because: "this driver cannot save it".into(),
+    }
 }
 
 /// A VM to be made.

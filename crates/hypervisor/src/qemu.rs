@@ -14,6 +14,8 @@ mod progress;
 mod qmp;
 mod rehearsal;
 mod settings;
+mod shut_down;
+mod state_file;
 mod template;
 mod transport;
 mod tuning;

@@ -109,6 +109,20 @@ pub trait Vm: Send + Sync {
         None
     }
 
+    /// Waits until the VM is gone from here because its guest shut itself down, which it has been asked for. It may be gone
+    /// already. From then on its end counts as expected.
+    ///
+    /// # Errors
+    /// [`HypervisorError::Timeout`] where it is still there at the limit, [`HypervisorError::Ended`] where it ended otherwise;
+    /// then its end, whenever it comes, counts as before.
+    fn await_shut_down(&self, limit: Duration) -> Result<()> {
+        let _ = limit;
+        Err(HypervisorError::Unsupported {
+            what: format!("waiting until {} has shut itself down", self.id()),
+            because: "this driver does not tell that from a crash".into(),
+        })
+    }
+
     /// Ends the VM here and waits until it is gone. The guest is not asked.
     ///
     /// # Errors

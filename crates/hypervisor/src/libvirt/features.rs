@@ -1,6 +1,6 @@
 //! What a host's libvirt is, and what its `virsh` can be asked for.
 
-use dunlin_record::{Case, StorageServer, TransportKind};
+use dunlin_record::{Case, StorageServer, Strategy, TransportKind};
 use dunlin_testbed::TestbedError;
 
 use super::settings::{LibvirtSettings, Mode};
@@ -93,6 +93,9 @@ impl Features {
         if case.storage.server != StorageServer::Folder {
             let because = "dunlin gives its guests there no disks of servers";
             return no(&format!("disks by {}", case.storage.server.name()), because.into());
+        }
+        if matches!(case.strategy, Strategy::Offline(_)) {
+            return no("offline", "a VM's state in a file of its own is only read by libvirt itself".into());
         }
         let needs = [
             (case.strategy.post_copy().is_some(), "--postcopy", "post-copy"),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use dunlin_clock::Deadline;
 use dunlin_record::{HostId, HypervisorIdentity, VmId};
 use dunlin_testbed::{LastWill, MacAddress};
 
@@ -21,6 +22,8 @@ pub(super) const AGENT_PORT: &str = "dunlin.agent";
 const DIAL_LIMIT: Duration = Duration::from_secs(5);
 /// A guest's own agent may be asked for this long (`qemu-guest-agent` answers by itself or not at all).
 const GUEST_AGENT_LIMIT: Duration = Duration::from_secs(4);
+/// How often libvirt is asked whether a guest has shut itself down.
+const SHUT_DOWN_STEP: Duration = Duration::from_millis(100);
 const KIB: i64 = 1024;
 
 /// A VM (or its place) on a host.
@@ -291,6 +294,25 @@ impl Vm for LibvirtVm {
         let pid = self.pid()?;
         let configured = u64::try_from(self.domain().ok()?.memory_bytes).ok()?;
         self.virsh.host.resident_bytes(pid, configured).ok().flatten()
+    }
+
+    /// libvirt takes one of ours away when its guest shuts itself down; one that is defined stays, shut off.
+    fn await_shut_down(&self, limit: Duration) -> Result<()> {
+        let deadline = Deadline::after(limit);
+        loop {
+            match self.run_state() {
+                Ok(state) if state.condition == Condition::Ended => return Ok(()),
+                Err(error) if deadline.passed() => return Err(error),
+                Ok(_) if deadline.passed() => {
+                    return Err(HypervisorError::Timeout {
+                        host: self.host.clone(),
+                        waiting_for: format!("{} to shut itself down", self.id),
+                        after_s: limit.as_secs_f64(),
+                    });
+                }
+                _ => std::thread::sleep(deadline.step(SHUT_DOWN_STEP)),
+            }
+        }
     }
 
     fn end(&self, limit: Duration) -> Result<()> {

@@ -65,6 +65,12 @@ pub(super) fn is_guest_reset(event: &QmpEvent) -> bool {
         && event.data.get("reason").and_then(Value::as_str) == Some("guest-reset")
 }
 
+/// Why the VM was shut down, where that is what the event tells (`qapi/run-state.json`, `ShutdownCause`).
+pub(super) fn shut_down_reason(event: &QmpEvent) -> Option<String> {
+    let reason = event.data.get("reason").and_then(Value::as_str).unwrap_or("no reason given");
+    (event.name == "SHUTDOWN").then(|| reason.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use dunlin_clock::Exchange;

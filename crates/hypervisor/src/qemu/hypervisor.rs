@@ -14,6 +14,7 @@ use super::features::QemuFeatures;
 use super::launch::{Machine, QemuBinary, Start};
 use super::rehearsal::Rehearsal;
 use super::settings::{self, QemuSettings};
+use super::state_file;
 use super::template::{TemplateKey, restore_template, save_template};
 use super::vm::{LaunchOptions, QemuVm};
 use crate::accelerator::Accelerator;
@@ -186,7 +187,8 @@ impl Hypervisor for QemuHypervisor {
         let known = lock(&self.known).clone();
         let others: Vec<&QemuFeatures> = known.values().collect();
         self.features.check(&self.settings, &case.strategy, &case.transport, &others)?;
-        if case.vm.moves_disks() {
+        // Where the VM stands still its images are carried as files.
+        if case.vm.moves_disks() && case.strategy.standstill().is_none() {
             self.features.check_moving_disks(&self.settings)?;
         }
         Ok(())
@@ -294,6 +296,16 @@ impl Maker for QemuHypervisor {
     fn restore(&self, order: &VmOrder<'_>, template: &Path) -> Result<Arc<dyn Vm>> {
         let vm = self.launch(&self.machine(order.spec), Start::Incoming, order.logs, order.events.clone())?;
         restore_template(&vm, &self.features, template)?;
+        Ok(vm)
+    }
+
+    fn store(&self, vm: &Arc<dyn Vm>, file: &Path) -> Result<()> {
+        state_file::store(&*self.own(vm)?, &self.features, file)
+    }
+
+    fn wake(&self, order: &VmOrder<'_>, file: &Path) -> Result<Arc<dyn Vm>> {
+        let vm = self.launch(&self.machine(order.spec), Start::Incoming, order.logs, order.events.clone())?;
+        state_file::load_from(&vm, &self.features, file)?;
         Ok(vm)
     }
 }

@@ -122,9 +122,12 @@ pub(super) fn arguments(
     }
     args.option("-smp", spec.vcpus.to_string());
     args.option("-m", format!("{}M", spec.memory_mib));
-    args.option("-kernel", &spec.kernel);
-    args.option("-initrd", &spec.initrd);
-    args.option("-append", &spec.kernel_args);
+    // Without a kernel it is the firmware that boots something.
+    if !spec.kernel.as_os_str().is_empty() {
+        args.option("-kernel", &spec.kernel);
+        args.option("-initrd", &spec.initrd);
+        args.option("-append", &spec.kernel_args);
+    }
     args.chardev("file,id=console,append=on", &endpoints.console);
     args.option("-serial", "chardev:console");
     args.chardev("socket,id=qmp,server=on,wait=off", &endpoints.qmp);

@@ -145,6 +145,10 @@ impl Vm for QemuVm {
         self.host.resident_bytes(self.process_id()?, mapping_bytes).ok().flatten()
     }
 
+    fn await_shut_down(&self, limit: Duration) -> Result<()> {
+        self.await_own_end(limit)
+    }
+
     fn end(&self, limit: Duration) -> Result<()> {
         self.end_process(limit)
     }

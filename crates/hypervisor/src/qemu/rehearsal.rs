@@ -69,7 +69,7 @@ impl Rehearsal<'_> {
 
     fn migration(&self) -> MigrationSettings {
         let Case { strategy, transport, vm, .. } = self.case;
-        let asked = (strategy, transport, vm.moves_disks());
+        let asked = (strategy, transport, vm.moves_disks() && strategy.standstill().is_none());
         let mut migration = settings_for(self.side, asked, self.settings, self.features);
         if transport.kind == TransportKind::Tls {
             // QEMU looks for the credentials only once it connects.

@@ -1,7 +1,6 @@
 //! Templates: a booted guest's state, saved once and restored for each trial.
 //!
-//! A `mapped-ram` file where QEMU has it (>= 9.0), a stream through `exec:` before. The key is all that shaped the
-//! guest, so that a template never fits a VM it was not made for.
+//! The key is all that shaped the guest, so that a template never fits a VM it was not made for.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,12 +11,10 @@ use dunlin_testbed::{DiskPlace, Host, NamelessFile};
 
 use super::features::QemuFeatures;
 use super::launch::{Machine, QemuBinary};
-use super::transport::MigrationSettings;
-use super::vm::{QemuVm, UNLIMITED_BANDWIDTH};
-use crate::{HypervisorError, Result, Vm, VmDisk, VmSpec};
+use super::state_file::{load_from, save_to};
+use super::vm::QemuVm;
+use crate::{HypervisorError, Result, VmDisk, VmSpec};
 
-/// Limit of saving or loading a template.
-const TEMPLATE_LIMIT: Duration = Duration::from_secs(120);
 /// Templates kept in a cache; the longest unused go first.
 const TEMPLATES_KEPT: usize = 8;
 
@@ -86,9 +83,7 @@ pub(super) fn save_template(vm: &QemuVm, features: &QemuFeatures, path: &Path) -
         forget_oldest(folder);
     }
     let draft = NamelessFile::make_in(path.parent().unwrap_or(Path::new(".")))?;
-    vm.stop()?;
-    vm.configure(&file_settings(features))?;
-    let save = |to: &Path| vm.save(&address(features, to, Direction::Save)?, TEMPLATE_LIMIT);
+    let save = |to: &Path| save_to(vm, features, to);
     if vm.host.sees(&draft.path())? {
         save(&draft.path())?;
     } else {
@@ -106,14 +101,7 @@ pub(super) fn save_template(vm: &QemuVm, features: &QemuFeatures, path: &Path) -
 /// # Errors
 /// Where QEMU refuses it: the template is then of no use and should be removed.
 pub(super) fn restore_template(vm: &QemuVm, features: &QemuFeatures, path: &Path) -> Result<()> {
-    vm.configure(&file_settings(features))?;
-    let there = vm.host.place(path)?;
-    vm.load(&address(features, &there, Direction::Restore)?, TEMPLATE_LIMIT)?;
-    // It was saved stopped.
-    vm.resume()?;
-    let mut off = file_settings(features);
-    off.capabilities.values_mut().for_each(|state| *state = false);
-    vm.configure(&off)?;
+    load_from(vm, features, &vm.host.place(path)?)?;
     // Marks the template as used, for `forget_oldest`.
     let _ = fs::File::open(path).and_then(|file| {
         file.set_modified(
@@ -122,36 +110,6 @@ pub(super) fn restore_template(vm: &QemuVm, features: &QemuFeatures, path: &Path
         )
     });
     Ok(())
-}
-
-#[derive(Clone, Copy)]
-enum Direction {
-    Save,
-    Restore,
-}
-
-fn file_settings(features: &QemuFeatures) -> MigrationSettings {
-    let mut settings = MigrationSettings::default();
-    if features.has("mapped-ram") {
-        settings.capabilities.insert("mapped-ram".into(), true);
-    }
-    // The disk's speed, not the default 128 MiB/s.
-    settings.parameters.insert("max-bandwidth".into(), UNLIMITED_BANDWIDTH.into());
-    settings
-}
-
-fn address(features: &QemuFeatures, path: &Path, direction: Direction) -> Result<String> {
-    let text = path.to_str().filter(|text| !text.contains(['\'', ','])).ok_or_else(|| {
-        HypervisorError::Unsupported {
-            what: format!("a template at {}", path.display()),
-            because: "QEMU's address syntax cannot carry this path; set DUNLIN_CACHE to a plain one".into(),
-        }
-    })?;
-    Ok(match (features.has("mapped-ram"), direction) {
-        (true, _) => format!("file:{text}"),
-        (false, Direction::Save) => format!("exec:cat > '{text}'"),
-        (false, Direction::Restore) => format!("exec:cat '{text}'"),
-    })
 }
 
 /// Tells builds of the same version apart: a developer rebuilds QEMU in place. Of another machine's it is not known.

@@ -13,7 +13,7 @@ use dunlin_testbed::{Host, Process};
 use serde_json::{Value, json};
 
 use super::checkpoints::parse_checkpoints;
-use super::events::{disk_failure, is_guest_reset, translate};
+use super::events::{disk_failure, is_guest_reset, shut_down_reason, translate};
 use super::features::{QemuFeatures, append};
 use super::launch::{self, Endpoints, Machine, QemuBinary, Start, arguments};
 use super::mechanisms::Noticed;
@@ -30,10 +30,10 @@ pub(super) const ACT_LIMIT: Duration = Duration::from_secs(6);
 pub(super) const ASK_LIMIT: Duration = Duration::from_secs(3);
 /// Limit of a QEMU's start to its monitor's greeting.
 const START_LIMIT: Duration = Duration::from_secs(30);
-/// How a QEMU ends that was asked to.
-const QUIT: &str = "exit status 0";
+/// How a QEMU ends that was asked to, or whose guest shut itself down.
+pub(super) const QUIT: &str = "exit status 0";
 /// How often a process is asked that is to end.
-const END_STEP: Duration = Duration::from_millis(5);
+pub(super) const END_STEP: Duration = Duration::from_millis(5);
 /// More than any link carries, in bytes a second; 0 does not mean "unlimited" in every version.
 pub(super) const UNLIMITED_BANDWIDTH: u64 = 1 << 40;
 
@@ -54,6 +54,8 @@ pub(super) struct QemuVm {
     /// The first time a disk failed.
     disk_failure: Arc<OnceLock<String>>,
     guest_reset: Arc<AtomicBool>,
+    /// Why the VM was last shut down, in QEMU's words.
+    shut_down: Arc<Mutex<Option<String>>>,
     console: Console,
     expected_end: AtomicBool,
     state: Mutex<MoveState>,
@@ -124,8 +126,10 @@ impl QemuVm {
         let stream = connected.map_err(|error| ended_or(error, &mut process, machine, host, &stderr))?;
         let first_disk_failure = Arc::<OnceLock<String>>::default();
         let guest_reset = Arc::<AtomicBool>::default();
+        let shut_down = Arc::<Mutex<Option<String>>>::default();
         let handler = {
             let (seen, guest_reset) = (Arc::clone(&first_disk_failure), Arc::clone(&guest_reset));
+            let shut_down = Arc::clone(&shut_down);
             let (events, clock) = (events.clone(), host.clock());
             let (host, vm) = (host.id().clone(), spec.id.clone());
             Box::new(move |event| {
@@ -133,6 +137,9 @@ impl QemuVm {
                     seen.get_or_init(|| failure);
                 }
                 guest_reset.fetch_or(is_guest_reset(&event), Ordering::Relaxed);
+                if let Some(reason) = shut_down_reason(&event) {
+                    *lock(&shut_down) = Some(reason);
+                }
                 // Nobody listens any more where the trial has ended.
                 let _ = events.send(translate(event, &clock, &host, &vm));
             })
@@ -159,6 +166,7 @@ impl QemuVm {
             events,
             disk_failure: first_disk_failure,
             guest_reset,
+            shut_down,
             console,
             expected_end: AtomicBool::new(false),
             state: Mutex::default(),
@@ -257,6 +265,26 @@ impl QemuVm {
         })
     }
 
+    /// Whether its process may end from now on without that being a failure.
+    pub(super) fn expect_end(&self, expected: bool) {
+        self.expected_end.store(expected, Ordering::Relaxed);
+    }
+
+    /// How its process ended; absent while it runs.
+    pub(super) fn end_seen(&self) -> Result<Option<String>> {
+        Ok(lock(&self.process).try_wait()?)
+    }
+
+    /// Why the VM was last shut down, in QEMU's words, as far as it is known.
+    pub(super) fn shut_down_reason(&self) -> Option<String> {
+        lock(&self.shut_down).clone()
+    }
+
+    /// That its process ended as it should not.
+    pub(super) fn unexpected_end(&self, how: String) -> HypervisorError {
+        ended(how, false, &self.machine, &self.host, &self.stderr)
+    }
+
     /// Ends the process: it is asked first, and killed where it does not go by itself.
     pub(super) fn end_process(&self, limit: Duration) -> Result<()> {
         self.expected_end.store(true, Ordering::Relaxed);
@@ -294,14 +322,17 @@ impl QemuVm {
 
     /// Switches to the state in a file or command (`file:` or `exec:` address) and waits until it is loaded.
     pub(super) fn load(&self, address: &str, limit: Duration) -> Result<()> {
-        self.execute("migrate-incoming", json!({ "uri": address }))?;
-        self.await_migration("the template to be loaded", limit)
+        let loaded = self
+            .execute("migrate-incoming", json!({ "uri": address }))
+            .and_then(|_| self.await_migration("load the state of the VM", limit));
+        // One that cannot load it ends, and says why last of all.
+        loaded.map_err(|error| self.end_or(error))
     }
 
     /// Saves the stopped VM's state to a file or command and waits until it is written.
     pub(super) fn save(&self, address: &str, limit: Duration) -> Result<()> {
         self.execute("migrate", json!({ "uri": address }))?;
-        self.await_migration("the template to be saved", limit)
+        self.await_migration("save the state of the VM", limit)
     }
 
     fn await_migration(&self, what: &str, limit: Duration) -> Result<()> {
@@ -320,7 +351,12 @@ impl QemuVm {
                 _ => std::thread::sleep(Duration::from_millis(10)),
             }
         }
-        Err(self.timeout(what, limit))
+        Err(self.timeout(&format!("QEMU to {what}"), limit))
+    }
+
+    /// The end of the process, if that is why an error came.
+    fn end_or(&self, error: HypervisorError) -> HypervisorError {
+        ended_or(error, &mut lock(&self.process), &self.machine, &self.host, &self.stderr)
     }
 
     pub(super) fn execute(&self, command: &str, arguments: Value) -> Result<Value> {
