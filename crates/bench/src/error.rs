@@ -50,6 +50,16 @@ pub enum BenchError {
     /// A trial's record makes no sense.
     #[error(transparent)]
     Analysis(#[from] dunlin_analysis::AnalysisError),
+    /// An image of the user's does not fit onto its disk.
+    #[error("{} is {virtual_size_mib} MiB large: vm.disk.size_mib = {size_mib} is less", image.display())]
+    ImageTooLarge {
+        /// The image.
+        image: PathBuf,
+        /// What a guest could put on it.
+        virtual_size_mib: u64,
+        /// The disk's size.
+        size_mib: u32,
+    },
     /// The guest did not come up.
     #[error("{vm} did not come up on {host}: {why}{}", last_lines(console))]
     GuestDown {

@@ -3,11 +3,13 @@
 mod captures;
 mod clocks;
 mod disk_file;
+mod disk_image;
 mod guest;
 mod load;
 mod migration;
 mod observation;
 mod probing;
+mod standstill;
 mod storage;
 mod streams;
 mod tcp_probing;

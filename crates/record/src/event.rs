@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Achieved, Case, FileCarried, HostId, MechanismSeen, MigrationState, Place, ProbeConnection, Seen,
-    StandstillStage, Step, StreamSeen, VmId, Workload,
+    StandstillStage, Step, StorageFaultKind, StreamSeen, VmId, Workload,
 };
 
 /// One change of state.
@@ -238,6 +238,13 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         differs_at_bytes: Option<i64>,
     },
+    /// The server of the VM's disks was made to go away.
+    StorageServerAway {
+        /// How.
+        how: StorageFaultKind,
+    },
+    /// It is there again.
+    StorageServerBack,
     /// A part of a move for which the VM stands still began; the one before it has ended.
     StandstillStage {
         /// Which.

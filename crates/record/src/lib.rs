@@ -64,8 +64,8 @@ pub use run_folder::{
 };
 pub use series::{ABSENT, Column, Series, SeriesWriter, read_series, shapes};
 pub use storage::{
-    Blocks, FileCarried, FileCompression, ImageFormat, StandstillStage, StorageServer, StorageSettings,
-    Transfer, TransferWay, Writes,
+    Blocks, FileCarried, FileCompression, ImageFormat, StandstillStage, StorageFault, StorageFaultKind,
+    StorageServer, StorageSettings, Transfer, TransferWay, Writes,
 };
 pub use stream::{LostNumbers, Received, StreamBreak, StreamLoss, StreamOutcome, StreamSeen};
 pub use switch::{Snmp, SnmpAuth, SnmpPrivacy, Switch};

@@ -17,7 +17,7 @@ use crate::{
     Achieved, Case, ClockSeen, DiskHeld, Event, EventKind, FileCarried, GuestStart, HostId, HttpServed,
     HypervisorIdentity, HypervisorReport, LostNumbers, Mechanism, MechanismSeen, MemoryHeld, MigrationState,
     Moment, Place, ProbeConnection, Received, Seen, Series, SocketBuffers, StandstillStage, Status, Step,
-    StorageHeld, StreamSeen, TrialId, TrialRecord, VmId, Workload, shapes,
+    StorageFaultKind, StorageHeld, StreamSeen, TrialId, TrialRecord, VmId, Workload, shapes,
 };
 
 /// What the parts of series' names in angle brackets stand for.
@@ -151,6 +151,8 @@ one_of_each! {
             compared_bytes: 64 << 20,
             differs_at_bytes: Some(4096),
         },
+        EventKind::StorageServerAway { .. } => EventKind::StorageServerAway { how: StorageFaultKind::Freeze },
+        EventKind::StorageServerBack => EventKind::StorageServerBack,
         EventKind::StandstillStage { .. } =>
             EventKind::StandstillStage { stage: StandstillStage::Transfer },
         EventKind::FileCarried(_) => EventKind::FileCarried(FileCarried {

@@ -50,6 +50,38 @@ pub struct StorageSettings {
     pub pause_after_s: Option<f64>,
     /// Whether both hosts' images are compared block by block, while the VM stands still for it.
     pub compare: bool,
+    /// What befalls the server of the disks during the migration; nothing if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<StorageFault>,
+}
+
+/// What befalls the server of shared disks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct StorageFault {
+    /// What.
+    pub kind: StorageFaultKind,
+    /// So many seconds after the migrate command.
+    pub after_s: f64,
+    /// For so many seconds; then it is there again.
+    pub for_s: f64,
+}
+
+impl Default for StorageFault {
+    fn default() -> Self {
+        Self { kind: StorageFaultKind::default(), after_s: 0.0, for_s: 10.0 }
+    }
+}
+
+/// How the server of shared disks goes away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum StorageFaultKind {
+    /// It is killed, and started again.
+    #[default]
+    Kill,
+    /// It is frozen, and goes on.
+    Freeze,
 }
 
 impl StorageSettings {

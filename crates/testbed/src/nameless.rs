@@ -39,6 +39,14 @@ impl NamelessFile {
         PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd()))
     }
 
+    /// Another handle of the same file.
+    ///
+    /// # Errors
+    /// Where the system refuses.
+    pub fn another(&self) -> Result<Self> {
+        self.0.try_clone().map(Self).map_err(TestbedError::io("open a nameless file once more"))
+    }
+
     /// Cuts it off or lets it grow by a hole.
     ///
     /// # Errors

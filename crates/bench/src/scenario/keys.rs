@@ -169,6 +169,13 @@ const STORAGE: &[Key] = &[
     key("rate_mib_s", above_0("MiB/s", 1e6)),
     key("pause_after_s", above_0("seconds", DAY_S)),
     key("compare", Takes::Flag),
+    key("fault", Takes::Table(STORAGE_FAULT)),
+];
+
+const STORAGE_FAULT: &[Key] = &[
+    key("kind", Takes::Word(&["kill", "freeze"])),
+    key("after_s", number("seconds", 0.0, DAY_S)),
+    key("for_s", above_0("seconds", DAY_S)),
 ];
 
 const LINKS: &[Key] = &[

@@ -1,11 +1,11 @@
 //! What is on a guest's disk when it first sees it.
 
+use std::fs::File;
+use std::io;
 use std::path::Path;
 
-use dunlin_guest::{
-    ImageInfo, convert_image, format_filled_disk, format_swap, image_info, make_qcow2,
-};
-use dunlin_image::fill;
+use dunlin_guest::{ImageInfo, convert_image, format_filled_disk, format_swap, image_info, make_qcow2};
+use dunlin_image::Content;
 use dunlin_record::{Disk, ImageFormat};
 use dunlin_testbed::NamelessFile;
 
@@ -62,7 +62,9 @@ fn content(asked: &Disk, folder: &Path) -> Result<NamelessFile> {
     let Some(image) = &asked.image else {
         let used_mib = asked.used_mib.unwrap_or(0);
         let bytes = u64::from(used_mib) * MIB;
-        let write = |file: &std::fs::File| fill(file, 0, bytes, asked.compressibility_percent, SEED);
+        let compressible_percent = u8::try_from(asked.compressibility_percent).unwrap_or(100);
+        let content = Content { seed: SEED, compressible_percent };
+        let write = |file: &File| content.write(file, 0, bytes).map_err(io::Error::other);
         format_filled_disk(&raw.path(), asked.size_mib, folder, used_mib, write)?;
         return Ok(raw);
     };

@@ -1,5 +1,6 @@
 //! A guest of a trial: started at the source, followed to the destination by its agent's client.
 
+mod again;
 mod held;
 
 use std::fs;
@@ -10,8 +11,8 @@ use std::time::Duration;
 
 use dunlin_clock::{Deadline, now_ns};
 use dunlin_guest::{AgentClient, GuestError, Neighbour, Network as GuestNetwork, kernel_args};
-use dunlin_hypervisor::{Maker, Side, Vm, VmDisk, VmOrder, VmSpec};
-use dunlin_record::{Achieved, Event, EventKind, ExistingVm, GuestStart, Journal, VmId, Workload};
+use dunlin_hypervisor::{Hypervisor, Maker, Side, Vm, VmDisk, VmOrder, VmSpec};
+use dunlin_record::{Achieved, Blocks, Event, EventKind, ExistingVm, GuestStart, Journal, VmId, Workload};
 use dunlin_testbed::{Host, MacAddress, Network, TestbedError};
 
 use super::storage::Storage;
@@ -58,7 +59,10 @@ pub(super) struct Found {
 
 /// What belongs to a guest that was made for a trial.
 struct Made {
-    memory_mib: u32,
+    /// As it is at the source.
+    spec: VmSpec,
+    /// Its address and its network's prefix length, where they were given.
+    given: Option<(Ipv4Addr, u8)>,
     /// Open as long as a hypervisor may open it.
     storage: Storage,
     // Last, so that the taps go after the VM.
@@ -99,7 +103,7 @@ impl Guest {
         let number = u8::try_from(number).unwrap_or(u8::MAX);
         let id = VmId::new(format!("vm{number}"));
         let mac = MacAddress::new([0x52, 0x54, 0x00, 0xd0, 0x00, number]);
-        let storage = Storage::make(&case.vm, context.logs, world.testbed()?)?;
+        let storage = Storage::make(case, context.logs, world.testbed()?)?;
         let hosts = [plan.source.host(), plan.destination.host()];
         let taps = hosts.map(|host| Tap::add(host, &format!("tap-{id}")));
         let taps: Vec<Tap> = taps.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
@@ -131,20 +135,19 @@ impl Guest {
         } else {
             restore(context, maker, &spec, journal).map(|(vm, agent)| (vm, Some(agent)))?
         };
-        let memory_mib = case.vm.memory_mib;
-        let made = Some(Made { memory_mib, storage, _taps: taps });
+        let made = Some(Made { spec, given, storage, _taps: taps });
         let address = given.map(|(address, _)| address);
         let guest = Self { id, source, address, agent, made, found: None };
-        guest.settle_in(context, given)?;
+        guest.settle_in(context)?;
         Ok(guest)
     }
 
     /// Gives a guest that has just come up its address and its disks.
-    fn settle_in(&self, context: TrialContext<'_>, given: Option<(Ipv4Addr, u8)>) -> Result<()> {
+    fn settle_in(&self, context: TrialContext<'_>) -> Result<()> {
         let (Some(agent), Some(made)) = (&self.agent, &self.made) else { return Ok(()) };
         agent.refresh(ANSWER_LIMIT)?;
         let testbed = context.world.testbed()?;
-        if let Some((address, prefix)) = given {
+        if let Some((address, prefix)) = made.given {
             let bench = testbed.bench_address(Network::Service).zip(testbed.bench_mac(Network::Service));
             let neighbours = bench.map(|(address, mac)| Neighbour { address, mac: mac.octets() });
             let network = GuestNetwork { address, prefix, neighbours: neighbours.into_iter().collect() };
@@ -191,8 +194,9 @@ impl Guest {
     }
 
     /// Records what the disks hold that are to move with it, if any are.
-    pub(super) fn tell_storage(&self, journal: &mut Journal) -> Result<()> {
-        let Some(held) = self.made.as_ref().and_then(|made| made.storage.held()) else { return Ok(()) };
+    pub(super) fn tell_storage(&self, blocks: Blocks, journal: &mut Journal) -> Result<()> {
+        let held = self.made.as_ref().and_then(|made| made.storage.held(blocks));
+        let Some(held) = held else { return Ok(()) };
         Ok(journal.keep(&event(Some(self.source.host()), Some(&self.id), EventKind::StorageHeld(held)))?)
     }
 
@@ -271,7 +275,10 @@ fn no_agent() -> BenchError {
 }
 
 fn maker(context: TrialContext<'_>) -> Result<&dyn Maker> {
-    let product = &context.plan.source;
+    maker_of(&*context.plan.source)
+}
+
+fn maker_of(product: &dyn Hypervisor) -> Result<&dyn Maker> {
     Ok(product.maker().ok_or_else(|| TestbedError::Unsupported {
         what: "making a VM".into(),
         because: format!("this driver of {} only moves those that exist: name one", product.identity().name),

@@ -5,12 +5,13 @@ use std::time::Duration;
 use dunlin_clock::Deadline;
 use dunlin_guest::GuestError;
 use dunlin_hypervisor::{Condition, Journey, MirrorProgress, MoveOrder, Mover, Progress, Side, Vm};
-use dunlin_migrate::{Job, Live, migrate};
+use dunlin_migrate::{Job, Live, StandstillJob, migrate, stand_still};
 use dunlin_policy::Limits;
-use dunlin_record::{ABSENT, Case, EventKind, Journal, Moment, Place, Status, in_one_line, shapes};
+use dunlin_record::{ABSENT, Blocks, Case, EventKind, Journal, Moment, Place, Status, in_one_line, shapes};
 
 use super::observation::Observation;
 use super::probing::Probing;
+use super::standstill::{Parts, Still};
 use super::streams::Streams;
 use super::way_back::Moved;
 use super::{Ended, Guest, Run, event};
@@ -60,8 +61,12 @@ impl Run<'_> {
             logs: &self.logs,
             events: journal.sender(),
         };
-        let mut mover = plan.source.mover(&guest.source, &*plan.destination, &order)?;
-        if let Some(destination) = mover.handle(Side::Destination) {
+        let mut moving = if case.strategy.standstill().is_some() {
+            Moving::Still(Still::prepare(self)?)
+        } else {
+            Moving::Live(plan.source.mover(&guest.source, &*plan.destination, &order)?)
+        };
+        if let Some(destination) = moving.handle(guest, Side::Destination) {
             observation.count_vm(self, Side::Destination, destination)?;
         }
 
@@ -73,7 +78,10 @@ impl Run<'_> {
         let ended = observed.and_then(|()| {
             self.observer.stage("migrating");
             self.pause_if_asked(guest)?;
-            let (ended, kept) = self.migrate(guest, &mut *mover, journal)?;
+            let (ended, kept) = match &mut moving {
+                Moving::Live(mover) => self.migrate(guest, &mut **mover, journal)?,
+                Moving::Still(still) => self.move_still(guest, still, &streams, journal)?,
+            };
             place = ended.place;
             self.moved.extend(Moved::of(guest, ended.place));
             // The VM is cared for; what cannot be kept any more ends the run.
@@ -82,7 +90,7 @@ impl Run<'_> {
         if ended.is_err() {
             let at = match place {
                 Place::Source => Some(&*guest.source),
-                Place::Destination => mover.handle(Side::Destination),
+                Place::Destination => moving.handle(guest, Side::Destination),
                 Place::Nowhere | Place::Unknown => None,
             };
             at.into_iter().for_each(|at| self.resume_if_paused(guest, at));
@@ -90,19 +98,19 @@ impl Run<'_> {
         let settled = match &ended {
             Ok(ended) => {
                 probing.count_anew();
-                self.settle(guest, &*mover, ended.place, journal)
+                self.settle(guest, &moving, ended.place, journal)
             }
             Err(_) => Ok(()),
         };
         // What befell the guest says more than what did not go on because of it.
-        let unhurt = check_ends(&*mover);
+        let unhurt = check_ends(guest, &moving);
         let drowning = probing.drowning();
         let (ended, settled) = (drowned(ended, drowning.as_deref()), drowned(settled, drowning.as_deref()));
         probing.stop(guest, journal)?;
         unhurt?;
         let ended = ended?;
         self.observer.stage("asking the guest");
-        match settled.and_then(|()| self.close(guest, mover, ended.place, streams, journal)) {
+        match settled.and_then(|()| self.close(guest, moving, ended.place, streams, journal)) {
             // What went wrong with the migration says more than what came of it.
             Err(error) if ended.status != Status::Completed => {
                 let warning = EventKind::Warning { text: in_one_line(&error) };
@@ -163,14 +171,16 @@ impl Run<'_> {
 
     /// Goes after the guest to where it is now, lets it run again if it was paused for the move, and shows how it fares
     /// there.
-    fn settle(&self, guest: &Guest, mover: &dyn Mover, place: Place, journal: &mut Journal) -> Result<()> {
+    fn settle(&self, guest: &Guest, moving: &Moving, place: Place, journal: &mut Journal) -> Result<()> {
         let at = match place {
-            Place::Source => mover.handle(Side::Source),
-            Place::Destination => mover.handle(Side::Destination),
+            Place::Source => moving.handle(guest, Side::Source),
+            Place::Destination => moving.handle(guest, Side::Destination),
             Place::Nowhere | Place::Unknown => return Ok(()),
         };
         if let Some(at) = at {
-            let followed = if place == Place::Destination { guest.follow(at) } else { Ok(()) };
+            // A guest that stood still was followed as it was woken.
+            let is_new = place == Place::Destination && matches!(moving, Moving::Live(_));
+            let followed = if is_new { guest.follow(at) } else { Ok(()) };
             if self.trial.case.vm.paused && !guest.is_paused() {
                 at.resume()?;
             }
@@ -209,7 +219,7 @@ impl Run<'_> {
             }
             self.recording.check()
         };
-        guest.tell_storage(journal)?;
+        guest.tell_storage(case.storage.blocks, journal)?;
         let job = Job {
             mover,
             strategy: &case.strategy,
@@ -226,12 +236,46 @@ impl Run<'_> {
         Ok((ended, unkept.map_or(Ok(()), |error| Err(error.into()))))
     }
 
+    /// Moves the guest, which stands still meanwhile, and says whether all of it could be kept.
+    fn move_still(
+        &mut self,
+        guest: &mut Guest,
+        still: &mut Still,
+        streams: &Streams,
+        journal: &mut Journal,
+    ) -> Result<(dunlin_migrate::Ended, Result<()>)> {
+        let case = self.trial.case;
+        let transfer = case.strategy.standstill().cloned().unwrap_or_default();
+        guest.tell_storage(Blocks::Overlay, journal)?;
+        let mut parts = Parts {
+            context: self.context(),
+            transfer: &transfer,
+            workload: case.workload.as_ref(),
+            hosts: self.world.hosts()?,
+            guest,
+            still,
+            streams,
+            events: journal.sender(),
+            observer: &mut *self.observer,
+        };
+        let job = StandstillJob {
+            parts: &mut parts,
+            limit: Duration::from_secs_f64(case.trials.limit_s),
+            patience: PATIENCE,
+            cancel: self.trial.cancel,
+        };
+        let mut live = Live::new(journal);
+        let ended = stand_still(job, &mut live);
+        let unkept = live.into_failure();
+        Ok((ended, unkept.map_or(Ok(()), |error| Err(error.into()))))
+    }
+
     /// Asks the guest, where it runs now, what it did; ends both hypervisors. Gives what the guest found damaged, if it
     /// did.
     fn close(
         &self,
         guest: &Guest,
-        mover: Box<dyn Mover>,
+        moving: Moving,
         place: Place,
         streams: Streams,
         journal: &mut Journal,
@@ -242,13 +286,13 @@ impl Run<'_> {
             // Nobody is there to be asked. What we made ends with its handles.
             Place::Nowhere | Place::Unknown => return Ok(None),
         };
-        let Some(at) = mover.handle(side) else { return Ok(None) };
+        let Some(at) = moving.handle(guest, side) else { return Ok(None) };
         guest.tell_held(at, Moment::After, self.trial.case, journal)?;
         let (mut damage, mut death) = (None, None);
         if let Some(workload) = &self.trial.case.workload {
             streams.end_sending();
             let achieved = guest.stop_workload(workload);
-            check_ends(&*mover)?;
+            check_ends(guest, &moving)?;
             let achieved = achieved?;
             damage = streams.finish(guest, journal)?.or_else(|| achieved.damage());
             death = achieved.death().map(str::to_owned);
@@ -256,11 +300,12 @@ impl Run<'_> {
             journal.keep(&event(Some(at.host()), Some(&guest.id), reported))?;
         }
         if guest.is_ours() {
-            for vm in [Side::Source, Side::Destination].into_iter().filter_map(|side| mover.handle(side)) {
+            let ends = [Side::Source, Side::Destination].map(|side| moving.handle(guest, side));
+            for vm in ends.into_iter().flatten() {
                 vm.end(QUIT_LIMIT)?;
             }
         }
-        drop(mover);
+        drop(moving);
         journal.drain()?;
         match (damage, death) {
             (None, Some(last_words)) => Err(BenchError::WorkloadDied { last_words }),
@@ -291,9 +336,31 @@ fn check_vm(vm: &dyn Vm) -> Result<()> {
 }
 
 /// The same at both ends.
-fn check_ends(mover: &dyn Mover) -> Result<()> {
-    let mut ends = [Side::Source, Side::Destination].into_iter().filter_map(|side| mover.handle(side));
-    ends.try_for_each(check_vm)
+fn check_ends(guest: &Guest, moving: &Moving) -> Result<()> {
+    [Side::Source, Side::Destination]
+        .map(|side| moving.handle(guest, side))
+        .into_iter()
+        .flatten()
+        .try_for_each(check_vm)
+}
+
+/// A move that is prepared.
+enum Moving {
+    /// The VM's memory goes from hypervisor to hypervisor.
+    Live(Box<dyn Mover>),
+    /// It stands still meanwhile.
+    Still(Still),
+}
+
+impl Moving {
+    /// The VM on a side; absent where it is not there (yet).
+    fn handle<'a>(&'a self, guest: &'a Guest, side: Side) -> Option<&'a dyn Vm> {
+        match (self, side) {
+            (Self::Live(mover), _) => mover.handle(side),
+            (Self::Still(_), Side::Source) => Some(&*guest.source),
+            (Self::Still(still), Side::Destination) => still.there(),
+        }
+    }
 }
 
 fn progress_row(t_ns: i64, progress: &Progress) -> [i64; 10] {

@@ -1,14 +1,15 @@
 //! A guest's disks: new for each trial, seen by both hosts or each host's own, gone with this process.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use dunlin_guest::{DISK_SERIAL, SWAP_SERIAL};
-use dunlin_hypervisor::{Side, VmDisk};
-use dunlin_record::{DiskHeld, ImageFormat, StorageHeld, VmSettings};
+use dunlin_hypervisor::{BackingImage, Side, VmDisk};
+use dunlin_record::{Blocks, Case, DiskHeld, ImageFormat, StorageHeld};
 use dunlin_testbed::{DiskPlace, Testbed};
 
-use super::disk_file::{DiskFile, Format, Ground};
-use crate::{BenchError, Result};
+use super::disk_file::{DiskFile, Ground};
+use super::disk_image::{Images, disk_images, empty_image, swap_image};
+use crate::Result;
 
 const MIB: i64 = 1 << 20;
 
@@ -21,42 +22,94 @@ pub(crate) struct Storage {
 }
 
 /// The disks that one host sees.
+#[derive(Default)]
 struct Disks {
     disk: Option<Disk>,
     swap: Option<Disk>,
 }
 
 struct Disk {
-    file: DiskFile,
     size_mib: u32,
+    format: ImageFormat,
+    file: DiskFile,
+    backing: Option<DiskFile>,
+}
+
+/// A file of a disk that has to be brought to the other host.
+pub(super) struct DiskToCarry {
+    /// By which the guest knows the disk.
+    pub(super) serial: &'static str,
+    pub(super) from: PathBuf,
+    pub(super) to: PathBuf,
 }
 
 impl Storage {
-    /// Makes blank disks: on the file system of a folder, or on the hosts where these are other machines.
-    pub(crate) fn make(asked: &VmSettings, folder: &Path, testbed: &dyn Testbed) -> Result<Self> {
-        if asked.disk.is_none() && asked.swap_mib.is_none() {
-            return Ok(Self { source: Disks { disk: None, swap: None }, destination: None });
+    /// Makes the disks that a case asks for: on the file system of a folder, or on the hosts where these are other machines.
+    pub(crate) fn make(case: &Case, folder: &Path, testbed: &dyn Testbed) -> Result<Self> {
+        let vm = &case.vm;
+        if vm.disk.is_none() && vm.swap_mib.is_none() {
+            return Ok(Self { source: Disks::default(), destination: None });
         }
-        let ground = Ground::of(testbed, folder, !asked.moves_disks())?;
-        let source = Disks::make(asked, |size_mib, format| ground.formatted(size_mib, format))?;
-        let empty = || Disks::make(asked, |size_mib, _| ground.empty(size_mib));
-        let destination = asked.moves_disks().then(empty).transpose()?;
-        Ok(Self { source, destination })
+        let ground = Ground::of(testbed, folder, !vm.moves_disks())?;
+        let mut storage =
+            Self { source: Disks::default(), destination: vm.moves_disks().then(Disks::default) };
+        if let Some(asked) = &vm.disk {
+            let Images { own, backing } = disk_images(asked, folder)?;
+            let needs_backing =
+                case.storage.blocks == Blocks::Overlay || case.strategy.standstill().is_some();
+            let backing_there = match &backing {
+                Some(backing) if vm.moves_disks() && needs_backing => {
+                    Some(ground.put(backing.another()?, Side::Destination)?)
+                }
+                _ => None,
+            };
+            let (size_mib, format) = (asked.size_mib, asked.format);
+            let backing = backing.map(|backing| ground.put(backing, Side::Source)).transpose()?;
+            let file = ground.put(own, Side::Source)?;
+            storage.source.disk = Some(Disk { size_mib, format, file, backing });
+            if let Some(destination) = &mut storage.destination {
+                let file = empty_there(case, &ground, size_mib, format)?;
+                destination.disk = Some(Disk { size_mib, format, file, backing: backing_there });
+            }
+        }
+        if let Some(size_mib) = vm.swap_mib {
+            let format = ImageFormat::Raw;
+            let file = ground.put(swap_image(size_mib, folder)?, Side::Source)?;
+            storage.source.swap = Some(Disk { size_mib, format, file, backing: None });
+            if let Some(destination) = &mut storage.destination {
+                let file = empty_there(case, &ground, size_mib, format)?;
+                destination.swap = Some(Disk { size_mib, format, file, backing: None });
+            }
+        }
+        Ok(storage)
     }
 
     /// The disks as a hypervisor there is to have them.
     pub(crate) fn devices(&self, side: Side) -> Vec<VmDisk> {
-        let device = |disk: &Disk, serial: &str| VmDisk {
+        let device = |(serial, disk): (&str, &Disk)| VmDisk {
             serial: serial.to_owned(),
             size_mib: disk.size_mib,
-            format: ImageFormat::Raw,
+            format: disk.format,
             place: DiskPlace::File(disk.file.path(side)),
-            backing: None,
+            backing: disk
+                .backing
+                .as_ref()
+                .map(|file| BackingImage { format: ImageFormat::Raw, path: file.path(side) }),
             direct: disk.file.takes_direct_io(),
         };
-        let Disks { disk, swap } = self.of(side);
-        let disk = disk.iter().map(|disk| device(disk, DISK_SERIAL));
-        disk.chain(swap.iter().map(|swap| device(swap, SWAP_SERIAL))).collect()
+        self.of(side).all().map(device).collect()
+    }
+
+    /// What has to be brought to the destination of a VM that stands still.
+    pub(super) fn to_carry(&self) -> Vec<DiskToCarry> {
+        let Some(destination) = &self.destination else { return Vec::new() };
+        let pairs = self.source.all().zip(destination.all());
+        let pair = |((serial, here), (_, there)): ((&'static str, &Disk), (&str, &Disk))| DiskToCarry {
+            serial,
+            from: here.file.path(Side::Source),
+            to: there.file.path(Side::Destination),
+        };
+        pairs.map(pair).collect()
     }
 
     /// Whether there is a disk with a file system.
@@ -78,14 +131,17 @@ impl Storage {
         })
     }
 
-    /// What all disks that are to move hold at the source; nothing where none does.
-    pub(crate) fn held(&self) -> Option<StorageHeld> {
+    /// What all disks that are to move hold at the source, as far as it is copied; nothing where none does.
+    pub(crate) fn held(&self, blocks: Blocks) -> Option<StorageHeld> {
         self.destination.as_ref()?;
-        let Disks { disk, swap } = &self.source;
-        let disks: Vec<&Disk> = disk.iter().chain(swap).collect();
-        let sum = |of: fn(&DiskFile) -> Option<i64>| disks.iter().map(|disk| of(&disk.file)).sum();
+        let disks = || self.source.all().map(|(_, disk)| disk);
+        // What lies below a disk's own image is copied with it, unless that is left out.
+        let below = |disk: &'_ Disk| disk.backing.clone().filter(|_| blocks != Blocks::Overlay);
+        let files: Vec<DiskFile> =
+            disks().flat_map(|disk| [Some(disk.file.clone()), below(disk)]).flatten().collect();
+        let sum = |of: fn(&DiskFile) -> Option<i64>| files.iter().map(of).sum();
         Some(StorageHeld {
-            virtual_size_bytes: Some(disks.iter().map(|disk| i64::from(disk.size_mib) * MIB).sum()),
+            virtual_size_bytes: Some(disks().map(|disk| i64::from(disk.size_mib) * MIB).sum()),
             allocated_bytes: sum(DiskFile::allocated_bytes),
             data_bytes: sum(DiskFile::data_bytes),
         })
@@ -99,13 +155,20 @@ impl Storage {
     }
 }
 
+/// The destination's own file for a disk that comes there: an image that holds nothing, or nothing at all where the image
+/// itself is brought.
+fn empty_there(case: &Case, ground: &Ground<'_>, size_mib: u32, format: ImageFormat) -> Result<DiskFile> {
+    match format {
+        _ if case.strategy.standstill().is_some() => ground.hole(0),
+        ImageFormat::Raw => ground.hole(u64::from(size_mib) << 20),
+        ImageFormat::Qcow2 => ground.put(empty_image(size_mib, format, ground.work())?, Side::Destination),
+    }
+}
+
 impl Disks {
-    fn make(asked: &VmSettings, make: impl Fn(u32, Format) -> Result<DiskFile>) -> Result<Self> {
-        let disk = |size_mib, format| Ok::<_, BenchError>(Disk { file: make(size_mib, format)?, size_mib });
-        Ok(Self {
-            disk: asked.disk.as_ref().map(|asked| disk(asked.size_mib, Format::FileSystem)).transpose()?,
-            swap: asked.swap_mib.map(|size_mib| disk(size_mib, Format::Swap)).transpose()?,
-        })
+    fn all(&self) -> impl Iterator<Item = (&'static str, &Disk)> {
+        let disk = self.disk.iter().map(|disk| (DISK_SERIAL, disk));
+        disk.chain(self.swap.iter().map(|swap| (SWAP_SERIAL, swap)))
     }
 }
 

@@ -7,7 +7,7 @@ fn the_keys_are_those_of_the_records_types() {
     // What is absent would not be written.
     let absent = "vm.paused = true\nvm.disk = { size_mib = 64, format = \"qcow2\", used_mib = 1, compressibility_percent = 1, \
                   image = \"a\", backing = true }\nvm.swap_mib = 1\ncapture.migration = true\nlink.storage.delay_ms = 1\n\
-                  storage = { rate_mib_s = 1, pause_after_s = 1 }\nprobes.http = true\n\
+                  storage = { rate_mib_s = 1, pause_after_s = 1, fault = { after_s = 1 } }\nprobes.http = true\n\
                   probes.tcp_rr = true\nprobes.tcp_stream = true\n\
                   probes.hosts_tcp_rr = true\nprobes.hosts_tcp_stream = true\n\
                   workload = { kind = \"http-server\" }";

@@ -23,7 +23,7 @@ impl Guest {
             configured_bytes: self
                 .made
                 .as_ref()
-                .map_or(told.configured_bytes, |made| Some(mib(made.memory_mib))),
+                .map_or(told.configured_bytes, |made| Some(mib(made.spec.memory_mib))),
             used_bytes: told.used_bytes,
             allocated_bytes: at.allocated_bytes(),
             // Without a workload nothing is rewritten on purpose; what the guest's system dirties is not known.
