@@ -65,7 +65,7 @@ pub(crate) fn write_configs(folder: &Path, servers: &[Server], key: &Key) -> Res
     let other = Key::make(folder, "other")?;
     let known = |key_of: &dyn Fn(&Server) -> String| {
         let line = |server: &Server| {
-            let [service, migration] = Network::ALL.map(|network| server.host.address(network));
+            let [service, migration] = Network::USUAL.map(|network| server.host.address(network));
             format!("{},{service},{migration} {}\n", server.name(), key_of(server))
         };
         servers.iter().map(line).collect::<String>()

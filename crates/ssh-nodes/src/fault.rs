@@ -37,13 +37,13 @@ impl SshNodes {
         Ok(())
     }
 
-    /// Takes a node's power: it is off both networks, nothing runs on it any more, and what lay in its memory is lost:
+    /// Takes a node's power: it is off all networks, nothing runs on it any more, and what lay in its memory is lost:
     /// `/tmp`, `/dev/shm` and `/run` but for our own files and the homes.
     ///
     /// # Errors
     /// Where the node does not do it.
     pub fn power_off(&self, name: &str) -> Result<()> {
-        for network in Network::ALL {
+        for network in self.server(name)?.networks() {
             self.cut(name, network)?;
         }
         self.end_all(name)?;
@@ -62,7 +62,7 @@ impl SshNodes {
     /// # Errors
     /// Where the node or its sshd does not come up.
     pub fn power_on(&self, name: &str) -> Result<()> {
-        for network in Network::ALL {
+        for network in self.server(name)?.networks() {
             self.join(name, network)?;
         }
         self.server(name)?.boot()?;

@@ -20,7 +20,7 @@ pub(crate) fn text(servers: &[Server], config: &Path, driver: Option<&str>) -> S
             let _ = writeln!(text, "driver = {}", quoted(driver));
         }
         let host: &dyn Host = &*server.host;
-        for network in Network::ALL {
+        for network in Network::USUAL {
             let (address, interface) = (host.address(network), host.interface(network));
             if let Some((address, interface)) = address.zip(interface) {
                 let _ = writeln!(text, "\n[host.{network}]\naddress = \"{address}\"");

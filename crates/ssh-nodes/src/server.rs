@@ -36,8 +36,8 @@ pub(crate) struct Server {
     pub(crate) host: Arc<LabHost>,
     /// By which its clients know it.
     pub(crate) key: Key,
-    /// The switch's ports to it, by network.
-    ports: [String; 2],
+    /// The switch's ports to it, by network; empty where it is not in it.
+    ports: [String; 3],
 }
 
 impl Server {
@@ -65,6 +65,11 @@ impl Server {
         self.host.id().as_str()
     }
 
+    /// The networks it is in.
+    pub(crate) fn networks(&self) -> impl Iterator<Item = Network> {
+        Network::ALL.into_iter().filter(|network| !self.port(*network).is_empty())
+    }
+
     pub(crate) fn port(&self, network: Network) -> &str {
         &self.ports[network as usize]
     }
@@ -80,7 +85,7 @@ impl Server {
             stderr: self.log(),
         })?;
         let deadline = Deadline::after(UP_LIMIT);
-        for network in Network::ALL {
+        for network in Network::USUAL {
             self.await_answer(&mut process, self.host.address(network), deadline)?;
         }
         *self.running() = Some(process);
@@ -134,7 +139,7 @@ impl Server {
     fn config(&self) -> String {
         let folder = self.folder();
         let mut text = format!("Port {PORT}\n");
-        for network in Network::ALL {
+        for network in Network::USUAL {
             let _ = writeln!(text, "ListenAddress {}", self.host.address(network));
         }
         let _ = writeln!(text, "HostKey {}", folder.join("host_key").display());

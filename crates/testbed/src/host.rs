@@ -12,25 +12,30 @@ use dunlin_record::{HostFingerprint, HostId};
 
 use crate::{Helper, LastWill, Process, Result};
 
-/// One of the testbed's two networks (Hu et al., section 3).
+/// One of the testbed's networks: the two of Hu et al., section 3, and that of shared storage, which few testbeds have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Network {
     /// Where the VM is reached.
     Service,
     /// Where migrations travel.
     Migration,
+    /// Where hosts reach the server of shared storage.
+    Storage,
 }
 
 impl Network {
-    /// Both networks.
-    pub const ALL: [Self; 2] = [Self::Service, Self::Migration];
+    /// Those that every testbed has.
+    pub const USUAL: [Self; 2] = [Self::Service, Self::Migration];
+    /// All that a testbed can have.
+    pub const ALL: [Self; 3] = [Self::Service, Self::Migration, Self::Storage];
 
-    /// Its name: `service` or `migration`.
+    /// Its name: `service`, `migration` or `storage`.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Service => "service",
             Self::Migration => "migration",
+            Self::Storage => "storage",
         }
     }
 }

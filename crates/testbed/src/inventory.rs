@@ -111,6 +111,8 @@ impl InventoryHost {
         match network {
             Network::Service => self.service.as_ref(),
             Network::Migration => self.migration.as_ref(),
+            // Whoever serves storage to real hosts is none of the inventory's, nor is the network to it.
+            Network::Storage => None,
         }
     }
 }

@@ -8,6 +8,8 @@
 //!          ──────┼─ migration ┼──────
 //!                └── bench ───┘                      the network namespace of the process that owns the lab
 //! ```
+//!
+//! Where storage is asked for, the switch joins the hosts to one more, `storage`, by a third network on which nobody else is.
 
 mod managed_switch;
 mod second_link;
@@ -45,6 +47,10 @@ const HOSTS_MAX: u8 = 26;
 const BENCH: u8 = 1;
 /// The last byte of the switch's address on the service network, where it can be managed.
 const SWITCH: u8 = 2;
+/// The last byte of the storage host's address.
+const STORAGE: u8 = 3;
+/// The storage host's name.
+const STORAGE_HOST: &str = "storage";
 /// The last byte of the first VM's address.
 const FIRST_VM: u8 = 100;
 /// Every network's prefix.
@@ -63,6 +69,8 @@ pub struct LabSpec {
     pub injector: bool,
     /// Whether the first two hosts have a second link to each other, like that to the migration network, for MPTCP.
     pub second_link: bool,
+    /// Whether there is one more host, a node, that the others reach over a network of its own, to serve them storage.
+    pub storage: bool,
     /// How many hosts: `host-a`, `host-b` and so on, from 1 to 26.
     pub hosts: u8,
     /// What they are.
@@ -91,10 +99,16 @@ impl LabSpec {
             tap_queue_frames: 1000,
             injector: false,
             second_link: false,
+            storage: false,
             hosts: 2,
             kind: HostKind::default(),
             clock_offsets_s: Vec::new(),
         }
+    }
+
+    /// The networks it has.
+    fn networks(&self) -> &'static [Network] {
+        if self.storage { &Network::ALL } else { &Network::USUAL }
     }
 }
 
@@ -104,6 +118,7 @@ pub struct Lab {
     // First, so that all processes have ended before the relays go.
     _remains: Remains,
     hosts: Vec<Arc<LabHost>>,
+    storage_host: Option<Arc<LabHost>>,
     links: Links,
     second_link: bool,
     switch: Namespace,
@@ -127,17 +142,18 @@ impl Lab {
         let switch = remains.namespace("switch")?;
         let names = (0..spec.hosts).map(host_name);
         let places = names.map(|name| remains.namespace(&name)).collect::<Result<Vec<_>>>()?;
+        let storage = spec.storage.then(|| remains.namespace(STORAGE_HOST)).transpose()?;
         let bench = inside.namespace();
-        for namespace in [bench, &switch].into_iter().chain(&places) {
+        for namespace in [bench, &switch].into_iter().chain(&places).chain(&storage) {
             sysctl::settle(namespace)?;
             Netlink::open(namespace)?.set_up("lo")?;
         }
-        wiring::add_switch_bridges(&switch, &congestion_control)?;
+        wiring::add_switch_bridges(&switch, spec.networks(), &congestion_control)?;
 
         let netem = Netlink::open(&switch)?.has_netem()?;
         let mut relays = Vec::new();
         let mut injector = None;
-        for network in Network::ALL {
+        for &network in spec.networks() {
             let shape = shape(link_of(&spec.links, network));
             let cable = |shape, relayed| Cable {
                 network,
@@ -146,15 +162,21 @@ impl Lab {
                 relayed,
                 congestion_control: &congestion_control,
             };
-            for (place, last) in places.iter().zip(FIRST_HOST..) {
+            let mut on_it: Vec<_> = places.iter().zip(FIRST_HOST..).collect();
+            on_it.extend(storage.iter().filter(|_| network == Network::Storage).map(|place| (place, STORAGE)));
+            for &(namespace, last) in &on_it {
                 let relayed = !shape.delay.is_zero() && !netem;
-                let place = Place { namespace: place, last, has_taps: network == Network::Service };
+                let place = Place { namespace, last, has_taps: network == Network::Service };
                 relays.extend(cable(shape, relayed).connect(place)?);
             }
-            remains.bench_devices.push(network.as_str());
-            let relayed = spec.injector && network == Network::Service;
-            let place = Place { namespace: bench, last: BENCH, has_taps: false };
-            injector = cable(Shape::default(), relayed).connect(place)?.or(injector);
+            if Network::USUAL.contains(&network) {
+                remains.bench_devices.push(network.as_str());
+                let relayed = spec.injector && network == Network::Service;
+                let place = Place { namespace: bench, last: BENCH, has_taps: false };
+                injector = cable(Shape::default(), relayed).connect(place)?.or(injector);
+                on_it.push((bench, BENCH));
+            }
+            wiring::introduce(network, &on_it)?;
         }
         if spec.second_link {
             let mut shape = shape(&spec.links.migration);
@@ -171,12 +193,12 @@ impl Lab {
             let ends = [(&places[0], FIRST_HOST), (&places[1], FIRST_HOST + 1)];
             relays.extend(second_link::lay(cable, ends)?);
         }
-        wiring::introduce(bench, &places, FIRST_HOST)?;
-
         let hosts = make_hosts(places, spec, &congestion_control)?;
+        let storage_host = storage.map(|place| make_storage_host(place, spec, &congestion_control)).transpose()?;
         let lab = Self {
             _remains: remains,
             hosts,
+            storage_host,
             links: spec.links.clone(),
             second_link: spec.second_link,
             switch,
@@ -216,17 +238,11 @@ impl Lab {
     fn wait_until_reachable(&self) -> Result<()> {
         let deadline = Deadline::after(REACH_LIMIT);
         for host in &self.hosts {
-            for network in Network::ALL {
-                let address = SocketAddr::from((host.address(network), 1));
-                while !answers(address, deadline.step(Duration::from_millis(200))) {
-                    if deadline.passed() {
-                        let waiting_for = format!("an answer of {} over the {network} network", host.id());
-                        return Err(TestbedError::Timeout {
-                            waiting_for,
-                            after_s: REACH_LIMIT.as_secs_f64(),
-                        });
-                    }
-                }
+            for network in Network::USUAL {
+                wait_until_it_answers(host, network, deadline)?;
+            }
+            if let Some(storage) = &self.storage_host {
+                host.inside(|| wait_until_it_answers(storage, Network::Storage, deadline))?;
             }
         }
         Ok(())
@@ -238,16 +254,20 @@ impl Testbed for Lab {
         self.hosts.iter().map(|host| Arc::<LabHost>::clone(host) as Arc<dyn Host>).collect()
     }
 
+    fn storage_host(&self) -> Option<Arc<dyn Host>> {
+        self.storage_host.as_ref().map(|host| Arc::<LabHost>::clone(host) as Arc<dyn Host>)
+    }
+
     fn bench_address(&self, network: Network) -> Option<Ipv4Addr> {
-        Some(self.bench_address(network))
+        Network::USUAL.contains(&network).then(|| self.bench_address(network))
     }
 
     fn bench_interface(&self, network: Network) -> Option<&str> {
-        Some(network.as_str())
+        Network::USUAL.contains(&network).then_some(network.as_str())
     }
 
     fn bench_mac(&self, network: Network) -> Option<MacAddress> {
-        Some(wiring::mac(network, BENCH))
+        Network::USUAL.contains(&network).then(|| wiring::mac(network, BENCH))
     }
 
     fn vm_address(&self, number: u8) -> Option<(Ipv4Addr, u8)> {
@@ -271,8 +291,8 @@ impl Testbed for Lab {
     }
 
     fn switch_port(&self, host: &HostId, network: Network) -> Option<String> {
-        let last = (FIRST_HOST..).zip(&self.hosts).find(|(_, known)| known.id == *host)?.0;
-        Some(wiring::port(network, last))
+        let known = self.hosts.iter().chain(&self.storage_host).find(|known| known.id == *host)?;
+        known.networks.contains(&network).then(|| wiring::port(network, known.last))
     }
 
     fn manage_switch(&self, agent: &SnmpAgent) -> Result<ManagedSwitch> {
@@ -281,7 +301,7 @@ impl Testbed for Lab {
 
     /// One machine is them all.
     fn fingerprints(&self) -> Vec<HostFingerprint> {
-        let hosts = self.hosts.iter().map(|host| host.id.as_str());
+        let hosts = self.hosts.iter().chain(&self.storage_host).map(|host| host.id.as_str());
         let names: Vec<&str> = hosts.chain(["bench"]).collect();
         vec![fingerprint::read(names.join(", "), &self.congestion_control)]
     }
@@ -322,7 +342,7 @@ impl Drop for Remains {
 }
 
 fn make_hosts(places: Vec<Namespace>, spec: &LabSpec, congestion_control: &str) -> Result<Vec<Arc<LabHost>>> {
-    let names = hosts_file(spec.hosts);
+    let names = hosts_file(spec);
     let offsets = spec.clock_offsets_s.iter().copied().chain(std::iter::repeat(0));
     let make = |((namespace, last), offset_s): ((Namespace, u8), i64)| {
         let scratch = Path::new(SCRATCH).join(namespace.name());
@@ -339,8 +359,8 @@ fn make_hosts(places: Vec<Namespace>, spec: &LabSpec, congestion_control: &str) 
             namespace,
             node,
             scratch,
-            addresses: Network::ALL.map(|network| address(network, last)),
-            interfaces: [wiring::UPLINK, Network::Migration.as_str()],
+            last,
+            networks: spec.networks().to_vec(),
             bridge: Network::Service.as_str(),
             tap_queue_frames: spec.tap_queue_frames,
             congestion_control: congestion_control.to_owned(),
@@ -349,26 +369,59 @@ fn make_hosts(places: Vec<Namespace>, spec: &LabSpec, congestion_control: &str) 
     places.into_iter().zip(FIRST_HOST..).zip(offsets).map(make).collect()
 }
 
+/// Always a node: its servers take a machine for granted.
+fn make_storage_host(namespace: Namespace, spec: &LabSpec, congestion_control: &str) -> Result<Arc<LabHost>> {
+    let scratch = Path::new(SCRATCH).join(namespace.name());
+    let node = Node::make(&namespace, &hosts_file(spec), &scratch, 0)?;
+    Ok(Arc::new(LabHost {
+        id: HostId::new(namespace.name()),
+        namespace,
+        node: Some(node),
+        scratch,
+        last: STORAGE,
+        networks: vec![Network::Storage],
+        bridge: Network::Service.as_str(),
+        tap_queue_frames: spec.tap_queue_frames,
+        congestion_control: congestion_control.to_owned(),
+    }))
+}
+
 /// The name of the host of this number, from 0.
 fn host_name(number: u8) -> String {
     format!("host-{}", char::from(b'a' + number % HOSTS_MAX))
 }
 
 /// By which names a node knows the others (hosts(5)): a host's own name is where hosts speak with each other.
-fn hosts_file(hosts: u8) -> String {
+fn hosts_file(spec: &LabSpec) -> String {
     let mut text = "127.0.0.1 localhost\n".to_owned();
-    for (number, last) in (0..hosts).zip(FIRST_HOST..) {
+    if spec.storage {
+        text.push_str(&format!("{} {STORAGE_HOST}\n", address(Network::Storage, STORAGE)));
+    }
+    for (number, last) in (0..spec.hosts).zip(FIRST_HOST..) {
         let name = host_name(number);
-        let [service, migration] = Network::ALL.map(|network| address(network, last));
+        let [service, migration] = Network::USUAL.map(|network| address(network, last));
         text.push_str(&format!("{migration} {name} {name}.migration\n{service} {name}.service\n"));
+        if spec.storage {
+            text.push_str(&format!("{} {name}.storage\n", address(Network::Storage, last)));
+        }
     }
     text
 }
 
-fn address(network: Network, last: u8) -> Ipv4Addr {
+pub(crate) fn address(network: Network, last: u8) -> Ipv4Addr {
     match network {
         Network::Service => Ipv4Addr::new(10, 77, 0, last),
         Network::Migration => Ipv4Addr::new(10, 78, 0, last),
+        // 10.79.0.0 is the second link's.
+        Network::Storage => Ipv4Addr::new(10, 80, 0, last),
+    }
+}
+
+/// The device through which a host is in a network.
+pub(crate) fn interface(network: Network) -> &'static str {
+    match network {
+        Network::Service => wiring::UPLINK,
+        Network::Migration | Network::Storage => network.as_str(),
     }
 }
 
@@ -376,6 +429,7 @@ fn link_of(links: &Links, network: Network) -> &Link {
     match network {
         Network::Service => &links.service,
         Network::Migration => &links.migration,
+        Network::Storage => &links.storage,
     }
 }
 
@@ -402,7 +456,7 @@ fn check(spec: &LabSpec) -> Result<()> {
         }
         node::check_own_clocks()?;
     }
-    for network in Network::ALL {
+    for &network in spec.networks() {
         let link = link_of(links, network);
         let rate_is_sane = link.rate_mbit.is_none_or(|rate| rate.is_finite() && rate > 0.0);
         if !rate_is_sane || !(0.0..=60_000.0).contains(&link.delay_ms) {
@@ -410,6 +464,18 @@ fn check(spec: &LabSpec) -> Result<()> {
                 what: format!("a {network} link of {:?} Mbit/s and {} ms", link.rate_mbit, link.delay_ms),
                 because: "a rate must be above 0, a delay between 0 and 60000 ms".into(),
             });
+        }
+    }
+    Ok(())
+}
+
+/// Waits until a host answers over a network of the calling thread's namespace.
+fn wait_until_it_answers(host: &LabHost, network: Network, deadline: Deadline) -> Result<()> {
+    let address = SocketAddr::from((host.address(network), 1));
+    while !answers(address, deadline.step(Duration::from_millis(200))) {
+        if deadline.passed() {
+            let waiting_for = format!("an answer of {} over the {network} network", host.id());
+            return Err(TestbedError::Timeout { waiting_for, after_s: REACH_LIMIT.as_secs_f64() });
         }
     }
     Ok(())

@@ -20,7 +20,7 @@ use crate::namespace::Namespace;
 use crate::netlink::Netlink;
 use crate::node::Node;
 use crate::{Helper, Host, LastWill, Launch, Network, Output, Process, Result, Taps, TestbedError};
-use crate::{device, files, fingerprint, memory_map, process};
+use crate::{device, files, fingerprint, lab, memory_map, process};
 
 /// How long to wait before connecting again to a socket that is not there yet.
 const CONNECT_STEP: Duration = Duration::from_millis(2);
@@ -33,8 +33,10 @@ pub struct LabHost {
     /// What else it has of its own, where it is a node.
     pub(crate) node: Option<Node>,
     pub(crate) scratch: PathBuf,
-    pub(crate) addresses: [Ipv4Addr; 2],
-    pub(crate) interfaces: [&'static str; 2],
+    /// The last byte of its addresses.
+    pub(crate) last: u8,
+    /// Those it is in.
+    pub(crate) networks: Vec<Network>,
     /// The bridge that joins the taps of VMs to the service network.
     pub(crate) bridge: &'static str,
     pub(crate) tap_queue_frames: u32,
@@ -61,10 +63,10 @@ impl LabHost {
         self.node.as_ref().is_some_and(Node::has_own_clocks)
     }
 
-    /// Its address on a network.
+    /// Its address on a network; where it is not in it, the one that is kept for it there.
     #[must_use]
     pub fn address(&self, network: Network) -> Ipv4Addr {
-        self.addresses[network as usize]
+        lab::address(network, self.last)
     }
 
     /// Does work on the host's files.
@@ -159,11 +161,11 @@ impl Host for LabHost {
     }
 
     fn address(&self, network: Network) -> Option<Ipv4Addr> {
-        Some(self.addresses[network as usize])
+        self.networks.contains(&network).then(|| self.address(network))
     }
 
     fn interface(&self, network: Network) -> Option<&str> {
-        Some(self.interfaces[network as usize])
+        self.networks.contains(&network).then(|| lab::interface(network))
     }
 
     fn run(&self, program: &Path, args: &[OsString], limit: Duration) -> Result<Output> {
@@ -253,7 +255,7 @@ impl Host for LabHost {
     }
 
     fn taps(&self) -> Option<&dyn Taps> {
-        Some(self)
+        self.networks.contains(&Network::Service).then_some(self as &dyn Taps)
     }
 
     fn resident_bytes(&self, pid: u32, mapping_bytes: u64) -> Result<Option<i64>> {

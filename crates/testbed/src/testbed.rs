@@ -16,6 +16,11 @@ pub trait Testbed: Send {
     /// Its hosts, in a fixed order. VMs move from the first to the second where nothing else is said.
     fn hosts(&self) -> Vec<Arc<dyn Host>>;
 
+    /// The host that serves storage to the others, which is none of them; absent where there is none.
+    fn storage_host(&self) -> Option<Arc<dyn Host>> {
+        None
+    }
+
     /// The bench's address on a network; absent where it is not in it.
     fn bench_address(&self, network: Network) -> Option<Ipv4Addr>;
 

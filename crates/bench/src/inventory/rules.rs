@@ -70,7 +70,7 @@ fn names(hosts: &[InventoryHost], places: &[Fields<'_>], findings: &mut Findings
 fn addresses(inventory: &Inventory, places: &[Fields<'_>], findings: &mut Findings) {
     let mut owners: BTreeMap<Ipv4Addr, usize> = BTreeMap::new();
     for (index, (host, place)) in inventory.hosts.iter().zip(places).enumerate() {
-        for network in Network::ALL {
+        for network in Network::USUAL {
             let Some(address) = host.attachment(network).map(|attachment| attachment.address) else {
                 continue;
             };

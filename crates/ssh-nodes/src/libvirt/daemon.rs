@@ -201,7 +201,7 @@ impl Daemon {
     }
 
     pub(super) fn issue(&self, authority: &Authority) -> Result<Certificates> {
-        authority.issue(self.name(), Network::ALL.map(|network| self.host.address(network)))
+        authority.issue(self.name(), Network::USUAL.map(|network| self.host.address(network)))
     }
 
     /// By which libvirt's client on this node is known to other daemons.
@@ -224,7 +224,7 @@ impl Daemon {
         self.write(&home.join("config"), "IdentityAgent none\nIdentityFile ~/.ssh/id_ed25519\n")?;
         let known = |daemon: &Self| {
             let name = daemon.name();
-            let [service, migration] = Network::ALL.map(|network| daemon.host.address(network));
+            let [service, migration] = Network::USUAL.map(|network| daemon.host.address(network));
             format!("{name},{name}.service,{name}.migration,{service},{migration} {}\n", daemon.host_key)
         };
         self.write(&home.join("known_hosts"), &all.iter().map(known).collect::<String>())?;

@@ -34,9 +34,13 @@ pub(super) struct Cable<'a> {
 }
 
 /// Makes the switch's bridges, one a network, and gives it its address.
-pub(super) fn add_switch_bridges(switch: &Namespace, congestion_control: &str) -> Result<()> {
+pub(super) fn add_switch_bridges(
+    switch: &Namespace,
+    networks: &[Network],
+    congestion_control: &str,
+) -> Result<()> {
     let mut netlink = Netlink::open(switch)?;
-    for network in Network::ALL {
+    for &network in networks {
         netlink.add_bridge(network.as_str(), station(3, network, 0))?;
         netlink.set_up(network.as_str())?;
     }
@@ -103,16 +107,14 @@ pub(super) fn port(network: Network, last: u8) -> String {
     format!("{last}-{network}")
 }
 
-/// Tells every place the hardware addresses of the others, so that nobody has to ask during a measurement.
-pub(super) fn introduce(bench: &Namespace, hosts: &[Namespace], first: u8) -> Result<()> {
-    let places: Vec<_> = std::iter::once((bench, super::BENCH)).chain(hosts.iter().zip(first..)).collect();
-    for &(namespace, own) in &places {
+/// Tells all places on a network, each by its last byte, the hardware addresses of the others, so that nobody has to ask
+/// during a measurement.
+pub(super) fn introduce(network: Network, places: &[(&Namespace, u8)]) -> Result<()> {
+    for &(namespace, own) in places {
         let mut netlink = Netlink::open(namespace)?;
-        for network in Network::ALL {
-            for (_, other) in places.iter().filter(|(_, other)| *other != own) {
-                let neighbour: Ipv4Addr = address(network, *other);
-                netlink.set_neighbour(network.as_str(), neighbour, mac(network, *other))?;
-            }
+        for (_, other) in places.iter().filter(|(_, other)| *other != own) {
+            let neighbour: Ipv4Addr = address(network, *other);
+            netlink.set_neighbour(network.as_str(), neighbour, mac(network, *other))?;
         }
     }
     Ok(())

@@ -312,11 +312,11 @@ impl Host for SshHost {
     }
 
     fn address(&self, network: Network) -> Option<Ipv4Addr> {
-        self.places[network as usize].address
+        self.places.get(network as usize)?.address
     }
 
     fn interface(&self, network: Network) -> Option<&str> {
-        self.places[network as usize].interface.as_deref()
+        self.places.get(network as usize)?.interface.as_deref()
     }
 
     fn run(&self, program: &Path, args: &[OsString], limit: Duration) -> Result<Output> {

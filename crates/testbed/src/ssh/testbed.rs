@@ -46,7 +46,7 @@ impl SshTestbed {
     /// Where they are not what the inventory says.
     pub fn of(inventory: &Inventory, mut hosts: [SshHost; 2]) -> Result<Self> {
         let ends = route(inventory)?;
-        for network in Network::ALL {
+        for network in Network::USUAL {
             let places = places([(ends[0], &hosts[0]), (ends[1], &hosts[1])], network)?;
             for (host, place) in hosts.iter_mut().zip(places) {
                 host.places[network as usize] = place;
@@ -79,7 +79,7 @@ impl SshTestbed {
     }
 
     fn bench_device(&self, network: Network) -> Option<&Device> {
-        self.bench[network as usize].as_ref()
+        self.bench.get(network as usize)?.as_ref()
     }
 }
 
@@ -134,7 +134,7 @@ impl Testbed for SshTestbed {
                 let address = host.address(network)?;
                 Some(format!("{address} on {}", host.interface(network).unwrap_or("?")))
             };
-            let networks = Network::ALL.map(|network| (network.as_str(), at(network)));
+            let networks = Network::USUAL.map(|network| (network.as_str(), at(network)));
             let bridge = [("bridge", host.bridge.clone())];
             let all = reached.chain(networks).chain(bridge);
             fingerprint.more.extend(all.filter_map(|(what, told)| Some((what.to_owned(), told?))));
@@ -202,7 +202,7 @@ fn bench_devices(inventory: &Inventory, hosts: &[SshHost]) -> Result<[Option<Dev
         TestbedError::io("list this machine's network devices")(std::io::Error::other(error.to_string()))
     })?;
     let first_vm = inventory.vm_addresses.as_ref().and_then(|addresses| addresses.get(0));
-    Ok(Network::ALL.map(|network| {
+    Ok(Network::USUAL.map(|network| {
         let of_host = hosts.first().and_then(|host| host.places[network as usize].address);
         let peer = first_vm.filter(|_| network == Network::Service).or(of_host)?;
         let from = services::source_for(peer).ok()?;

@@ -164,7 +164,7 @@ fn between(inventory: &Inventory, ends: Vec<Arc<SshHost>>, vms: &VmOrder) -> Res
         }
     };
     let mut findings = vec![bench(&testbed)];
-    for network in Network::ALL {
+    for network in Network::USUAL {
         let at = |host: &Arc<dyn Host>| {
             let address = host.address(network).map(|address| address.to_string());
             let on = host.interface(network).unwrap_or("?");
