@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dunlin_guest::{build_image, default_cache_dir, find_kernel, kernel_args};
 use dunlin_hypervisor::{Driver, HypervisorError, Obstacle, OpenOrder, Registry, Side};
-use dunlin_record::{Case, DriverSettings, HypervisorIdentity, Links, TransportKind};
+use dunlin_record::{Case, DriverSettings, HypervisorIdentity, Links};
 use dunlin_testbed::{Host, Inside, Testbed};
 
 use crate::existing::FoundVm;
@@ -52,7 +52,7 @@ pub struct Found {
 pub fn examine(inside: Inside) -> Result<Examination> {
     let cache = default_cache_dir()?;
     let mut world = World::new(Ground::Lab(inside), cache.clone());
-    world.bring_up(&Links::default(), TransportKind::default())?;
+    world.bring_up_plain(&Links::default())?;
     let [host, _] = world.hosts()?;
     let kernel = find_kernel(&cache)?;
     let image = kernel.as_ref().map(|kernel| build_image(kernel, &cache)).transpose()?;

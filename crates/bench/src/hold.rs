@@ -41,7 +41,7 @@ pub fn hold(
     let mut world = World::new(Ground::Lab(inside), default_cache_dir()?);
     let case = scenario.cases.first().ok_or(BenchError::Cancelled)?;
     observer.stage("making the lab");
-    world.bring_up(&case.link, case.transport.kind)?;
+    world.bring_up(case)?;
     observer.stage("asking the hypervisor what it can do");
     let registry = Registry::builtin();
     let plan = Planner::new(&registry, &[]).plan(case, &world)?;

@@ -7,9 +7,7 @@ use dunlin_analysis::TimeShares;
 use dunlin_clock::{Cancel, Deadline, epoch_ns, now_ns};
 use dunlin_guest::default_cache_dir;
 use dunlin_hypervisor::Registry;
-use dunlin_record::{
-    Case, FORMAT, FolderLock, RunFolder, RunInfo, SkippedCase, Status, TransportKind, in_one_line,
-};
+use dunlin_record::{Case, FORMAT, FolderLock, RunFolder, RunInfo, SkippedCase, Status, in_one_line};
 
 use crate::captured::add_capture;
 use crate::definition::Definitions;
@@ -78,7 +76,7 @@ pub fn run(order: &Order<'_>, ground: Ground, observer: &mut dyn Observer) -> Re
     let first = cases.first().ok_or(BenchError::Cancelled)?;
     let earlier = order.resume.then(|| Earlier::open(order.folder, cases, order.existing)).transpose()?;
     observer.stage("making the testbed");
-    world.bring_up(&first.link, TransportKind::default())?;
+    world.bring_up_plain(&first.link)?;
     observer.stage("asking the hypervisors what they can do");
     let mut planner = Planner::new(order.registry, order.existing);
     let (plans, skipped) = plan_all(&mut planner, order.scenario, &world)?;
@@ -236,7 +234,7 @@ impl Run<'_> {
         let until = Deadline::after(BACK_LIMIT);
         let mut is_told = false;
         loop {
-            match self.world.bring_up(&case.link, case.transport.kind) {
+            match self.world.bring_up(case) {
                 Err(BenchError::Testbed(error)) if self.world.may_be_back(&error) && !until.passed() => {
                     if self.order.cancel.is_cancelled() {
                         return Err(BenchError::Cancelled);

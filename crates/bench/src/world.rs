@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dunlin_hypervisor::Driver;
-use dunlin_record::{HostFingerprint, HostId, Links, Snmp, Switch, TransportKind, VmSettings, in_one_line};
+use dunlin_record::{
+    Case, HostFingerprint, HostId, Links, Snmp, StorageServer, Switch, TransportKind, VmSettings, in_one_line,
+};
 use dunlin_testbed::{
     Goodput, Helper, Host, Inside, Lab, LabSpec, ManagedSwitch, Network, Testbed, TestbedError, check_mptcp,
     measure_goodput,
@@ -44,8 +46,29 @@ struct Up {
     /// Absent where the testbed is the ground itself.
     lab: Option<Lab>,
     links: Option<Links>,
-    second_link: bool,
+    extras: Extras,
     goodput: Option<Goodput>,
+}
+
+/// What a lab has for some cases only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Extras {
+    second_link: bool,
+    /// A host that serves storage to the others.
+    storage: bool,
+}
+
+impl Extras {
+    fn of(case: &Case) -> Self {
+        Self {
+            second_link: case.transport.kind == TransportKind::Mptcp,
+            storage: case.storage.server != StorageServer::Folder,
+        }
+    }
+
+    fn covers(self, wanted: Self) -> bool {
+        self.second_link >= wanted.second_link && self.storage >= wanted.storage
+    }
 }
 
 impl World {
@@ -55,15 +78,26 @@ impl World {
         Self { ground, cache, up: None }
     }
 
-    /// Makes the lab that a case needs, unless it is there already. A second link, once made, stays for the cases that do
-    /// not need it. A testbed that is there is taken as it is.
+    /// Makes the lab that a case needs, unless it is there already. A second link or a host of storage, once made, stays for
+    /// the cases that do not need it. A testbed that is there is taken as it is.
     ///
     /// # Errors
     /// Where a link cannot be had, or the system refuses anything.
-    pub(crate) fn bring_up(&mut self, links: &Links, transport: TransportKind) -> Result<()> {
-        let second_link = transport == TransportKind::Mptcp;
+    pub(crate) fn bring_up(&mut self, case: &Case) -> Result<()> {
+        self.bring_up_with(&case.link, Extras::of(case))
+    }
+
+    /// The same for no case yet: with such links, and nothing that only some cases need.
+    ///
+    /// # Errors
+    /// As of [`Self::bring_up`].
+    pub(crate) fn bring_up_plain(&mut self, links: &Links) -> Result<()> {
+        self.bring_up_with(links, Extras { second_link: false, storage: false })
+    }
+
+    fn bring_up_with(&mut self, links: &Links, extras: Extras) -> Result<()> {
         let fits =
-            |up: &Up| up.lab.is_none() || (up.links.as_ref() == Some(links) && up.second_link >= second_link);
+            |up: &Up| up.lab.is_none() || (up.links.as_ref() == Some(links) && up.extras.covers(extras));
         // A helper whose connection broke is started anew: its host may be back.
         let is_well = |up: &Up| up.helpers.iter().flatten().all(Helper::is_well);
         if self.up.as_ref().is_some_and(|up| fits(up) && is_well(up)) {
@@ -72,7 +106,8 @@ impl World {
         self.up = None;
         let lab = match &self.ground {
             Ground::Lab(inside) => {
-                let spec = LabSpec { second_link, ..LabSpec::new(links.clone()) };
+                let Extras { second_link, storage } = extras;
+                let spec = LabSpec { second_link, storage, ..LabSpec::new(links.clone()) };
                 Some(Lab::up(inside, &spec)?)
             }
             Ground::Testbed(testbed) => {
@@ -90,7 +125,7 @@ impl World {
         let helpers = [source?, destination?];
         let goodput = goodput(&helpers, &*hosts[1])?;
         let links = testbed.links().cloned();
-        self.up = Some(Up { switch: None, second_link, helpers, lab, links, goodput });
+        self.up = Some(Up { switch: None, extras, helpers, lab, links, goodput });
         Ok(())
     }
 

@@ -73,7 +73,10 @@ fn vm_offline_and_cold_moves_bring_the_guest_and_its_disks() {
         assert_eq!(stages, expected, "{title}");
         never_twice(&events);
         // The service was away for nearly all of it, and each file is what it was.
-        assert!(number(outcome, "/downtime_ms/icmp") > 0.5 * number(outcome, "/total_time_ms"), "{outcome:#}");
+        assert!(
+            number(outcome, "/downtime_ms/icmp") > 0.5 * number(outcome, "/total_time_ms"),
+            "{outcome:#}"
+        );
         for carried in events.iter().filter(|event| event["event"] == "file-carried") {
             let [whole, content, sent] =
                 ["file_bytes", "content_bytes", "sent_bytes"].map(|of| carried[of].as_i64().unwrap());
@@ -94,14 +97,17 @@ fn vm_offline_and_cold_moves_bring_the_guest_and_its_disks() {
 
 fn stages(events: &[Value]) -> Vec<&str> {
     let stage = |event: &'_ Value| (event["event"] == "standstill-stage").then_some(());
-    events.iter().filter(|event| stage(event).is_some()).map(|event| event["stage"].as_str().unwrap()).collect()
+    events
+        .iter()
+        .filter(|event| stage(event).is_some())
+        .map(|event| event["stage"].as_str().unwrap())
+        .collect()
 }
 
 /// From the command on nobody runs it at the source once it has run at the destination.
 fn never_twice(events: &[Value]) {
-    let runs = |host: &'static str| {
-        move |event: &&Value| event["event"] == "vcpus-running" && event["host"] == host
-    };
+    let runs =
+        |host: &'static str| move |event: &&Value| event["event"] == "vcpus-running" && event["host"] == host;
     let command = events.iter().find(|event| event["event"] == "migrate-command").unwrap()["t_ns"].as_i64();
     let there = events.iter().filter(runs("host-b")).map(|event| event["t_ns"].as_i64()).min();
     let again = events

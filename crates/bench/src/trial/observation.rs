@@ -53,6 +53,11 @@ impl Observation {
                     observation.tasks.push((number, task, series, Kind::Flow));
                 }
             }
+            if let Some(interface) = host.interface(Network::Storage) {
+                let series = run.recording.series(&format!("wire-{id}-storage"), shapes::WIRE)?;
+                let task = helper.count(interface, series.sink())?;
+                observation.tasks.push((number, task, series, Kind::Counters));
+            }
             if let Some(device) = run.world.second_link()? {
                 let series = run.recording.series(&format!("wire-{id}-{device}"), shapes::WIRE)?;
                 let task = helper.count(device, series.sink())?;

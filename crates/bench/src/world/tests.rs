@@ -62,7 +62,7 @@ fn refused<T>(result: Result<T>) -> String {
 #[test]
 fn what_a_testbed_does_not_have_is_absent_and_no_failure() {
     let mut world = world(2);
-    world.bring_up(&Links::default(), TransportKind::default()).unwrap();
+    world.bring_up_plain(&Links::default()).unwrap();
     assert_eq!(world.host_ids().unwrap().map(|id| id.to_string()), ["bare-1", "bare-2"]);
     assert!(world.helpers().unwrap().iter().all(Option::is_none));
     assert!(world.goodput().unwrap().is_none() && world.second_link().unwrap().is_none());
@@ -75,11 +75,11 @@ fn what_a_testbed_does_not_have_is_absent_and_no_failure() {
 fn what_a_case_asks_of_a_testbed_that_does_not_have_it_is_refused_before_anything_boots() {
     let shaped = Link { rate_mbit: Some(100.0), delay_ms: 0.0 };
     let links = Links { migration: shaped, ..Links::default() };
-    let said = refused(world(2).bring_up(&links, TransportKind::default()));
+    let said = refused(world(2).bring_up_plain(&links));
     assert!(said.contains("as they are"), "{said}");
 
     let mut world = world(2);
-    world.bring_up(&Links::default(), TransportKind::default()).unwrap();
+    world.bring_up_plain(&Links::default()).unwrap();
     world.check_transport(TransportKind::Tls).unwrap();
     // Over one link it would be a migration by MPTCP in name only.
     let said = refused(world.check_transport(TransportKind::Mptcp));
@@ -92,6 +92,6 @@ fn what_a_case_asks_of_a_testbed_that_does_not_have_it_is_refused_before_anythin
 
 #[test]
 fn one_host_is_not_enough() {
-    let said = refused(world(1).bring_up(&Links::default(), TransportKind::default()));
+    let said = refused(world(1).bring_up_plain(&Links::default()));
     assert!(said.contains("fewer than two hosts"), "{said}");
 }
