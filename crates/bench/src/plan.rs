@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dunlin_guest::{Image, Kernel, READY_LINE, build_image, find_kernel, find_mkfs, kernel_args};
+use dunlin_guest::{
+    Image, Kernel, READY_LINE, build_image, find_kernel, find_mkfs, find_qemu_img, image_info, kernel_args,
+};
 use dunlin_hypervisor::{Driver, Hypervisor, HypervisorError, OpenOrder, Registry, Side, TrialBoot};
-use dunlin_record::{Case, ExistingVm};
+use dunlin_record::{Case, ExistingVm, ImageFormat};
 use dunlin_testbed::{Host, TestbedError};
 
 use crate::existing::{FoundVm, Observable, check_room};
@@ -56,13 +58,26 @@ impl<'a> Planner<'a> {
         world.check_transport(case.transport.kind)?;
         if self.existing.is_empty() {
             world.check_vms(&case.vm)?;
+            world.check_storage(case)?;
+        } else if case.strategy.standstill().is_some() {
+            return Err(TestbedError::Unsupported {
+                what: format!("the strategy {}", case.strategy.name()),
+                because: "it is only there for guests that dunlin makes, not for VMs that exist".into(),
+            }
+            .into());
         }
         let [source, destination] = self.open(case, world)?;
         for side in [&source, &destination] {
             side.check(case)?;
         }
-        if case.vm.disk.is_some() {
-            find_mkfs()?;
+        if let Some(disk) = &case.vm.disk {
+            match &disk.image {
+                None => drop(find_mkfs()?),
+                Some(image) => drop(image_info(image, world.cache())?),
+            }
+            if disk.format == ImageFormat::Qcow2 {
+                find_qemu_img()?;
+            }
         }
         let mut image = None;
         if self.existing.is_empty()

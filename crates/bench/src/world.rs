@@ -159,6 +159,25 @@ impl World {
         Ok(())
     }
 
+    /// Refuses storage that the testbed cannot have, before anything boots.
+    ///
+    /// # Errors
+    /// Where it cannot.
+    pub(crate) fn check_storage(&self, case: &Case) -> Result<()> {
+        let server = case.storage.server;
+        if server == StorageServer::Folder || matches!(self.ground, Ground::Lab(_)) {
+            return Ok(());
+        }
+        if self.testbed()?.storage_host().is_none() {
+            return Err(TestbedError::Unsupported {
+                what: format!("disks by {}", server.name()),
+                because: "the testbed has no host that serves storage: only labs have one today".into(),
+            }
+            .into());
+        }
+        Ok(())
+    }
+
     /// Refuses a product that the testbed's hosts cannot have.
     ///
     /// # Errors

@@ -24,5 +24,5 @@ pub use dunlin_agent_proto::{
 pub use error::{GuestError, Result};
 pub use image::{AGENT, Image, build_image, build_initramfs, kernel_args};
 pub use kernel::{Kernel, fetch_kernel, find_kernel};
-pub use qemu_img::{ImageInfo, convert_image, image_info, make_qcow2};
+pub use qemu_img::{ImageInfo, convert_image, find_qemu_img, image_info, make_qcow2};
 pub use stream::Stream;

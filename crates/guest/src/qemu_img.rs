@@ -34,6 +34,16 @@ struct Told {
     virtual_size: u64,
 }
 
+/// Where the program is that makes images in QEMU's own layout.
+///
+/// # Errors
+/// Where it is not installed.
+pub fn find_qemu_img() -> Result<PathBuf> {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&paths).map(|dir| dir.join(QEMU_IMG)).find(|file| file.is_file());
+    found.ok_or_else(|| GuestError::NoProgram { program: QEMU_IMG.into(), advice: ADVICE })
+}
+
 /// Looks at an image of the user's. Works in a folder that is gone afterwards, made in `folder`.
 ///
 /// # Errors
