@@ -163,7 +163,8 @@ impl Lab {
                 congestion_control: &congestion_control,
             };
             let mut on_it: Vec<_> = places.iter().zip(FIRST_HOST..).collect();
-            on_it.extend(storage.iter().filter(|_| network == Network::Storage).map(|place| (place, STORAGE)));
+            on_it
+                .extend(storage.iter().filter(|_| network == Network::Storage).map(|place| (place, STORAGE)));
             for &(namespace, last) in &on_it {
                 let relayed = !shape.delay.is_zero() && !netem;
                 let place = Place { namespace, last, has_taps: network == Network::Service };
@@ -194,7 +195,8 @@ impl Lab {
             relays.extend(second_link::lay(cable, ends)?);
         }
         let hosts = make_hosts(places, spec, &congestion_control)?;
-        let storage_host = storage.map(|place| make_storage_host(place, spec, &congestion_control)).transpose()?;
+        let storage_host =
+            storage.map(|place| make_storage_host(place, spec, &congestion_control)).transpose()?;
         let lab = Self {
             _remains: remains,
             hosts,
