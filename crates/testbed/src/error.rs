@@ -75,6 +75,30 @@ pub enum TestbedError {
         /// What its first process said.
         why: String,
     },
+    /// A server of storage failed.
+    #[error("the {server} on {host} failed: {why}")]
+    StorageServer {
+        /// Which, as in "NBD server".
+        server: String,
+        /// On which host.
+        host: String,
+        /// What it said, or how it ended.
+        why: String,
+    },
+    /// An image is another's to write.
+    #[error(
+        "{wanted_by} may not write the image {image}: it is {holder}'s until that lets go of it ({lease} says so)"
+    )]
+    ImageTaken {
+        /// Which image, on the host that has it.
+        image: String,
+        /// Whose it is.
+        holder: String,
+        /// Who asked for it.
+        wanted_by: String,
+        /// The file beside it that says so.
+        lease: String,
+    },
     /// The system keeps from this user what a testbed needs.
     #[error("{what} is not permitted; to mend: {mend}")]
     NotPermitted {

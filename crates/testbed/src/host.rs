@@ -10,7 +10,7 @@ use std::time::Duration;
 use dunlin_clock::HostClock;
 use dunlin_record::{HostFingerprint, HostId};
 
-use crate::{Helper, LastWill, Process, Result};
+use crate::{Helper, ImageFolder, LastWill, Process, Result, TestbedError};
 
 /// One of the testbed's networks: the two of Hu et al., section 3, and that of shared storage, which few testbeds have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -197,6 +197,24 @@ pub trait Host: Send + Sync {
 
     /// What makes network devices for VMs there; absent where that is not ours to do.
     fn taps(&self) -> Option<&dyn Taps>;
+
+    /// Makes a folder there for images of disks, with room for so many bytes and on the file system of a local folder, that goes
+    /// with what is given, or with the testbed, however that ends. Only what is written there takes room.
+    ///
+    /// # Errors
+    /// Where the host does not make such folders, or the system refuses.
+    fn image_folder(&self, _on: &Path, _bytes: u64) -> Result<ImageFolder> {
+        Err(TestbedError::Unsupported {
+            what: format!("a folder for images on {} that goes with the testbed", self.id()),
+            because: "only hosts of a lab have them".into(),
+        })
+    }
+
+    /// Whether its `/run` and its processes are its own and go with the testbed, so that daemons that take a machine for
+    /// granted can live there and leave nothing.
+    fn is_disposable(&self) -> bool {
+        false
+    }
 
     /// Resident bytes of a process's mapping of exactly `mapping_bytes` (a guest's memory); absent if it has none.
     ///

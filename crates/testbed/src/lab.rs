@@ -218,6 +218,12 @@ impl Lab {
         &self.hosts
     }
 
+    /// The host that serves storage, if the lab was made with one.
+    #[must_use]
+    pub fn storage_host(&self) -> Option<&Arc<LabHost>> {
+        self.storage_host.as_ref()
+    }
+
     /// The bench's address on a network.
     #[must_use]
     pub fn bench_address(&self, network: Network) -> Ipv4Addr {

@@ -19,7 +19,9 @@ use crate::local_process::LocalProcess;
 use crate::namespace::Namespace;
 use crate::netlink::Netlink;
 use crate::node::Node;
-use crate::{Helper, Host, LastWill, Launch, Network, Output, Process, Result, Taps, TestbedError};
+use crate::{
+    Helper, Host, ImageFolder, LastWill, Launch, Network, Output, Process, Result, Taps, TestbedError,
+};
 use crate::{device, files, fingerprint, lab, memory_map, process};
 
 /// How long to wait before connecting again to a socket that is not there yet.
@@ -256,6 +258,15 @@ impl Host for LabHost {
 
     fn taps(&self) -> Option<&dyn Taps> {
         self.networks.contains(&Network::Service).then_some(self as &dyn Taps)
+    }
+
+    fn image_folder(&self, on: &Path, bytes: u64) -> Result<ImageFolder> {
+        let mounts = self.node.as_ref().map(Node::mounts).transpose()?;
+        ImageFolder::mount(on, bytes, mounts, &self.scratch, &self.id)
+    }
+
+    fn is_disposable(&self) -> bool {
+        self.node.is_some()
     }
 
     fn resident_bytes(&self, pid: u32, mapping_bytes: u64) -> Result<Option<i64>> {

@@ -56,5 +56,5 @@ pub use relay::{
 pub use running_lab::{RunningLabs, running_labs};
 pub use shell::shell;
 pub use ssh::{HelperProgram, SshHost, SshTestbed, reach_all};
-pub use storage::DiskPlace;
+pub use storage::{DiskPlace, ImageFolder, Lease, Leases, StorageService};
 pub use testbed::Testbed;

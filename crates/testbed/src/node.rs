@@ -130,14 +130,14 @@ impl Node {
 
     /// Does work on its files, on a thread made for it.
     pub(crate) fn within<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-        let [.., (mounts, kind)] = &self.namespaces;
-        on_own_thread(|| {
-            // Threads share where they stand in the tree of files; whoever does may not go elsewhere.
-            unshare(CloneFlags::CLONE_FS)
-                .and_then(|()| setns(mounts, *kind))
-                .map_err(TestbedError::errno("enter a node"))?;
-            work()
-        })
+        let [.., (mounts, _)] = &self.namespaces;
+        within(mounts, work)
+    }
+
+    /// The namespace of its mounts, which lives as long as the file is open.
+    pub(crate) fn mounts(&self) -> Result<File> {
+        let [.., (mounts, _)] = &self.namespaces;
+        mounts.try_clone().map_err(TestbedError::io("hold a node's mounts"))
     }
 
     /// Starts a program in it.
@@ -170,6 +170,17 @@ impl Drop for Node {
         // The kernel ends all others in its pid namespace with it.
         self.init.kill();
     }
+}
+
+/// Does work on the files that a namespace of mounts shows, on a thread made for it.
+pub(crate) fn within<T: Send>(mounts: &File, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    on_own_thread(|| {
+        // Threads share where they stand in the tree of files; whoever does may not go elsewhere.
+        unshare(CloneFlags::CLONE_FS)
+            .and_then(|()| setns(mounts, CloneFlags::CLONE_NEWNS))
+            .map_err(TestbedError::errno("enter a node"))?;
+        work()
+    })
 }
 
 /// The first line that comes within the time, without its end; empty where none does.

@@ -1,7 +1,22 @@
-//! Where a VM's disk lies, as its hypervisor is told.
+//! Where a VM's disk lies, as its hypervisor is told, and the servers of storage that several hosts reach.
+
+mod folder;
+mod iscsi;
+mod lease;
+mod loop_device;
+mod monitor;
+mod name;
+mod nbd;
+mod nfs;
+mod program;
+mod service;
 
 use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
+
+pub use folder::ImageFolder;
+pub use lease::{Lease, Leases};
+pub use service::StorageService;
 
 /// Where an image lies: in a file of the host's, or at a server of storage that several hosts reach.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

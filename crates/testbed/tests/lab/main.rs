@@ -7,6 +7,7 @@ mod impostor;
 mod roles;
 mod ssh_nodes;
 mod ssh_testbed;
+mod storage;
 mod traces;
 
 use std::io::{BufRead, BufReader, Read};
@@ -27,7 +28,7 @@ const GONE_LIMIT: Duration = Duration::from_secs(5);
 /// A test's name, and what it does under that name.
 type Test = (&'static str, fn(&str));
 
-const TESTS: [Test; 31] = [
+const TESTS: [Test; 42] = [
     ("hosts_reach_each_other_over_both_networks", |name| ends_well(name, "reach")),
     ("a_rate_limits_its_own_network_and_no_other", |name| ends_well(name, "rate")),
     ("a_delay_delays_its_own_network_and_no_other", |name| ends_well(name, "delay")),
@@ -49,6 +50,17 @@ const TESTS: [Test; 31] = [
     }),
     ("nothing_outlives_the_bench_on_hosts_behind_ssh", |name| ends_well(name, "ssh-testbed-life")),
     ("a_host_behind_ssh_that_is_cut_off_holds_nobody_up", |name| ends_well(name, "ssh-testbed-cuts")),
+    ("storage_has_a_network_and_a_host_of_its_own", |name| ends_well(name, "storage-network")),
+    ("nfs_serves_what_another_host_wrote", |name| ends_well(name, "storage-serves-nfs")),
+    ("iscsi_serves_what_another_host_wrote", |name| ends_well(name, "storage-serves-iscsi")),
+    ("nbd_serves_what_another_host_wrote", |name| ends_well(name, "storage-serves-nbd")),
+    ("an_outage_of_nfs_loses_nothing", |name| storage::an_outage(name, "nfs")),
+    ("an_outage_of_iscsi_loses_nothing", |name| storage::an_outage(name, "iscsi")),
+    ("an_outage_of_nbd_loses_nothing", |name| storage::an_outage(name, "nbd")),
+    ("a_destination_serves_its_own_storage", |name| ends_well(name, "storage-destination")),
+    ("what_no_server_of_storage_can_do_is_refused", |name| ends_well(name, "storage-refusals")),
+    ("a_lease_is_one_holders", |name| ends_well(name, "storage-leases")),
+    ("nothing_remains_of_images_when_a_lab_is_killed", storage::nothing_remains),
     ("the_exit_code_comes_out", the_exit_code_comes_out),
     ("a_signal_is_passed_on_and_a_deaf_lab_is_killed_at_its_limit", signals),
     ("a_shell_joins_a_host_and_ends_with_the_lab", a_shell_joins_a_host_and_ends_with_the_lab),

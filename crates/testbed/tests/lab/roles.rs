@@ -18,7 +18,7 @@ use dunlin_testbed::{
     Taps, Testbed, TestbedError, capabilities, enter, running_labs, shell,
 };
 
-use super::{clocks, conversing, impostor, ssh_nodes, ssh_testbed};
+use super::{clocks, conversing, impostor, ssh_nodes, ssh_testbed, storage};
 
 /// The name of the lab of the process with this id.
 pub(crate) fn lab_name(outer: u32) -> String {
@@ -75,6 +75,14 @@ fn act(role: &str, inside: &Inside) -> ExitCode {
         "ssh-testbed-life" => ssh_testbed::life(inside),
         "ssh-testbed-cuts" => ssh_testbed::cuts(inside),
         "stay-nodes" => stay_nodes(inside),
+        "stay-storage" => storage::stay(inside),
+        "storage-network" => storage::network(inside),
+        "storage-refusals" => storage::refusals(inside),
+        "storage-leases" => storage::leases(inside),
+        "storage-destination" => storage::destination(inside),
+        _ if role.starts_with("storage-serves-") => storage::serves(inside, role),
+        _ if role.starts_with("storage-outages-") => storage::outages(inside, role),
+        _ if role.starts_with("storage-tally-") => storage::tally(inside, role),
         "exit-7" => return ExitCode::from(7),
         other => panic!("no role {other}"),
     }
@@ -479,8 +487,8 @@ fn stay_nodes(inside: &Inside) {
 pub(crate) fn say_ready(lab: &Lab) {
     let inode = |path: &str| fs::read_link(path).unwrap().to_str().unwrap().to_owned();
     let mut namespaces = ["pid", "mnt", "net"].map(|kind| inode(&format!("/proc/self/ns/{kind}"))).to_vec();
-    for host in lab.hosts() {
-        let first = host.first_process().unwrap();
+    let nodes = lab.hosts().iter().chain(lab.storage_host());
+    for first in nodes.filter_map(|host| host.first_process()) {
         namespaces.extend(
             ["net", "pid", "mnt", "uts", "ipc"].map(|kind| inode(&format!("/proc/{first}/ns/{kind}"))),
         );
