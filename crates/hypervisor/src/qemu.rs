@@ -1,6 +1,7 @@
 //! The QEMU driver: own QMP client, launch, primitives, templates.
 
 mod accelerator;
+mod blockdev;
 mod checkpoints;
 mod events;
 mod features;

@@ -24,6 +24,12 @@ impl ImageFormat {
         }
     }
 
+    /// Whether an image of it can lie over another one.
+    #[must_use]
+    pub fn has_backing(self) -> bool {
+        self == Self::Qcow2
+    }
+
     pub(crate) fn is_raw(&self) -> bool {
         *self == Self::Raw
     }

@@ -4,8 +4,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dunlin_testbed::{DiskPlace, Host, Launch, Process};
+use dunlin_testbed::{Host, Launch, Process};
 
+use super::blockdev;
 use super::checkpoints::TRACE_POINT;
 use crate::accelerator::Accelerator;
 use crate::{HypervisorError, Result, VmDisk, VmSpec};
@@ -52,9 +53,6 @@ pub(super) const DEFAULT_MACHINE: &str = "q35";
 
 /// The program where a scenario names none.
 pub(super) const DEFAULT_PROGRAM: &str = "qemu-system-x86_64";
-
-/// How long a disk's server may be away before the guest hears of it, in seconds, where QEMU would tell at once (NBD).
-const RECONNECT_S: u32 = 60;
 
 /// The name of the virtio-serial port that the guest's agent looks for.
 const AGENT_PORT: &str = "dunlin.agent";
@@ -172,33 +170,8 @@ impl Arguments {
 
     /// A disk whose errors reach the guest: a VM that stops instead would look as if it were being moved.
     fn disk(&mut self, disk: &VmDisk) {
-        let VmDisk { serial, format, place, direct, .. } = disk;
-        let direct = if *direct { "on" } else { "off" };
-        let file = match place {
-            DiskPlace::File(path) => {
-                format!("file.driver=file,file.locking=on,file.filename={}", value(path))
-            }
-            DiskPlace::Nfs { server, path } => {
-                format!(
-                    "file.driver=nfs,file.server.type=inet,file.server.host={server},file.path={}",
-                    value(path)
-                )
-            }
-            DiskPlace::Iscsi { portal, target, lun } => format!(
-                "file.driver=iscsi,file.transport=tcp,file.portal={portal},file.target={target},file.lun={lun}"
-            ),
-            DiskPlace::Nbd { server, export } => format!(
-                "file.driver=nbd,file.server.type=inet,file.server.host={},file.server.port={},file.export={export},\
-                 file.reconnect-delay={RECONNECT_S}",
-                server.ip(),
-                server.port()
-            ),
-        };
-        let format = format.name();
-        self.option(
-            "-blockdev",
-            format!("driver={format},node-name={serial},discard=unmap,cache.direct={direct},{file}"),
-        );
+        let serial = &disk.serial;
+        self.option("-blockdev", blockdev::node(disk, serial).to_string());
         self.option(
             "-device",
             format!("virtio-blk-pci,drive={serial},serial={serial},werror=report,rerror=report"),
@@ -214,6 +187,7 @@ fn value(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use dunlin_record::ImageFormat;
+    use dunlin_testbed::DiskPlace;
 
     use super::*;
 
@@ -262,10 +236,7 @@ mod tests {
         let boot = line(Start::Boot);
         assert!(boot.starts_with("-L fw -name vm0,debug-threads=on -nodefaults"), "{boot}");
         assert!(boot.contains("path=a,,b/qmp"), "{boot}");
-        assert!(
-            boot.contains("cache.direct=on,file.driver=file") && boot.contains("filename=/a,,b/disk"),
-            "{boot}"
-        );
+        assert!(boot.contains(r#""filename":"/a,b/disk""#), "{boot}");
         assert!(boot.contains("virtio-blk-pci,drive=data,serial=data"), "{boot}");
         let end = "-trace vmstate_downtime_checkpoint -no-reboot -device virtio-balloon-pci";
         assert!(boot.ends_with(end), "{boot}");

@@ -137,6 +137,7 @@ fn address(features: &QemuFeatures, file: &Path, direction: Direction) -> Result
     Ok(match (features.has("mapped-ram"), direction) {
         (true, _) => format!("file:{text}"),
         (false, Direction::Save) => format!("exec:cat > '{text}'"),
-        (false, Direction::Restore) => format!("exec:cat '{text}'"),
+        // A pipe out of which nothing comes at all is waited for without end (7.2); what follows a state is not read.
+        (false, Direction::Restore) => format!("exec:cat '{text}'; echo"),
     })
 }
