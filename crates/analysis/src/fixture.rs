@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use dunlin_record::{
-    ABSENT, Achieved, Case, Event, EventKind, GuestStart, HostId, HypervisorIdentity, HypervisorReport,
-    MemoryHeld, MigrationState, Moment, Outcome, Series, Status, Step, Strategy, TrialId, TrialRecord, VmId,
-    shapes,
+    ABSENT, Achieved, Case, Event, EventKind, FileCarried, FileCompression, GuestStart, HostId,
+    HypervisorIdentity, HypervisorReport, MemoryHeld, MigrationState, Moment, Outcome, Series,
+    StandstillStage, Status, Step, Strategy, Transfer, TransferWay, TrialId, TrialRecord, VmId, shapes,
 };
 
 use crate::moments::Moments;
@@ -187,6 +187,47 @@ impl Fixture {
             .with_progress(300.0)
     }
 
+    /// A cold move by `scp` that completed at 130 001: shut down from 1 ms on; a disk of which 1 GB was read, and a swap that
+    /// held nothing, at the other host at 110 001; booted until then.
+    pub(crate) fn cold(compression: FileCompression) -> Self {
+        let is_compressed = compression != FileCompression::None;
+        let transfer = Transfer { way: TransferWay::Scp, compression, ..Transfer::default() };
+        let stage = |stage| EventKind::StandstillStage { stage };
+        let disk = FileCarried {
+            file: "disk".into(),
+            file_bytes: 4_000_000_000,
+            content_bytes: 1_000_000_000,
+            sent_bytes: if is_compressed { 300_000_000 } else { 1_000_000_000 },
+            threads: 1,
+            verified: Some(true),
+            ..FileCarried::default()
+        };
+        let swap = FileCarried { file: "swap".into(), file_bytes: 1 << 20, threads: 1, ..disk.clone() };
+        let swap = FileCarried { content_bytes: 0, sent_bytes: 0, ..swap };
+        let mut fixture = Self::before()
+            .with_case(|case| {
+                case.strategy = Strategy::Cold(transfer);
+                case.vm.shared_storage = false;
+                case.vm.swap_mib = Some(1);
+            })
+            .command()
+            .with(1.0, "host-a", stage(StandstillStage::Rest))
+            .with(if is_compressed { 34_001.0 } else { 4001.0 }, "host-a", stage(StandstillStage::Transfer))
+            .with(108_000.0, "host-a", EventKind::FileCarried(disk))
+            .with(108_001.0, "host-a", stage(StandstillStage::Transfer))
+            .with(109_001.0, "host-a", EventKind::FileCarried(swap))
+            .with(110_001.0, "host-b", stage(StandstillStage::Wake))
+            .complete(130_001.0);
+        if is_compressed {
+            fixture = fixture.with(4001.0, "host-a", stage(StandstillStage::Compress)).with(
+                93_001.0,
+                "host-b",
+                stage(StandstillStage::Decompress),
+            );
+        }
+        fixture
+    }
+
     /// A pre-copy that was cancelled at 900, when the limit had passed; the trial ended at 1600.
     pub(crate) fn not_converged() -> Self {
         Self::copying()
@@ -232,7 +273,17 @@ impl Fixture {
 
     /// A probe that sends each ms from -1000 to 1600 and gets an answer at the time that `answer` says.
     pub(crate) fn with_probe(self, name: &str, answer: impl Fn(f64) -> Option<f64>) -> Self {
-        let sent = (-1000..=1600).map(|at| (at + 1000, f64::from(at)));
+        self.with_long_probe(name, 1600, answer)
+    }
+
+    /// The same until another time.
+    pub(crate) fn with_long_probe(
+        self,
+        name: &str,
+        until_ms: i32,
+        answer: impl Fn(f64) -> Option<f64>,
+    ) -> Self {
+        let sent = (-1000..=until_ms).map(|at| (at + 1000, f64::from(at)));
         let requests: Vec<[i64; 3]> =
             sent.clone().map(|(seq, at_ms)| [i64::from(seq), ns(at_ms), ns(at_ms + 0.01)]).collect();
         let answers: Vec<[i64; 2]> =

@@ -25,6 +25,7 @@ pub(crate) fn flags(trial: &Trial, moments: Option<&Moments>) -> BTreeSet<Flag> 
         (Flag::CorruptMemory, found_damaged(trial, |done| [done.corrupt_pages, done.wrong_results])),
         (Flag::CorruptDisk, found_damaged(trial, |done| [done.corrupt_disk_pages, None])),
         (Flag::CorruptStream, corrupt_stream(trial)),
+        (Flag::CorruptCopy, corrupt_copy(trial)),
         (Flag::RecordTruncated, trial.record.truncated || trial.ending().is_none()),
     ];
     raised.into_iter().filter(|(_, is_raised)| *is_raised).map(|(flag, _)| flag).collect()
@@ -120,13 +121,24 @@ fn corrupt_stream(trial: &Trial) -> bool {
         .any(|damaged| damaged)
 }
 
+/// Whether what was brought to the other host is not the same there.
+fn corrupt_copy(trial: &Trial) -> bool {
+    trial
+        .pick(|kind| match kind {
+            EventKind::StorageCompared { differs_at_bytes, .. } => Some(differs_at_bytes.is_some()),
+            EventKind::FileCarried(carried) => Some(carried.verified == Some(false)),
+            _ => None,
+        })
+        .any(|differs| differs)
+}
+
 fn is_damaged(seen: &StreamSeen) -> bool {
     seen.damage().is_some()
 }
 
 #[cfg(test)]
 mod tests {
-    use dunlin_record::{MemoryWrite, Series, Status, shapes};
+    use dunlin_record::{FileCarried, MemoryWrite, Series, Status, shapes};
 
     use super::*;
     use crate::fixture::{Fixture, achieved, ended, ns, probe_ended};
@@ -204,6 +216,28 @@ mod tests {
         };
         assert_eq!(with([20.0, 0.1]), [], "the clock has no rate");
         assert_eq!(with([10.0, 1.0]), [Flag::WorkloadBelowRate]);
+    }
+
+    #[test]
+    fn a_copy_that_is_not_the_same_is_damage() {
+        let compared = |differs_at_bytes| {
+            let disk = "disk".to_owned();
+            flags(&Fixture::pre_copy().with(
+                535.0,
+                "host-a",
+                EventKind::StorageCompared { disk, compared_bytes: 4096, differs_at_bytes },
+            ))
+        };
+        assert_eq!(compared(None), []);
+        assert_eq!(compared(Some(0)), [Flag::CorruptCopy]);
+        let carried = |verified| {
+            let carried = FileCarried { verified, ..FileCarried::default() };
+            flags(&Fixture::pre_copy().with(535.0, "host-a", EventKind::FileCarried(carried)))
+        };
+        assert_eq!(carried(Some(true)), []);
+        assert_eq!(carried(None), [], "nobody compared");
+        assert_eq!(carried(Some(false)), [Flag::CorruptCopy]);
+        assert!(Flag::CorruptCopy.is_damage());
     }
 
     #[test]

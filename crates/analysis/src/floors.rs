@@ -1,10 +1,12 @@
 //! The least total time and downtime that the measured link allows.
 
-use dunlin_record::{EventKind, Strategy, TransportKind};
+use dunlin_record::{Blocks, EventKind, Strategy, TransportKind};
 
 use crate::iterations::passes;
 use crate::moments::Moments;
 use crate::samples::Samples;
+use crate::standstill::carried_bytes;
+use crate::storage::storage_before;
 use crate::trial::Trial;
 use crate::units::{PAGE_BYTES, figure};
 
@@ -34,22 +36,36 @@ impl MeasuredLink {
     }
 }
 
-/// Least total time: non-zero guest pages x 4 KiB, and what disks that move hold, over the link's goodput, in ms.
+/// Least total time: non-zero guest pages x 4 KiB, and what has to travel of disks that move, over the link's goodput, in ms;
+/// of a VM that stood still, the files that travelled.
 pub(crate) fn total_floor_ms(trial: &Trial, moments: &Moments, link: &MeasuredLink) -> Option<f64> {
     if !all_pass_the_link(trial) {
         return None;
     }
-    let disks = if trial.case.vm.moves_disks() { storage_data_bytes(trial)? } else { 0 };
+    if let Some(transfer) = trial.case.strategy.standstill() {
+        return link.time_ms(carried_bytes(trial, transfer)?).and_then(figure);
+    }
+    let disks = if trial.case.vm.moves_disks() { storage_least_bytes(trial, moments)? } else { 0 };
     link.time_ms(non_zero_bytes(trial, moments)?.saturating_add(disks)).and_then(figure)
 }
 
-/// What the disks that move held before the command, holes left out.
-pub(crate) fn storage_data_bytes(trial: &Trial) -> Option<i64> {
-    let held = trial.pick(|kind| match kind {
-        EventKind::StorageHeld(held) => Some(held.data_bytes),
-        _ => None,
-    });
-    held.last().flatten().filter(|bytes| *bytes >= 0)
+/// The part of it that disks have, which move while the VM runs.
+pub(crate) fn storage_floor_ms(trial: &Trial, moments: &Moments, link: &MeasuredLink) -> Option<f64> {
+    let move_live = trial.case.vm.moves_disks() && trial.case.strategy.standstill().is_none();
+    if !move_live || !all_pass_the_link(trial) {
+        return None;
+    }
+    link.time_ms(storage_least_bytes(trial, moments)?).and_then(figure)
+}
+
+/// The least that has to travel of disks that move: what they hold, or all their blocks where the scenario wants them all.
+fn storage_least_bytes(trial: &Trial, moments: &Moments) -> Option<i64> {
+    let held = storage_before(trial, moments)?;
+    let bytes = match trial.case.storage.blocks {
+        Blocks::Allocated | Blocks::Overlay => held.data_bytes,
+        Blocks::All => held.virtual_size_bytes,
+    };
+    bytes.filter(|bytes| *bytes >= 0)
 }
 
 /// Least downtime: what was left to send at the stop over the link's goodput, and one round trip, in ms. What was left
@@ -60,6 +76,9 @@ pub(crate) fn downtime_floor_ms(trial: &Trial, moments: &Moments, link: &Measure
     let queued_before = trial.case.transport.channels.is_some();
     if moments.post_copy || queued_before || !all_pass_the_link(trial) {
         return None;
+    }
+    if let Some(transfer) = trial.case.strategy.standstill() {
+        return figure(link.time_ms(carried_bytes(trial, transfer)?)? + link.rtt_ms?);
     }
     let left_bytes = match trial.case.strategy {
         Strategy::Suspend { after_passes: None } => non_zero_bytes(trial, moments)?,
@@ -114,7 +133,9 @@ fn non_zero_bytes(trial: &Trial, moments: &Moments) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use crate::fixture::{Fixture, ns};
-    use dunlin_record::{ChannelCompression, EventKind, Outcome, Series, Transport, TransportKind, shapes};
+    use dunlin_record::{
+        Blocks, ChannelCompression, EventKind, Outcome, Series, StorageHeld, Transport, TransportKind, shapes,
+    };
 
     fn floors(outcome: &Outcome) -> (Option<f64>, Option<f64>) {
         (outcome.floor_ms, outcome.downtime_floor_ms)
@@ -147,7 +168,32 @@ mod tests {
         assert_eq!(floors(&moved.outcome()), (None, Some(10.2)), "nobody told what they hold");
         let held = dunlin_record::StorageHeld { data_bytes: Some(1_000_000), ..Default::default() };
         let told = moved.with(-1.0, "host-a", EventKind::StorageHeld(held));
-        assert_eq!(floors(&told.outcome()), (Some(337.68), Some(10.2)));
+        let outcome = told.outcome();
+        assert_eq!(floors(&outcome), (Some(337.68), Some(10.2)));
+        assert_eq!(outcome.storage_floor_ms, Some(10.0));
+        assert_eq!(Fixture::pre_copy().outcome().storage_floor_ms, None);
+    }
+
+    #[test]
+    fn all_blocks_have_to_be_sent_where_all_are_asked_for() {
+        let held = |virtual_size_bytes| {
+            let data_bytes = Some(1_000_000);
+            StorageHeld { data_bytes, virtual_size_bytes, ..StorageHeld::default() }
+        };
+        let with = |blocks, virtual_size_bytes| {
+            let outcome = Fixture::pre_copy()
+                .with_case(|case| {
+                    case.vm.shared_storage = false;
+                    case.vm.swap_mib = Some(8);
+                    case.storage.blocks = blocks;
+                })
+                .with(-1.0, "host-a", EventKind::StorageHeld(held(virtual_size_bytes)))
+                .outcome();
+            (outcome.storage_floor_ms, outcome.floor_ms)
+        };
+        assert_eq!(with(Blocks::All, Some(50_000_000)), (Some(500.0), Some(827.68)));
+        assert_eq!(with(Blocks::All, None), (None, None));
+        assert_eq!(with(Blocks::Overlay, None), (Some(10.0), Some(337.68)));
     }
 
     #[test]

@@ -75,7 +75,7 @@ pub(crate) fn observe(trial: &Trial, moments: &Moments) -> Observations {
 }
 
 /// Which downtime a probe tells; none where it does not observe the VM's service.
-fn downtime_of(probe: &str) -> Option<fn(&mut DowntimeMs) -> &mut Option<f64>> {
+pub(crate) fn downtime_of(probe: &str) -> Option<fn(&mut DowntimeMs) -> &mut Option<f64>> {
     Some(match probe {
         "icmp" => |downtimes| &mut downtimes.icmp,
         "udp" => |downtimes| &mut downtimes.udp,

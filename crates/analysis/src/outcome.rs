@@ -1,16 +1,16 @@
 //! Puts a VM's figures together to its outcome.
 
 use dunlin_record::{
-    ANALYSIS, CaseLabel, CpuPercent, DiskMib, DowntimeMs, EventKind, FORMAT, Flag, HostId,
-    HypervisorIdentity, HypervisorLabel, HypervisorReport, LinkOutcome, MemoryMib, Moment, Outcome, Status,
-    StorageBytes, TrialRecord, WireBytes, WorkloadOutcome,
+    ANALYSIS, CaseLabel, CpuPercent, DowntimeMs, EventKind, FORMAT, Flag, HostId, HypervisorIdentity,
+    HypervisorLabel, HypervisorReport, LinkOutcome, MemoryMib, Moment, Outcome, Status, TrialRecord,
+    WireBytes, WorkloadOutcome,
 };
 
 use crate::AnalysisError;
 use crate::captured::captured;
 use crate::cpu_percent::cpu_percent;
 use crate::flags::flags;
-use crate::floors::{MeasuredLink, downtime_floor_ms, storage_data_bytes, total_floor_ms};
+use crate::floors::{MeasuredLink, downtime_floor_ms, storage_floor_ms, total_floor_ms};
 use crate::guest_clock::{guest_clock, is_behind};
 use crate::host_clocks::{By, HostClocks};
 use crate::iterations::iterations;
@@ -18,12 +18,16 @@ use crate::mechanisms::mechanisms;
 use crate::moments::Moments;
 use crate::not_converged::not_converged;
 use crate::observers::{Observations, observe};
-use crate::phases::{Phases, storage};
+use crate::phases::Phases;
+use crate::standstill::{files, standstill_ms};
+use crate::storage::{
+    compared, disk_mib, mib, network_bytes, steps, storage_after_mib, storage_bytes, storage_mib,
+};
 use crate::streams::streams;
 use crate::switch::switch_bytes;
 use crate::tcp_streams::tcp_streams;
 use crate::trial::Trial;
-use crate::units::{MIB_BYTES, error_in_ms, figure, ms_between};
+use crate::units::{error_in_ms, figure, ms_between};
 
 /// The outcome of a trial for each of its VMs, in the order of their ids; for `vm0` where no event names a VM.
 ///
@@ -46,6 +50,7 @@ fn outcome(trial: &Trial) -> Outcome {
     let total_time_ms = moments.and_then(|moments| Some(ms_between(moments.command, moments.completed?)));
     let report = report(trial);
     let link = MeasuredLink::of(trial);
+    let storage_steps = moments.and_then(|moments| steps(trial, moments, &seen));
     let mut all_flags = flags(trial, moments);
     all_flags.extend(seen.flags);
     let (wire_bytes_snmp, doubt) = moments.map_or((None, None), |moments| switch_bytes(trial, moments));
@@ -78,6 +83,7 @@ fn outcome(trial: &Trial) -> Outcome {
         total_time_ms,
         migration_time_ms: migration_time_ms(total_time_ms, seen.downtime_ms.icmp),
         floor_ms: moments.and_then(|moments| total_floor_ms(trial, moments, &link)),
+        storage_floor_ms: moments.and_then(|moments| storage_floor_ms(trial, moments, &link)),
         downtime_floor_ms: moments.and_then(|moments| downtime_floor_ms(trial, moments, &link)),
         downtime_ms: DowntimeMs {
             reported: report
@@ -101,6 +107,11 @@ fn outcome(trial: &Trial) -> Outcome {
         capture,
         ram_bytes: report.and_then(|report| report.ram_bytes),
         storage_bytes: moments.and_then(|moments| storage_bytes(trial, moments)),
+        storage_network_bytes: moments.and_then(|moments| network_bytes(trial, moments)),
+        storage_steps,
+        storage_compared: compared(trial),
+        standstill_ms: moments.and_then(|moments| standstill_ms(trial, moments)),
+        files: files(trial),
         iterations: moments.map_or_else(Vec::new, |moments| iterations(trial, moments)),
         phases_ms: phases.lengths(),
         phases_error_ms: phases.errors(&clocks),
@@ -111,6 +122,8 @@ fn outcome(trial: &Trial) -> Outcome {
         memory_after_mib: memory_mib(trial, Moment::After),
         disk_mib: disk_mib(trial, Moment::Before),
         disk_after_mib: disk_mib(trial, Moment::After),
+        storage_mib: moments.and_then(|moments| storage_mib(trial, moments)),
+        storage_after_mib: moments.and_then(|moments| storage_after_mib(trial, moments)),
         workload: workload(trial),
         guest_clock,
         not_converged: moments
@@ -142,22 +155,6 @@ fn paused_error_ms(moments: &Moments, clocks: &HostClocks) -> Option<f64> {
 fn wire_bytes(trial: &Trial, moments: &Moments) -> Option<WireBytes> {
     let grown = |column| trial.wire(column).growth_over(moments.command, moments.end);
     Some(WireBytes { source_tx: grown("tx_bytes")?, source_rx: grown("rx_bytes")? })
-}
-
-/// What was copied of disks that moved; absent where none were to.
-fn storage_bytes(trial: &Trial, moments: &Moments) -> Option<StorageBytes> {
-    if !trial.case.vm.moves_disks() {
-        return None;
-    }
-    let copied = trial.pick(|kind| match kind {
-        EventKind::StorageMirrored { copied_bytes } | EventKind::StorageHandedOver { copied_bytes } => {
-            *copied_bytes
-        }
-        _ => None,
-    });
-    let wire = storage(trial, moments)
-        .and_then(|stretch| trial.wire("tx_bytes").growth(stretch.start_ns, stretch.end_ns));
-    Some(StorageBytes { data: storage_data_bytes(trial), copied: copied.last(), wire })
 }
 
 fn report<'a>(trial: &Trial<'a>) -> Option<&'a HypervisorReport> {
@@ -201,22 +198,6 @@ fn memory_mib(trial: &Trial, when: Moment) -> Option<MemoryMib> {
     })
 }
 
-fn disk_mib(trial: &Trial, when: Moment) -> Option<DiskMib> {
-    let told = trial.pick(|kind| match kind {
-        EventKind::DiskHeld { moment, held } if *moment == when => Some(held),
-        _ => None,
-    });
-    told.last().map(|held| DiskMib {
-        virtual_size: mib(held.virtual_size_bytes),
-        allocated: mib(held.allocated_bytes),
-        used: mib(held.used_bytes),
-    })
-}
-
-fn mib(bytes: Option<i64>) -> Option<f64> {
-    bytes.filter(|bytes| *bytes >= 0).and_then(|bytes| figure(bytes as f64 / MIB_BYTES))
-}
-
 fn workload(trial: &Trial) -> Option<WorkloadOutcome> {
     let achieved = trial.pick(|kind| match kind {
         EventKind::WorkloadReported { achieved } => Some(achieved.as_ref()),
@@ -236,11 +217,11 @@ fn guest_start_ms(trial: &Trial) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use dunlin_record::{
-        Achieved, DiskHeld, Event, MemoryHeld, MemoryWrite, Rate, Series, StorageHeld, Workload, shapes,
+        Achieved, DiskHeld, DiskMib, Event, MemoryHeld, MemoryWrite, Rate, Series, Workload, shapes,
     };
 
     use super::*;
-    use crate::fixture::{Fixture, achieved, ended, mirror_started, ns};
+    use crate::fixture::{Fixture, achieved, ended, ns};
 
     #[test]
     fn the_times_of_a_completed_migration() {
@@ -359,28 +340,6 @@ mod tests {
 
     fn tick_sum(tick: i32, bytes: i64) -> i64 {
         i64::from(tick + 10) * bytes
-    }
-
-    #[test]
-    fn disks_that_moved_are_told_with_what_was_copied_of_them() {
-        let held = StorageHeld { data_bytes: Some(4000), ..StorageHeld::default() };
-        let fixture = Fixture::pre_copy()
-            .with(-1.0, "host-a", EventKind::StorageHeld(held))
-            .with(0.0, "host-a", mirror_started())
-            .with(100.0, "host-a", EventKind::StorageMirrored { copied_bytes: Some(9000) })
-            .with(510.0, "host-a", EventKind::StorageHandedOver { copied_bytes: Some(9500) });
-        assert_eq!(fixture.outcome().storage_bytes, None, "they lay on shared storage");
-        let moved = fixture.with_case(|case| {
-            case.vm.shared_storage = false;
-            case.vm.swap_mib = Some(1);
-        });
-        let bytes = StorageBytes { data: Some(4000), copied: Some(9500), wire: Some(10_000_000) };
-        assert_eq!(moved.outcome().storage_bytes, Some(bytes));
-        let given_up = moved.without(|kind| {
-            matches!(kind, EventKind::StorageMirrored { .. } | EventKind::StorageHandedOver { .. })
-        });
-        let bytes = StorageBytes { copied: None, wire: None, ..bytes };
-        assert_eq!(given_up.outcome().storage_bytes, Some(bytes));
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! The phases of Prakash et al., equation 1: which moments bound each is the table in `docs/phases.md`.
 
-use dunlin_record::{EventKind, PhasesMs};
+use dunlin_record::{EventKind, PhasesMs, StandstillStage};
 
 use crate::host_clocks::{By, HostClocks};
 use crate::iterations::passes;
 use crate::moments::Moments;
+use crate::standstill::{stage_name, stages};
 use crate::trial::Trial;
 use crate::units::{error_in_ms, ms_between};
 
@@ -40,11 +41,16 @@ pub(crate) struct Phases {
     commit: Option<Stretch>,
     activate: Option<Stretch>,
     post_copy: Option<Stretch>,
+    /// Of a VM that stood still, which has no others but `reserve`.
+    standstill: Vec<(StandstillStage, Stretch)>,
 }
 
 impl Phases {
     /// The phases of a trial's migration.
     pub(crate) fn of(trial: &Trial, moments: &Moments) -> Self {
+        if trial.case.strategy.standstill().is_some() {
+            return Self { reserve: reserve(trial), standstill: stages(trial, moments), ..Self::default() };
+        }
         // A VM suspended before the setup was done has nothing to copy until then.
         let stop_and_copy_from =
             moments.stopped.map(|stopped| stopped.max(moments.set_up.unwrap_or(stopped)));
@@ -64,6 +70,7 @@ impl Phases {
             activate,
             post_copy: stretch(moments.running, moments.completed, [By::Destination, By::Bench])
                 .filter(|_| moments.post_copy),
+            standstill: Vec::new(),
         }
     }
 
@@ -107,7 +114,8 @@ impl Phases {
         ];
         let whole = whole.into_iter().filter_map(|(name, stretch)| Some((name.to_owned(), stretch?)));
         let passes = self.pre_copy.iter().map(|(number, stretch)| (format!("pass {number}"), *stretch));
-        let mut named: Vec<_> = whole.chain(passes).collect();
+        let standstill = self.standstill.iter().map(|(stage, part)| (stage_name(*stage).to_owned(), *part));
+        let mut named: Vec<_> = whole.chain(passes).chain(standstill).collect();
         named.sort_by_key(|(_, stretch)| (stretch.start_ns, stretch.end_ns));
         named
     }
@@ -124,20 +132,23 @@ impl Phases {
 }
 
 /// From one moment to another; absent where either is, or the second is the earlier.
-fn stretch(from: Option<i64>, to: Option<i64>, by: [By; 2]) -> Option<Stretch> {
+pub(crate) fn stretch(from: Option<i64>, to: Option<i64>, by: [By; 2]) -> Option<Stretch> {
     let (start_ns, end_ns) = (from?, to?);
     (end_ns >= start_ns).then_some(Stretch { start_ns, end_ns, by })
 }
 
-/// From the begin of the disks' copy to both hosts' being even. What is copied after that shares the memory's phases.
+/// From the begin of the disks' copy to both hosts' being even; in two steps, to the VM running on with the destination's.
+/// What is copied after that shares the memory's phases.
 pub(crate) fn storage(trial: &Trial, moments: &Moments) -> Option<Stretch> {
     let first = |wanted: fn(&EventKind) -> bool| {
         let mut events = trial.events_on(trial.source).filter(|event| event.t_ns >= moments.command);
         events.find(|event| wanted(&event.kind)).map(|event| event.t_ns)
     };
+    let moved = first(|kind| matches!(kind, EventKind::StorageMoved { .. }));
+    let even = || first(|kind| matches!(kind, EventKind::StorageMirrored { .. }));
     stretch(
         first(|kind| matches!(kind, EventKind::StorageMirrorStarted { .. })),
-        first(|kind| matches!(kind, EventKind::StorageMirrored { .. })),
+        if trial.case.storage.two_steps { moved } else { even() },
         [By::Bench; 2],
     )
 }

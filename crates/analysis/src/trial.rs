@@ -92,7 +92,12 @@ impl<'a> Trial<'a> {
 
     /// A counter of one of them.
     pub(crate) fn wire_of(&self, network: &str, column: &str) -> Samples {
-        Samples::of(self.record.series.get(&format!("wire-{}-{network}", self.source)), column)
+        self.counters(self.source, network, column)
+    }
+
+    /// A counter of a host's interface to a network.
+    pub(crate) fn counters(&self, host: &HostId, network: &str, column: &str) -> Samples {
+        Samples::of(self.record.series.get(&format!("wire-{host}-{network}")), column)
     }
 
     /// How the trial ended; `None` where the record breaks off before that. What is said of the VM goes before what

@@ -51,9 +51,10 @@ pub use journal::Journal;
 pub use mechanism::{Mechanism, MechanismSeen};
 pub use migration_state::{MigrationState, Step};
 pub use outcome::{
-    AnsweredBy, CaseLabel, DiskMib, DowntimeMs, Flag, GuestClock, HypervisorLabel, Iteration, LinkOutcome,
-    MemoryMib, NotConverged, Outage, Outcome, PhasesMs, ProbeOutcome, StorageBytes, SwitchBytes, WireBytes,
-    WorkloadOutcome, outcome_schema,
+    AnsweredBy, CaseLabel, DiskMib, DowntimeMs, FileOutcome, Flag, GuestClock, HypervisorLabel, Iteration,
+    LinkOutcome, MemoryMib, NotConverged, Outage, Outcome, PhasesMs, ProbeOutcome, StandstillMs,
+    StorageBytes, StorageComparison, StorageMib, StorageNetworkBytes, StorageStep, StorageSteps, SwitchBytes,
+    WireBytes, WorkloadOutcome, outcome_schema,
 };
 pub use place::{Place, Seen};
 pub use probes::{HttpProbe, Probe, Probes, TcpPath};
@@ -87,4 +88,4 @@ pub use workload::{
 pub const FORMAT: u32 = 1;
 
 /// The revision of the analysis. Raised when the same record comes to other outcomes: those of an older one are made anew.
-pub const ANALYSIS: u32 = 3;
+pub const ANALYSIS: u32 = 4;

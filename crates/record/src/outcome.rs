@@ -1,5 +1,7 @@
 //! What came out: one line of `trials.jsonl`. Units stand last in every name; absent = not measured.
 
+mod storage;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -8,6 +10,11 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Achieved, CaptureOutcome, CpuPercent, FailureCounts, MechanismSeen, ResponsePhases, Status,
     StreamOutcome, TcpConnections, TcpStreamOutcome, VmId, Workload,
+};
+
+pub use storage::{
+    DiskMib, FileOutcome, StandstillMs, StorageBytes, StorageComparison, StorageMib, StorageNetworkBytes,
+    StorageStep, StorageSteps,
 };
 
 /// The outcome of one trial for one VM, recomputable from the trial's events and series.
@@ -46,8 +53,13 @@ pub struct Outcome {
     pub total_time_ms: Option<f64>,
     /// Total time less `downtime_ms.icmp`, as in the papers, in ms.
     pub migration_time_ms: Option<f64>,
-    /// Least total time: non-zero guest pages x 4 KiB over the link's goodput, in ms.
+    /// Least total time: non-zero guest pages x 4 KiB, and what has to travel of disks, over the link's goodput, in ms; where
+    /// the VM stands still, the files that travelled, compressed where they were.
     pub floor_ms: Option<f64>,
+    /// The part of it that disks have, which move while the VM runs: what they hold, or all their blocks where all are to be
+    /// copied. Absent where none move so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_floor_ms: Option<f64>,
     /// Least downtime: what was left to send at the stop over the link's goodput plus one round trip, in ms.
     pub downtime_floor_ms: Option<f64>,
     /// The downtimes, in ms.
@@ -80,6 +92,21 @@ pub struct Outcome {
     /// What was copied of the VM's disks; absent where they lie on shared storage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_bytes: Option<StorageBytes>,
+    /// What passed the storage network meanwhile; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_network_bytes: Option<StorageNetworkBytes>,
+    /// Both steps of a migration whose disks moved first; absent where they moved with the memory, or not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_steps: Option<StorageSteps>,
+    /// The disks of which both hosts' images were compared.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub storage_compared: Vec<StorageComparison>,
+    /// The parts of a move for which the VM stood still (offline, cold); absent otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standstill_ms: Option<StandstillMs>,
+    /// The files that were brought to the other host meanwhile, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FileOutcome>,
     /// One entry a pass over the memory.
     pub iterations: Vec<Iteration>,
     /// The phases of Prakash et al., equation 1, in ms.
@@ -99,6 +126,12 @@ pub struct Outcome {
     /// The same after it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk_after_mib: Option<DiskMib>,
+    /// All disks that move with it, swap included, before the migrate command; absent where none do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_mib: Option<StorageMib>,
+    /// The same at the destination, after the migration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_after_mib: Option<StorageMib>,
     /// CPU time of the hypervisors and of the guest, in percent of one core; absent where none was recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_percent: Option<CpuPercent>,
@@ -183,6 +216,8 @@ pub enum Flag {
     CorruptDisk,
     /// A stream's connection lost, repeated or misplaced data, or a block held what nobody sent. As grave.
     CorruptStream,
+    /// A disk or a file that was brought to the other host is not the same there, by a comparison or a checksum. As grave.
+    CorruptCopy,
     /// The switch did not answer when it mattered: its counters are not known.
     SwitchSilent,
     /// The switch's counters were reset, or may have wrapped unseen, during the migration: they are not used.
@@ -199,7 +234,7 @@ impl Flag {
     /// Whether the guest, or what it holds or sends, was damaged: the gravest there is.
     #[must_use]
     pub fn is_damage(self) -> bool {
-        matches!(self, Self::CorruptMemory | Self::CorruptDisk | Self::CorruptStream)
+        matches!(self, Self::CorruptMemory | Self::CorruptDisk | Self::CorruptStream | Self::CorruptCopy)
     }
 }
 
@@ -346,22 +381,11 @@ pub struct Iteration {
     pub throttle_percent: Option<f64>,
 }
 
-/// What was copied of the disks that moved with a VM, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-pub struct StorageBytes {
-    /// What their files held before the migrate command, holes left out: at least this had to be copied.
-    pub data: Option<i64>,
-    /// What the hypervisor says it copied, with holes (which cost next to nothing) and with what was written meanwhile.
-    pub copied: Option<i64>,
-    /// Sent by the source, on the wire, while the disks were made even (phase `storage`).
-    pub wire: Option<i64>,
-}
-
 /// The phases of a migration (Prakash et al., equation 1), in ms.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct PhasesMs {
-    /// From the begin of the disks' copy to both hosts' disks being even; absent where they lie on shared storage. Then
-    /// `initialize` begins.
+    /// From the begin of the disks' copy to both hosts' disks being even (in two steps: to the VM running on with the
+    /// destination's); absent where they lie on shared storage. Then `initialize` begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<f64>,
     /// From the migrate command (where disks were copied first, from their end) to the end of the hypervisor's setup.
@@ -404,17 +428,6 @@ pub struct MemoryMib {
     /// Swapped out, by the guest's own count; absent without swap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swapped: Option<f64>,
-}
-
-/// A disk in the categories of Hu et al., section 2.2, in MiB.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
-pub struct DiskMib {
-    /// What the guest could put on it.
-    pub virtual_size: Option<f64>,
-    /// What its file takes up on the hosts.
-    pub allocated: Option<f64>,
-    /// Used blocks of the guest's file system.
-    pub used: Option<f64>,
 }
 
 /// What the guest was asked to do, and did.
