@@ -9,6 +9,7 @@ mod load;
 mod migration;
 mod observation;
 mod probing;
+mod served;
 mod standstill;
 mod storage;
 mod streams;

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use dunlin_clock::now_ns;
 use dunlin_hypervisor::Side;
-use dunlin_testbed::{Host, NamelessFile, Testbed, TestbedError};
+use dunlin_testbed::{DiskPlace, Host, NamelessFile, Testbed, TestbedError};
 
+use super::served::Served;
 use crate::Result;
 use crate::world::unshared_disk;
 
@@ -21,6 +22,8 @@ pub(super) enum DiskFile {
     /// On this machine, which both hosts are.
     Here(Arc<NamelessFile>),
     There(Arc<RemoteFile>),
+    /// Behind a server.
+    Served(Arc<Served>),
 }
 
 /// A file on another machine.
@@ -90,7 +93,7 @@ impl<'a> Ground<'a> {
         };
         let path = folders[1].join(name());
         let there = RemoteFile { host: Arc::clone(&hosts[1]), path, at_destination: None };
-        there.run("truncate", &["-s".into(), bytes.to_string().into()])?;
+        run_on(&there.host, "truncate", &["-s".into(), bytes.to_string().into()], &there.path)?;
         Ok(DiskFile::There(Arc::new(there)))
     }
 }
@@ -101,10 +104,19 @@ fn name() -> String {
 }
 
 impl DiskFile {
-    /// By which a hypervisor on that side opens it.
+    /// Where a hypervisor on that side finds it.
+    pub(super) fn place(&self, side: Side) -> DiskPlace {
+        match self {
+            Self::Served(served) => served.place().clone(),
+            file => DiskPlace::File(file.path(side)),
+        }
+    }
+
+    /// Its path on the host of that side, or on its server's.
     pub(super) fn path(&self, side: Side) -> PathBuf {
         match (self, side) {
             (Self::Here(file), _) => file.path(),
+            (Self::Served(served), _) => served.image().to_owned(),
             (Self::There(RemoteFile { at_destination: Some(path), .. }), Side::Destination) => path.clone(),
             (Self::There(file), _) => file.path.clone(),
         }
@@ -119,12 +131,8 @@ impl DiskFile {
     pub(super) fn allocated_bytes(&self) -> Option<i64> {
         match self {
             Self::Here(file) => i64::try_from(file.allocated_bytes().ok()?).ok(),
-            Self::There(file) => {
-                // stat(1): blocks, and how many bytes each of these has.
-                let told = file.run("stat", &["-c".into(), "%b %B".into()]).ok()?;
-                let (blocks, bytes) = told.trim().split_once(' ')?;
-                blocks.parse::<i64>().ok()?.checked_mul(bytes.parse().ok()?)
-            }
+            Self::There(file) => allocated_on(&file.host, &file.path),
+            Self::Served(served) => allocated_on(served.host(), served.image()),
         }
     }
 
@@ -132,26 +140,34 @@ impl DiskFile {
     pub(super) fn data_bytes(&self) -> Option<i64> {
         match self {
             Self::Here(file) => i64::try_from(file.data_bytes().ok()?).ok(),
-            Self::There(_) => None,
+            Self::There(_) | Self::Served(_) => None,
         }
     }
 }
 
-impl RemoteFile {
-    /// Runs a program of coreutils on it.
-    fn run(&self, program: &str, args: &[OsString]) -> Result<String, TestbedError> {
-        let mut args = args.to_vec();
-        args.extend(["--".into(), self.path.clone().into()]);
-        let output = self.host.run(Path::new(program), &args, LIMIT)?;
-        let words = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        if output.success {
-            return Ok(words(&output.stdout));
-        }
-        Err(TestbedError::Helper {
-            host: self.host.id().to_string(),
-            why: words(&output.stderr).trim().to_owned(),
-        })
+/// Bytes that a host's file takes up there.
+fn allocated_on(host: &Arc<dyn Host>, path: &Path) -> Option<i64> {
+    // stat(1): blocks, and how many bytes each of these has.
+    let told = run_on(host, "stat", &["-c".into(), "%b %B".into()], path).ok()?;
+    let (blocks, bytes) = told.trim().split_once(' ')?;
+    blocks.parse::<i64>().ok()?.checked_mul(bytes.parse().ok()?)
+}
+
+/// Runs a program of coreutils on a host's file.
+fn run_on(
+    host: &Arc<dyn Host>,
+    program: &str,
+    args: &[OsString],
+    path: &Path,
+) -> Result<String, TestbedError> {
+    let mut args = args.to_vec();
+    args.extend(["--".into(), path.into()]);
+    let output = host.run(Path::new(program), &args, LIMIT)?;
+    let words = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if output.success {
+        return Ok(words(&output.stdout));
     }
+    Err(TestbedError::Helper { host: host.id().to_string(), why: words(&output.stderr).trim().to_owned() })
 }
 
 impl Drop for RemoteFile {

@@ -6,15 +6,19 @@ mod held;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::thread;
 use std::time::Duration;
 
 use dunlin_clock::{Deadline, now_ns};
 use dunlin_guest::{AgentClient, GuestError, Neighbour, Network as GuestNetwork, kernel_args};
 use dunlin_hypervisor::{Hypervisor, Maker, Side, Vm, VmDisk, VmOrder, VmSpec};
-use dunlin_record::{Achieved, Blocks, Event, EventKind, ExistingVm, GuestStart, Journal, VmId, Workload};
+use dunlin_record::{
+    Achieved, Blocks, Event, EventKind, ExistingVm, GuestStart, Journal, StorageFault, VmId, Workload,
+};
 use dunlin_testbed::{Host, MacAddress, Network, TestbedError};
 
+use super::served::Befalling;
 use super::storage::Storage;
 use super::streams::Streams;
 use super::{TrialContext, event};
@@ -103,7 +107,7 @@ impl Guest {
         let number = u8::try_from(number).unwrap_or(u8::MAX);
         let id = VmId::new(format!("vm{number}"));
         let mac = MacAddress::new([0x52, 0x54, 0x00, 0xd0, 0x00, number]);
-        let storage = Storage::make(case, context.logs, world.testbed()?)?;
+        let storage = Storage::make(case, &id, context.logs, world.testbed()?)?;
         let hosts = [plan.source.host(), plan.destination.host()];
         let taps = hosts.map(|host| Tap::add(host, &format!("tap-{id}")));
         let taps: Vec<Tap> = taps.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
@@ -200,6 +204,12 @@ impl Guest {
         Ok(journal.keep(&event(Some(self.source.host()), Some(&self.id), EventKind::StorageHeld(held)))?)
     }
 
+    /// Has something befall the server of its disks, if it has one.
+    pub(super) fn befall(&self, fault: Option<&StorageFault>, events: Sender<Event>) -> Option<Befalling> {
+        let service = self.made.as_ref()?.storage.service()?;
+        Some(Befalling::begin(fault?, service, events))
+    }
+
     /// Starts all that the workload is made of, one after the other.
     pub(super) fn start_workload(&self, workload: &Workload, streams: &Streams) -> Result<()> {
         let agent = self.agent.as_ref().ok_or_else(no_agent)?;
@@ -285,11 +295,7 @@ fn maker_of(product: &dyn Hypervisor) -> Result<&dyn Maker> {
     })?)
 }
 
-fn order<'a>(
-    context: TrialContext<'a>,
-    spec: &'a VmSpec,
-    events: std::sync::mpsc::Sender<Event>,
-) -> VmOrder<'a> {
+fn order<'a>(context: TrialContext<'a>, spec: &'a VmSpec, events: Sender<Event>) -> VmOrder<'a> {
     VmOrder { spec, logs: context.logs, events }
 }
 

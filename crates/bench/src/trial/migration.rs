@@ -11,6 +11,7 @@ use dunlin_record::{ABSENT, Blocks, Case, EventKind, Journal, Moment, Place, Sta
 
 use super::observation::Observation;
 use super::probing::Probing;
+use super::served::Befalling;
 use super::standstill::{Parts, Still};
 use super::streams::Streams;
 use super::way_back::Moved;
@@ -75,9 +76,11 @@ impl Run<'_> {
         let observed = self.await_service(guest, &probing, journal);
         let observed = observed.and_then(|()| self.baseline(guest, &probing, journal));
         let mut place = Place::Source;
+        let mut befalling = None;
         let ended = observed.and_then(|()| {
             self.observer.stage("migrating");
             self.pause_if_asked(guest)?;
+            befalling = guest.befall(case.storage.fault.as_ref(), journal.sender());
             let (ended, kept) = match &mut moving {
                 Moving::Live(mover) => self.migrate(guest, &mut **mover, journal)?,
                 Moving::Still(still) => self.move_still(guest, still, &streams, journal)?,
@@ -102,6 +105,8 @@ impl Run<'_> {
             }
             Err(_) => Ok(()),
         };
+        // Its disks are asked for next.
+        befalling.into_iter().for_each(|befalling: Befalling| befalling.finish(self.trial.cancel));
         // What befell the guest says more than what did not go on because of it.
         let unhurt = check_ends(guest, &moving);
         let drowning = probing.drowning();
