@@ -67,6 +67,18 @@ pub enum TestbedError {
         /// What may mend it, as a command where there is one.
         mend: String,
     },
+    /// A file was not brought from one host to another.
+    #[error("{file} was not carried from {from} to {to}: {why}")]
+    Carry {
+        /// Which, as in `disk`.
+        file: String,
+        /// From which host.
+        from: String,
+        /// To which.
+        to: String,
+        /// On which host what happened, in the words of whoever was at work there.
+        why: String,
+    },
     /// A node of the lab did not come up.
     #[error("the node {node} did not come up: {why}")]
     Node {

@@ -3,7 +3,10 @@
 
 mod at_end;
 pub(crate) mod bytes;
+mod carry_ends;
+pub(crate) mod carrying;
 mod echo;
+mod file_asks;
 pub(crate) mod for_host;
 mod hearing;
 pub(crate) mod host_protocol;
@@ -11,7 +14,7 @@ mod http;
 mod http_ends;
 mod launched;
 mod pipe;
-mod protocol;
+pub(crate) mod protocol;
 pub(crate) mod remote;
 mod responder;
 mod routes;

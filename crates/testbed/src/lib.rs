@@ -2,6 +2,7 @@
 
 mod bootstrap;
 mod capabilities;
+mod carry;
 mod children;
 mod device;
 mod error;
@@ -35,6 +36,7 @@ mod testbed;
 
 pub use bootstrap::{Inside, enter};
 pub use capabilities::{Capability, Lack, capabilities};
+pub use carry::{Carry, CarryProgress, carry};
 pub use error::{Result, TestbedError};
 pub use fingerprint::this_machine;
 pub use goodput::Goodput;

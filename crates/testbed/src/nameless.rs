@@ -1,13 +1,14 @@
 //! Files without a name: whoever holds one may be killed, and nothing of it is left.
 
 use std::fs::File;
+use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags};
-use nix::unistd::{Whence, linkat, lseek};
+use nix::unistd::linkat;
 
 use crate::{Result, TestbedError};
 
@@ -71,19 +72,8 @@ impl NamelessFile {
     /// # Errors
     /// Where the system does not say.
     pub fn data_bytes(&self) -> Result<u64> {
-        let seek = |to: i64, whence| match lseek(&self.0, to, whence) {
-            Ok(place) => Ok(Some(place)),
-            // There is no more data after the place.
-            Err(Errno::ENXIO) => Ok(None),
-            Err(errno) => Err(TestbedError::errno("look for a nameless file's holes".to_owned())(errno)),
-        };
-        let (mut place, mut bytes) = (0, 0);
-        while let Some(begin) = seek(place, Whence::SeekData)? {
-            let Some(end) = seek(begin, Whence::SeekHole)?.filter(|end| *end > begin) else { break };
-            bytes += u64::try_from(end - begin).unwrap_or(0);
-            place = end;
-        }
-        Ok(bytes)
+        dunlin_image::data_bytes(&self.0)
+            .map_err(|error| TestbedError::io("look for a nameless file's holes")(io::Error::other(error)))
     }
 
     /// Whether its file system can pass the page cache by (`O_DIRECT`).

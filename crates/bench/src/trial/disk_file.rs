@@ -114,11 +114,13 @@ impl DiskFile {
 
     /// Its path on the host of that side, or on its server's.
     pub(super) fn path(&self, side: Side) -> PathBuf {
-        match (self, side) {
-            (Self::Here(file), _) => file.path(),
-            (Self::Served(served), _) => served.image().to_owned(),
-            (Self::There(RemoteFile { at_destination: Some(path), .. }), Side::Destination) => path.clone(),
-            (Self::There(file), _) => file.path.clone(),
+        match self {
+            Self::Here(file) => file.path(),
+            Self::Served(served) => served.image().to_owned(),
+            Self::There(file) => {
+                let there = file.at_destination.as_ref().filter(|_| side == Side::Destination);
+                there.unwrap_or(&file.path).clone()
+            }
         }
     }
 

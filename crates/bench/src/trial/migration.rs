@@ -15,7 +15,7 @@ use super::served::Befalling;
 use super::standstill::{Parts, Still};
 use super::streams::Streams;
 use super::way_back::Moved;
-use super::{Ended, Guest, Run, event};
+use super::{Ended, Guest, Run, TrialContext, event};
 use crate::recording::SeriesHandle;
 use crate::{BenchError, Result};
 
@@ -253,7 +253,13 @@ impl Run<'_> {
         let transfer = case.strategy.standstill().cloned().unwrap_or_default();
         guest.tell_storage(Blocks::Overlay, journal)?;
         let mut parts = Parts {
-            context: self.context(),
+            context: TrialContext {
+                case,
+                plan: self.trial.plan,
+                world: self.world,
+                logs: &self.logs,
+                cancel: self.trial.cancel,
+            },
             transfer: &transfer,
             workload: case.workload.as_ref(),
             hosts: self.world.hosts()?,

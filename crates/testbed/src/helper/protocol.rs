@@ -4,17 +4,17 @@
 //! both ends should be the same binary. Still, what comes in may be anything.
 
 use std::io::{self, Read, Write};
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 
 use super::host_protocol::{HostAsk, HostTell};
 use dunlin_probe::TcpProbeSummary;
-use dunlin_record::TcpProbe;
+use dunlin_record::{FileCompression, TcpProbe};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Raised with every change of what is said here.
-pub(super) const VERSION: u32 = 6;
+pub(super) const VERSION: u32 = 7;
 /// What a helper's first line begins with; its version follows.
 pub(super) const GREETING: &str = "dunlin-helper ";
 /// The longest first line.
@@ -22,6 +22,9 @@ pub(super) const GREETING_BYTES: u64 = 64;
 
 /// The longest frame: far more than the rows of a flood of probes in one batch.
 pub(super) const FRAME_BYTES: u32 = 16 << 20;
+
+/// What the sender of a carried file shows its receiver.
+pub(crate) type Token = [u8; 32];
 
 /// From the bench to the helper.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,6 +111,48 @@ pub(super) enum Ask {
         to: SocketAddrV4,
         limit_ms: u64,
     },
+    /// A task: receives a file, once somebody shows the token.
+    CarryIn {
+        bind: SocketAddrV4,
+        #[serde(with = "super::bytes::path")]
+        path: PathBuf,
+        token: Token,
+        /// How many may decompress.
+        threads: u32,
+        /// The file's length.
+        expected: u64,
+    },
+    /// A task: sends a file.
+    CarryOut {
+        from: Ipv4Addr,
+        to: SocketAddrV4,
+        #[serde(with = "super::bytes::path")]
+        path: PathBuf,
+        token: Token,
+        compression: FileCompression,
+        level: Option<u32>,
+        threads: u32,
+        sparse: bool,
+    },
+    /// What is at a path.
+    LookAtFile {
+        #[serde(with = "super::bytes::path")]
+        path: PathBuf,
+    },
+    /// Makes a hole of all of a file that is there, of a length.
+    EmptyFile {
+        #[serde(with = "super::bytes::path")]
+        path: PathBuf,
+        length: u64,
+    },
+    /// A TCP port that nobody has just now.
+    FreePort {
+        address: Ipv4Addr,
+    },
+    /// Ends a process and all that descend from it.
+    EndTree {
+        pid: u32,
+    },
     /// Ends the task that the request of this id began.
     Stop {
         task: u32,
@@ -182,11 +227,48 @@ pub(super) enum Tell {
         cpu_busy_ns: Option<i64>,
         cpu_all_ns: Option<i64>,
     },
+    /// How far the sender of a file is.
+    CarryProgress {
+        done_bytes: u64,
+        total_bytes: u64,
+    },
+    /// A file was sent, and its receiver has said that it is written.
+    CarrySent {
+        file_bytes: u64,
+        content_bytes: u64,
+        sent_bytes: u64,
+        compress_ns: Option<i64>,
+        transfer_ns: i64,
+        checksum: [u8; 32],
+    },
+    /// A file was received and written.
+    CarryReceived {
+        content_bytes: u64,
+        decompress_ns: Option<i64>,
+        checksum: [u8; 32],
+    },
+    /// It was not: for something here, or else on the way.
+    CarryBroke {
+        why: String,
+        is_here: bool,
+    },
+    /// What is at a path, if anything is.
+    File(Option<FileLook>),
+    Done,
     Failed {
         why: String,
     },
     /// An answer to [`Ask::Host`].
     Host(HostTell),
+}
+
+/// What is at a path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FileLook {
+    pub(crate) is_file: bool,
+    pub(crate) bytes: u64,
+    /// Whether it takes up anything, as a file that is but a hole does not.
+    pub(crate) has_blocks: bool,
 }
 
 /// Why a frame could not be read or written.

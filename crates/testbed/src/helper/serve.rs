@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dunlin_clock::Mapping;
+use dunlin_image::StreamSettings;
 use dunlin_probe::{RunningLoad, RunningTcpProbe, start_load, start_tcp};
 use dunlin_traffic::{LoadSpec, ServerSettings};
 use dunlin_wire::{
@@ -20,7 +21,9 @@ use dunlin_wire::{
 use nix::sys::signal::{SigSet, Signal};
 
 use super::at_end::AtEnd;
+use super::carry_ends::{self, Carrying, Order};
 use super::echo::Echo;
+use super::file_asks;
 use super::hearing::Heard;
 use super::http_ends::{PageServer, end_load};
 use super::protocol::{Ask, FrameError, GREETING, Report, Request, Tell, VERSION, read_frame, write_frame};
@@ -139,6 +142,7 @@ enum Task {
     TcpProbe(RunningTcpProbe),
     PageServer(PageServer),
     Load(RunningLoad),
+    Carrying(Carrying),
 }
 
 impl Server {
@@ -165,6 +169,30 @@ impl Server {
             Ask::GoodputSource { to, limit_ms } => {
                 self.goodput_source(id, to, limit_ms)?;
                 return Ok(None);
+            }
+            Ask::LookAtFile { path } => return Ok(Some(Tell::File(file_asks::look(&path)?))),
+            Ask::EmptyFile { path, length } => {
+                file_asks::empty(&path, length)?;
+                return Ok(Some(Tell::Done));
+            }
+            Ask::FreePort { address } => {
+                return Ok(Some(Tell::Listening { at: file_asks::free_port(address)? }));
+            }
+            Ask::EndTree { pid } => {
+                file_asks::end_tree(pid)?;
+                return Ok(Some(Tell::Done));
+            }
+            Ask::CarryIn { bind, path, token, threads, expected } => {
+                let order = Order { path, token };
+                let (carrying, at) =
+                    carry_ends::start_receiving(id, &self.output, order, bind, (threads, expected))?;
+                (Task::Carrying(carrying), Tell::Listening { at })
+            }
+            Ask::CarryOut { from, to, path, token, compression, level, threads, sparse } => {
+                let settings = StreamSettings { compression, level, threads, sparse };
+                let order = Order { path, token };
+                let carrying = carry_ends::start_sending(id, &self.output, order, (from, to), settings)?;
+                (Task::Carrying(carrying), Tell::Started)
             }
             Ask::UdpEcho { bind } => {
                 let (echo, at) = Echo::start(bind)?;
@@ -220,6 +248,10 @@ impl Server {
             }
             Some(Task::Load(load)) => {
                 drop(load);
+                Summary::default()
+            }
+            Some(Task::Carrying(carrying)) => {
+                carrying.stop();
                 Summary::default()
             }
             None => return Err(format!("there is no task {task} to stop").into()),
@@ -324,7 +356,7 @@ impl Output {
 }
 
 /// An error and all that led to it, in one line.
-fn explain(error: &dyn Error) -> String {
+pub(super) fn explain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(next) = source {

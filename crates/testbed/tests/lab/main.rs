@@ -1,6 +1,7 @@
 //! Real labs, made, used, left and killed. Each test runs this program again in a role (see `roles`).
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test, with a harness of its own")]
 
+mod carrying;
 mod clocks;
 mod conversing;
 mod impostor;
@@ -28,7 +29,7 @@ const GONE_LIMIT: Duration = Duration::from_secs(5);
 /// A test's name, and what it does under that name.
 type Test = (&'static str, fn(&str));
 
-const TESTS: [Test; 42] = [
+const TESTS: [Test; 43] = [
     ("hosts_reach_each_other_over_both_networks", |name| ends_well(name, "reach")),
     ("a_rate_limits_its_own_network_and_no_other", |name| ends_well(name, "rate")),
     ("a_delay_delays_its_own_network_and_no_other", |name| ends_well(name, "delay")),
@@ -39,6 +40,7 @@ const TESTS: [Test; 42] = [
     ("what_is_a_nodes_own_is_reached_through_its_host", |name| ends_well(name, "node-files")),
     ("programs_on_a_host_are_spoken_with", |name| ends_well(name, "conversing")),
     ("a_node_can_have_a_clock_of_its_own", |name| ends_well(name, "clocks")),
+    ("files_are_carried_by_every_way", |name| ends_well(name, "carry-ways")),
     ("nodes_are_hosts_behind_ssh", |name| ends_well(name, "ssh-reach")),
     ("ssh_says_why_a_node_cannot_be_reached", |name| ends_well(name, "ssh-refusals")),
     ("a_node_can_be_cut_off_and_its_power_taken", |name| ends_well(name, "ssh-cuts")),

@@ -18,7 +18,7 @@ use dunlin_testbed::{
     Taps, Testbed, TestbedError, capabilities, enter, running_labs, shell,
 };
 
-use super::{clocks, conversing, impostor, ssh_nodes, ssh_testbed, storage};
+use super::{carrying, clocks, conversing, impostor, ssh_nodes, ssh_testbed, storage};
 
 /// The name of the lab of the process with this id.
 pub(crate) fn lab_name(outer: u32) -> String {
@@ -63,6 +63,7 @@ fn act(role: &str, inside: &Inside) -> ExitCode {
         "nodes" => nodes(inside),
         "node-files" => node_files(inside),
         "clocks" => clocks::play(inside),
+        "carry-ways" => carrying::ways(inside),
         "conversing" => conversing::play(inside),
         "ssh-reach" => ssh_nodes::reach(inside),
         "ssh-refusals" => ssh_nodes::refusals(inside),
