@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
@@ -13,6 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use dunlin_clock::{Deadline, HostClock};
+use dunlin_image::{Extent, data_extents};
 use dunlin_record::{HostFingerprint, HostId};
 
 use crate::local_process::LocalProcess;
@@ -300,12 +301,24 @@ impl Taps for LabHost {
     }
 }
 
-/// Copies an open file to a path, with its mode, as `fs::copy` does between paths.
-fn copy(mut from: File, to: &Path) -> std::io::Result<()> {
-    let mode = from.metadata()?.permissions();
+/// Copies an open file to a path, with its mode, as `fs::copy` does between paths; holes stay holes.
+fn copy(from: File, to: &Path) -> std::io::Result<()> {
+    let metadata = from.metadata()?;
     let mut to = File::create(to)?;
-    std::io::copy(&mut from, &mut to)?;
-    to.set_permissions(mode)
+    if metadata.is_file() {
+        for extent in data_extents(&from) {
+            let Extent { begin, end } = extent.map_err(std::io::Error::other)?;
+            // The extents move the position of the one they are of.
+            let mut part = from.try_clone()?;
+            part.seek(SeekFrom::Start(begin))?;
+            to.seek(SeekFrom::Start(begin))?;
+            std::io::copy(&mut part.take(end - begin), &mut to)?;
+        }
+        to.set_len(metadata.len())?;
+    } else {
+        std::io::copy(&mut &from, &mut to)?;
+    }
+    to.set_permissions(metadata.permissions())
 }
 
 /// Whether a socket that refuses like this may be about to be opened.

@@ -1,6 +1,7 @@
 //! How long a scenario will take: an estimate for whoever starts it, never a limit.
 
 mod copy;
+mod files;
 
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ use copy::copy_s;
 const SETUP_S: f64 = 3.0;
 /// A boot without KVM, where no template is used.
 const BOOT_S: f64 = 6.0;
+/// Filling a new disk with what it is to begin with.
+const FILLED_MIB_S: f64 = 300.0;
 /// Negotiation and hand-over, whatever is copied.
 const HAND_OVER_S: f64 = 0.5;
 
@@ -36,6 +39,8 @@ pub(crate) fn expected_trial_duration(case: &Case) -> Duration {
     let trials = &case.trials;
     let boot_s = if case.vm.fresh { BOOT_S } else { 0.0 };
     let migration_s = (HAND_OVER_S + copy_s(case)).min(trials.limit_s);
+    let filled_mib = case.vm.disk.as_ref().and_then(|disk| disk.used_mib).map_or(0.0, f64::from);
+    let boot_s = boot_s + filled_mib / FILLED_MIB_S;
     let trial_s = SETUP_S + boot_s + trials.baseline_s + migration_s + trials.settle_s;
     Duration::try_from_secs_f64(trial_s * f64::from(case.vm.count)).unwrap_or(Duration::MAX)
 }
@@ -45,8 +50,13 @@ mod tests {
     use super::*;
 
     fn case_s(settings: &str) -> f64 {
+        within_s(50, settings)
+    }
+
+    /// The same with another limit of the migration.
+    fn within_s(limit_s: u32, settings: &str) -> f64 {
         let text = format!(
-            "name = \"x\"\n[[case]]\nname = \"c\"\ntrials = {{ count = 1, limit_s = 50 }}\n{settings}"
+            "name = \"x\"\n[[case]]\nname = \"c\"\ntrials = {{ count = 1, limit_s = {limit_s} }}\n{settings}"
         );
         let scenario = Scenario::parse(&text, "x.toml").unwrap();
         assert_eq!(expected_duration(&scenario), expected_case_duration(&scenario.cases[0]));
@@ -86,6 +96,66 @@ mod tests {
         let disk = "vm.disk.size_mib = 1024\nworkload = { kind = \"disk-read\", file_mib = 500 }\n";
         let alone = case_s(&format!("{disk}vm.shared_storage = false\n"));
         assert!((3.0..6.0).contains(&(alone - case_s(disk))), "{alone}");
+    }
+
+    #[test]
+    fn what_is_asked_of_a_disks_copy_counts() {
+        let moved = |more: &str| {
+            case_s(&format!(
+                "vm = {{ shared_storage = false, disk = {{ size_mib = 2048, used_mib = 300 }} }}\n{more}"
+            ))
+        };
+        let allocated = moved("");
+        // 1000 Mbit/s carry some 112 MiB/s.
+        assert!((14.0..18.0).contains(&(moved("storage.blocks = \"all\"\n") - allocated)));
+        assert!((27.0..28.5).contains(&(moved("storage.rate_mib_s = 10\n") - allocated)));
+        assert_eq!(moved("storage.rate_mib_s = 1000\n"), allocated);
+        let over = |blocks: &str| {
+            case_s(&format!(
+                "vm = {{ shared_storage = false, disk = {{ size_mib = 2048, used_mib = 300, format = \"qcow2\", \
+                 backing = true }} }}\nstorage.blocks = \"{blocks}\"\n"
+            ))
+        };
+        assert_eq!(over("allocated"), allocated);
+        assert!((2.0..3.5).contains(&(allocated - over("overlay"))));
+    }
+
+    #[test]
+    fn a_vm_that_stands_still_takes_its_rest_its_files_and_its_boot() {
+        let cold = |format: &str, strategy: &str| {
+            let settings = format!(
+                "vm = {{ shared_storage = false, disk = {{ size_mib = 4096, used_mib = 400, compressibility_percent = 75, \
+                 format = \"{format}\" }} }}\nlink.migration.rate_mbit = 100\n\
+                 strategy = {{ kind = \"cold\", {strategy} }}\n"
+            );
+            within_s(500, &settings) - AROUND_S
+        };
+        // 100 Mbit/s carry some 11 MiB/s: 402 MiB, or all 4096.
+        assert!(
+            (40.0..50.0).contains(&cold("raw", "way = \"stream\"")),
+            "{}",
+            cold("raw", "way = \"stream\"")
+        );
+        assert!((350.0..400.0).contains(&cold("raw", "way = \"scp\"")));
+        assert_eq!(cold("qcow2", "way = \"scp\""), cold("raw", "way = \"stream\""));
+        let packed = |strategy: &str| cold("raw", &format!("way = \"scp\", compression = {strategy}"));
+        // A quarter is left, and each of packing and unpacking is added.
+        assert!((30.0..60.0).contains(&packed("\"gzip\"")), "{}", packed("\"gzip\""));
+        assert!(packed("\"zstd\"") < packed("\"gzip\""));
+        assert!(packed("\"zstd\", level = 19") > packed("\"zstd\""));
+        assert!(packed("\"zstd\", level = 19, threads = 2") < packed("\"zstd\", level = 19"));
+        let streamed = cold("raw", "compression = \"gzip\"");
+        assert!(streamed < packed("\"gzip\"") && streamed < cold("raw", "way = \"stream\""));
+    }
+
+    #[test]
+    fn an_offline_move_brings_memory_and_a_limit_bounds_it() {
+        let offline = |more: &str| case_s(&format!("strategy = {{ kind = \"offline\" }}\n{more}"));
+        let idle = offline("");
+        assert!((1.0..4.0).contains(&(idle - AROUND_S)), "{idle}");
+        let held = "workload = { kind = \"memory-read\", working_set_mib = 300 }\n";
+        assert!(offline(held) > idle + 2.0);
+        assert_eq!(offline(&format!("{held}link.migration.rate_mbit = 1\n")), AROUND_S + 50.0);
     }
 
     #[test]

@@ -335,7 +335,7 @@ const TRANSFER: &[Key] = &[
     key("way", Takes::Word(&["stream", "scp"])),
     key("compression", Takes::Word(&["none", "gzip", "zstd"])),
     key("level", whole("(1 the quickest)", 1, 22)),
-    key("threads", whole("threads", 1, 256)),
+    key("threads", whole("threads", 1, 64)),
     key("sparse", Takes::Flag),
 ];
 

@@ -1,13 +1,15 @@
 //! What a resolved case must obey as a whole: settings that only together are right or wrong.
 
-use dunlin_guest::disk_room_mib;
+mod storage;
+
 use dunlin_hypervisor::Driver;
-use dunlin_record::{Case, Disk, HttpServer, Probes, Snmp, Strategy, TcpPath, VmSettings, Workload};
+use dunlin_record::{Case, HttpServer, Probes, Snmp, Strategy, TcpPath, VmSettings, Workload};
 use serde_json::{Value as Json, json};
 
 use super::keys::{Grammar, Takes, Variant};
 use super::matrix::{Cell, to_json};
 use crate::toml_file::{Findings, Node, ProblemKind, Table, Value};
+use storage::{broken_by_file, broken_by_storage};
 
 /// What the guest's kernel and agent need besides a workload's memory, in MiB, with the 16 MiB that the agent leaves free.
 ///
@@ -114,6 +116,7 @@ fn broken_by_settings(case: &Case) -> Vec<(String, ProblemKind)> {
     if !case.vm.shared_storage && !case.vm.moves_disks() {
         broken.push(("vm.shared_storage", missing("vm.disk or vm.swap_mib beside it: what is to move")));
     }
+    broken.extend(broken_by_storage(case));
     broken.extend(case.switch.snmp.iter().flat_map(broken_by_snmp));
     if case.switch.snmp.is_some() && case.probes.between_hosts() {
         let expected =
@@ -158,18 +161,6 @@ fn broken_by_workload(workload: &Workload, vm: &VmSettings) -> Vec<(String, Prob
         broken.extend(of_all.map(|(_, kind)| ("workload.each".into(), kind)));
     }
     broken
-}
-
-/// The rule that a workload's file breaks, or the files of several together: the disk must hold them.
-fn broken_by_file(workload: &Workload, disk: Option<&Disk>) -> Option<(&'static str, ProblemKind)> {
-    let file_mib = workload.file_mib()?;
-    let Some(Disk { size_mib, .. }) = disk else {
-        return Some(("file_mib", missing("vm.disk = { size_mib = … } beside it: what the file is on")));
-    };
-    let room_mib = disk_room_mib(*size_mib);
-    let expected = format!("at most {room_mib} MiB (vm.disk.size_mib = {size_mib}, less its file system)");
-    (file_mib > room_mib)
-        .then(|| ("file_mib", ProblemKind::Impossible { expected, found: file_mib.to_string() }))
 }
 
 /// The rules that one workload breaks, each with the key to blame.

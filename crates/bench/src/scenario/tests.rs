@@ -5,6 +5,7 @@ mod drivers;
 mod errors;
 mod keys;
 mod properties;
+mod storage;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

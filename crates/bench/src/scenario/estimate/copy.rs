@@ -3,10 +3,10 @@
 use dunlin_hypervisor::{CopyFacts, Registry, ThrottleFacts};
 use dunlin_record::{Case, Rate, Strategy, Workload};
 
+use super::files::{disks_s, standstill_s};
+
 /// Non-zero memory of the guest itself: kernel, agent, page tables.
-const GUEST_OWN_MIB: f64 = 120.0;
-/// What a blank disk holds.
-const FILE_SYSTEM_MIB: f64 = 2.0;
+pub(super) const GUEST_OWN_MIB: f64 = 120.0;
 /// What TCP brings across of a link's rate.
 const GOODPUT_SHARE: f64 = 0.94;
 /// What two hypervisors on one machine reach where the link has no limit.
@@ -30,23 +30,14 @@ const MIB: f64 = 1_048_576.0;
 /// How long a migration copies, in seconds; infinite where by law it never ends by itself.
 pub(super) fn copy_s(case: &Case) -> f64 {
     let model = Model::of(case);
-    storage_mib(case) / link_mib_s(case) + memory_s(&model, case)
-}
-
-/// What there is to copy of disks that move with their VM: files and what does not fit into memory.
-fn storage_mib(case: &Case) -> f64 {
-    if !case.vm.moves_disks() {
-        return 0.0;
+    match case.strategy.standstill() {
+        Some(transfer) => standstill_s(case, transfer, model.held_mib),
+        None => disks_s(case) + memory_s(&model, case),
     }
-    let file_mib = case.workload.as_ref().and_then(Workload::file_mib).map_or(0.0, f64::from);
-    let allocated_mib = case.workload.as_ref().and_then(Workload::allocated_mib).map_or(0.0, f64::from);
-    let room_mib = (f64::from(case.vm.memory_mib) - GUEST_OWN_MIB).max(0.0);
-    let swapped_mib =
-        case.vm.swap_mib.map_or(0.0, |swap| (allocated_mib - room_mib).clamp(0.0, f64::from(swap)));
-    FILE_SYSTEM_MIB + file_mib + swapped_mib
 }
 
-fn link_mib_s(case: &Case) -> f64 {
+/// What the migration link carries.
+pub(super) fn link_mib_s(case: &Case) -> f64 {
     case.link.migration.rate_mbit.unwrap_or(UNLIMITED_MBIT) * GOODPUT_SHARE * 1e6 / 8.0 / MIB
 }
 
@@ -61,9 +52,9 @@ fn memory_s(model: &Model, case: &Case) -> f64 {
             };
             model.play(switches).ended_s(|left_mib| model.post_copied_s(left_mib))
         }
-        Strategy::Suspend { after_passes: None } | Strategy::Offline(_) => model.copied_s(model.held_mib),
-        // Its memory stays behind.
-        Strategy::Cold(_) => 0.0,
+        Strategy::Suspend { after_passes: None } => model.copied_s(model.held_mib),
+        // No memory is copied from one hypervisor to the other.
+        Strategy::Offline(_) | Strategy::Cold(_) => 0.0,
         Strategy::Suspend { after_passes: Some(after_passes) } => {
             model.play(|passes, _| passes >= after_passes).ended_s(|left_mib| model.copied_s(left_mib))
         }

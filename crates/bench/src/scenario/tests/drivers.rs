@@ -199,7 +199,7 @@ fn a_driver_that_cannot_be_told_is_a_problem_by_line() {
     s.toml:5: driver: expected text, found an empty list
     s.toml:5: driver: expected text, or several of them, found an empty list
     s.toml:6: qemu: settings of a driver that this case does not have, expected "toy"
-    s.toml:2: xen: unknown key, expected one of: name, title, run, case, vm, qemu, libvirt, toy, driver, link, switch, probes, workload, strategy, capture, transport, trials
+    s.toml:2: xen: unknown key, expected one of: name, title, run, case, vm, qemu, libvirt, toy, driver, link, storage, switch, probes, workload, strategy, capture, transport, trials
     s.toml:5: toy.sped: unknown key, did you mean "speed"?
     s.toml:6: toy.words: expected a list of texts, found "a"
     s.toml:7: toy.flags.a: expected true or false, found 1
@@ -213,5 +213,7 @@ fn a_driver_that_cannot_be_told_is_a_problem_by_line() {
     s.toml:5: toy.speed: not accepted: the old model has none
     s.toml:5: toy: expected a table, found an empty list
     "#);
-    insta::assert_snapshot!(errors(&one_case("", "toy.speed = 1")), @"s.toml:5: case.toy: unknown key, expected one of: name, vm, qemu, libvirt, driver, link, switch, probes, workload, strategy, capture, transport, trials");
+    insta::assert_snapshot!(errors(&one_case("", "toy.speed = 1")), @r#"
+    s.toml:5: case.toy: unknown key, expected one of: name, vm, qemu, libvirt, driver, link, storage, switch, probes, workload, strategy, capture, transport, trials
+    "#);
 }

@@ -59,7 +59,7 @@ fn an_unknown_key_is_told_with_the_one_that_was_meant() {
     s.toml:2: probes.icmp.interval: unknown key, expected one of: interval_ms
     s.toml:2: probes.tcp: unknown key, expected one of: icmp, udp, http, tcp_rr, tcp_stream, hosts_tcp_rr, hosts_tcp_stream
     s.toml:3: qemu."bin ary": unknown key, did you mean "binary"?
-    s.toml:2: colour: unknown key, expected one of: name, title, run, case, vm, qemu, libvirt, driver, link, switch, probes, workload, strategy, capture, transport, trials
+    s.toml:2: colour: unknown key, expected one of: name, title, run, case, vm, qemu, libvirt, driver, link, storage, switch, probes, workload, strategy, capture, transport, trials
     "#);
     insta::assert_snapshot!(errors_in_case(&[
         "titel = 1",
@@ -67,7 +67,7 @@ fn an_unknown_key_is_told_with_the_one_that_was_meant() {
         "strategy = { kind = \"suspend\", after_s = 1 }",
         "strategy.preempt = true",
     ]), @r#"
-    s.toml:5: case.titel: unknown key, expected one of: name, vm, qemu, libvirt, driver, link, switch, probes, workload, strategy, capture, transport, trials
+    s.toml:5: case.titel: unknown key, expected one of: name, vm, qemu, libvirt, driver, link, storage, switch, probes, workload, strategy, capture, transport, trials
     s.toml:5: strategy.after_pases: unknown key, did you mean "after_passes"?
     s.toml:5: strategy.after_s: unknown key for kind "suspend", expected one of: after_passes
     s.toml:5: strategy.preempt: unknown key for kind "pre-copy", which has no keys of its own
@@ -119,7 +119,7 @@ fn a_value_of_the_wrong_type_is_told_with_the_right_one() {
     s.toml:2: probes.icmp: expected a table, true or false, found 1.0
     s.toml:2: strategy: expected a table as in { kind = "pre-copy" }, found "hybrid"
     s.toml:2: strategy: expected a table as in { kind = "pre-copy" }, found false
-    s.toml:2: strategy.kind: expected one of "pre-copy", "post-copy", "hybrid", "suspend", found 1
+    s.toml:2: strategy.kind: expected one of "pre-copy", "post-copy", "hybrid", "suspend", "offline", "cold", found 1
     s.toml:2: workload: expected a table as in { kind = "memory-write" }, or false, found true
     s.toml:2: title: expected text, found 1
     "#);
@@ -156,7 +156,7 @@ fn a_value_that_cannot_be_is_told_with_what_could() {
     s.toml:2: trials.count: expected 1 to 10000 trials, found 0
     s.toml:2: trials.limit_s: expected more than 0 and at most 86400 seconds, found 0
     s.toml:2: trials.limit_s: expected more than 0 and at most 86400 seconds, found inf
-    s.toml:2: strategy.kind: expected one of "pre-copy", "post-copy", "hybrid", "suspend", found "postcopy"
+    s.toml:2: strategy.kind: expected one of "pre-copy", "post-copy", "hybrid", "suspend", "offline", "cold", found "postcopy"
     "#);
     insta::assert_snapshot!(errors_in_case(&[
         "workload = { kind = \"memory-write\", working_set_mib = 0 }",
