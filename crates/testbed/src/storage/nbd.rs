@@ -46,11 +46,12 @@ impl Server for Nbd {
         ];
         let mut daemons = vec![ground.launch(PROGRAM, &program, args.map(Into::into).into())?];
         let deadline = Deadline::after(START_LIMIT);
+        // One that cannot serve ends without a word of greeting.
         let ask = || {
-            let step = Duration::from_millis(200);
-            Ok(ground.host.dial(&socket, step).ok().map(Monitor::greet))
+            let stream = ground.host.dial(&socket, Duration::from_millis(200));
+            Ok(stream.and_then(Monitor::greet).ok())
         };
-        let monitor = ground.await_answer(&mut daemons, deadline, ask)??;
+        let monitor = ground.await_answer(&mut daemons, deadline, ask)?;
         if monitor.major < LEAST_MAJOR {
             let why = format!("{PROGRAM} is of version {}, and {LEAST_MAJOR} is needed", monitor.major);
             return Err(ground.failed(why));

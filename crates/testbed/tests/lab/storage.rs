@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dunlin_clock::Deadline;
-use dunlin_record::{ImageFormat, Link, Links, StorageServer};
+use dunlin_record::{ImageFormat, Link, Links, StorageServer, in_one_line};
 use dunlin_test_support::NOT_PERMITTED;
 use dunlin_testbed::{
     DiskPlace, Host, ImageFolder, Inside, Lab, LabHost, LabSpec, Launch, Leases, Network, Process,
@@ -271,7 +271,7 @@ impl<'a> Writer<'a> {
     /// Starts to write blocks of 64 KiB, and waits until some have left.
     fn start(image: &'a Image, host: &'a LabHost, round: u8, pause_ms: u64) -> Self {
         let block = |number: u64| (number * (1 << 16), (number as u8).wrapping_add(round).max(1));
-        let blocks: Vec<(u64, u8)> = (0..100).map(block).collect();
+        let blocks: Vec<(u64, u8)> = (0..60).map(block).collect();
         let mut commands = Vec::new();
         for (place, pattern) in &blocks {
             commands.extend([format!("write -P {pattern} {place} 64k"), format!("sleep {pause_ms}")]);
@@ -325,9 +325,9 @@ pub(crate) fn outages(inside: &Inside, role: &str) {
     let [a, b] = world.hosts();
     let image = world.image(ImageFormat::Raw, "disk");
     let service = &world.service;
-    let outage = Duration::from_millis(1500);
+    let outage = Duration::from_millis(1000);
 
-    // 100 blocks at 25 ms: it cannot be done before the outage ends.
+    // 60 blocks at 25 ms: it cannot be done before the outage ends.
     let mut writer = Writer::start(&image, a, 1, 25);
     let kill = || {
         service.kill();
@@ -357,8 +357,8 @@ pub(crate) fn tally(inside: &Inside, role: &str) {
     let image = world.image(ImageFormat::Qcow2, "disk");
     let service = &world.service;
     for (round, outage) in (1..).zip([10, 40].map(Duration::from_secs)) {
-        let pause_ms = outage.as_millis() as u64 / 80;
-        let mut writer = Writer::start(&image, a, round, pause_ms.min(200));
+        // It cannot be done before the server is gone.
+        let mut writer = Writer::start(&image, a, round, 50);
         writer.meanwhile(outage, || service.kill(), || service.restart().unwrap());
         writer.verify(b, &format!("{} killed for {outage:?}", service.kind().name()));
     }
@@ -410,7 +410,7 @@ pub(crate) fn refusals(inside: &Inside) {
     let refused = |kind, host: &Arc<dyn Host>, folder: &Path| {
         let error = StorageService::start(host, kind, at, folder).unwrap_err();
         assert!(matches!(error, TestbedError::Unsupported { .. }), "{error}");
-        error.to_string()
+        in_one_line(&error)
     };
     assert!(refused(StorageServer::Folder, &host, folder.path()).contains("without one"));
     refused(StorageServer::Nbd, &host, Path::new("/images; }"));
@@ -420,33 +420,34 @@ pub(crate) fn refusals(inside: &Inside) {
     }
 
     let nowhere = StorageService::start(&host, StorageServer::Nbd, [192, 0, 2, 1].into(), folder.path());
-    let nowhere = nowhere.unwrap_err().to_string();
+    let nowhere = in_one_line(&nowhere.unwrap_err());
     assert!(nowhere.contains("qemu-storage-daemon has ended") && nowhere.contains("192.0.2.1"), "{nowhere}");
     let service = permitted(StorageService::start(&host, StorageServer::Nbd, at, folder.path()));
     let image = folder.path().join("a.raw");
-    let absent = service.export(&image, ImageFormat::Raw, "a").unwrap_err().to_string();
+    let absent = in_one_line(&service.export(&image, ImageFormat::Raw, "a").unwrap_err());
     assert!(absent.contains("No such file"), "{absent}");
     sh(lab.storage_host().unwrap(), &format!("truncate -s 1M {}; mkfifo {0}.pipe", image.display()));
     let pipe = image.with_extension("raw.pipe");
-    let no_file = service.export(&pipe, ImageFormat::Raw, "a").unwrap_err().to_string();
+    let no_file = in_one_line(&service.export(&pipe, ImageFormat::Raw, "a").unwrap_err());
     assert!(no_file.contains("is no file but a fifo"), "{no_file}");
     for name in ["", "a b", "-a", "A"] {
         assert!(service.export(&image, ImageFormat::Raw, name).is_err(), "{name}");
     }
     assert!(service.export(Path::new("/etc/passwd"), ImageFormat::Raw, "a").is_err());
-    let damaged = service.export(&image, ImageFormat::Qcow2, "a").unwrap_err().to_string();
+    let damaged = in_one_line(&service.export(&image, ImageFormat::Qcow2, "a").unwrap_err());
     assert!(damaged.contains("not in qcow2 format"), "{damaged}");
     service.export(&image, ImageFormat::Raw, "a").unwrap();
-    let again = service.export(&image, ImageFormat::Raw, "a").unwrap_err().to_string();
+    let again = in_one_line(&service.export(&image, ImageFormat::Raw, "a").unwrap_err());
     assert!(again.contains("has an export a already"), "{again}");
     // Nor does a server of the same kind come up at the same place.
-    let second = StorageService::start(&host, StorageServer::Nbd, at, folder.path()).unwrap_err().to_string();
+    let second =
+        in_one_line(&StorageService::start(&host, StorageServer::Nbd, at, folder.path()).unwrap_err());
     assert!(second.contains("Address already in use"), "{second}");
     service.withdraw("a").unwrap();
     service.withdraw("a").unwrap();
     service.export(&image, ImageFormat::Raw, "a").unwrap();
     service.kill();
-    let dead = service.export(&image, ImageFormat::Raw, "b").unwrap_err().to_string();
+    let dead = in_one_line(&service.export(&image, ImageFormat::Raw, "b").unwrap_err());
     assert!(dead.contains("signal 9"), "{dead}");
 }
 
@@ -461,7 +462,7 @@ pub(crate) fn leases(inside: &Inside) {
 
     let leases = Leases::on(&host);
     let absent = leases.take(&folder.path().join("none"), "vm0").unwrap_err();
-    assert!(absent.to_string().contains("No such file"), "{absent}");
+    assert!(in_one_line(&absent).contains("No such file"), "{absent}");
     for owner in ["", " ", "vm0\nvm1", " vm0"] {
         leases.take(&image, owner).unwrap_err();
     }
