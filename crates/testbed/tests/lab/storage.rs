@@ -222,6 +222,25 @@ pub(crate) fn serves(inside: &Inside, role: &str) {
             assert!(gone.is_err(), "{gone:?}");
         }
     }
+    made_anew(&world);
+}
+
+/// An image that is replaced by another of its name, on the host itself: nobody finds the old one.
+fn made_anew(world: &World) {
+    let [a, b] = world.hosts();
+    let storage = world.lab.storage_host().unwrap();
+    for pattern in [1, 2] {
+        let image = world.image(ImageFormat::Raw, "again");
+        image.io(a, &["read -P 0 0 64k".into(), format!("write -P {pattern} 0 64k")]).unwrap();
+        image.io(b, &[format!("read -P {pattern} 0 64k")]).unwrap();
+        sh(storage, &format!("truncate -s 1M {}", image.path.display()));
+        if world.service.kind() == StorageServer::Nfs {
+            let past_its_end = image.io(b, &["read 2M 64k".into()]);
+            assert!(past_its_end.is_err(), "{past_its_end:?}");
+        }
+        world.service.withdraw("again").unwrap();
+        sh(storage, &format!("rm {}", image.path.display()));
+    }
 }
 
 /// A qcow2 image grows while it is written, also where its file cannot.
