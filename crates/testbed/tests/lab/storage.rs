@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use dunlin_clock::Deadline;
+use dunlin_clock::{Deadline, now_ns};
 use dunlin_record::{ImageFormat, Link, Links, StorageServer, in_one_line};
 use dunlin_test_support::NOT_PERMITTED;
 use dunlin_testbed::{
@@ -17,7 +17,7 @@ use dunlin_testbed::{
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use super::roles::{say_ready, sh, up};
+use super::roles::{round_trip_ms, say_ready, sh, up};
 use super::traces::Traces;
 use super::{Actor, GONE_LIMIT};
 
@@ -158,6 +158,15 @@ pub(crate) fn network(inside: &Inside) {
     assert!(plain.switch_port(host.id(), Network::Storage).is_none());
     drop(plain);
 
+    let slow = Links { storage: Link { rate_mbit: None, delay_ms: 5.0 }, ..Links::default() };
+    let slow = up(inside, &LabSpec { storage: true, ..LabSpec::new(slow) });
+    let [a, b] = slow.hosts() else { panic!("two hosts") };
+    let delayed = round_trip_ms(a, slow.storage_host().unwrap(), Network::Storage);
+    let direct = round_trip_ms(a, b, Network::Migration);
+    println!("two links of 5 ms: round trip of {delayed:.2} ms; the migration network's: {direct:.2} ms");
+    assert!(delayed >= 20.0 && direct < delayed / 2.0, "{delayed} {direct}");
+    drop(slow);
+
     let lab = lab(inside);
     let storage = lab.storage_host().unwrap();
     assert_eq!(lab.hosts().len(), 2, "it is none of the hosts");
@@ -283,7 +292,7 @@ struct Writer<'a> {
     process: Process,
     blocks: Vec<(u64, u8)>,
     output: PathBuf,
-    begun: Instant,
+    begun_ns: i64,
 }
 
 impl<'a> Writer<'a> {
@@ -299,7 +308,7 @@ impl<'a> Writer<'a> {
         let before = counted(host, Network::Storage);
         let output = host.scratch().join("writer");
         let process = host.launch(launch("qemu-io", image.words(&commands), &output)).unwrap();
-        let writer = Self { image, host, process, blocks, output, begun: Instant::now() };
+        let writer = Self { image, host, process, blocks, output, begun_ns: now_ns() };
         let deadline = Deadline::after(LIMIT);
         while counted(host, Network::Storage) < before + (300 << 10) {
             assert!(!deadline.passed(), "it does not write");
@@ -325,7 +334,7 @@ impl<'a> Writer<'a> {
     /// Waits for its end: no write failed, and another host reads all of it.
     fn verify(mut self, reader: &LabHost, what: &str) {
         let how = self.process.wait(Deadline::after(Duration::from_secs(85))).unwrap();
-        let took = self.begun.elapsed();
+        let took_s = (now_ns() - self.begun_ns) as f64 / 1e9;
         let said = self.said();
         assert_eq!(how.as_deref(), Some("exit status 0"), "{what}: {said}");
         assert!(!said.contains("failed") && !said.contains("rror"), "{what}: {said}");
@@ -333,7 +342,7 @@ impl<'a> Writer<'a> {
         assert_eq!(written, self.blocks.len(), "{what}: {said}");
         let read = self.blocks.iter().map(|(place, pattern)| format!("read -P {pattern} {place} 64k"));
         self.image.io(reader, &read.collect::<Vec<_>>()).unwrap();
-        println!("{what}: all written and read again after {:.1} s", took.as_secs_f64());
+        println!("{what}: all written and read again after {took_s:.1} s");
         let _ = self.host.remove(&self.output);
     }
 }
