@@ -11,8 +11,8 @@ use dunlin_clock::{Deadline, now_ns};
 use dunlin_record::{ImageFormat, Link, Links, StorageServer, in_one_line};
 use dunlin_test_support::NOT_PERMITTED;
 use dunlin_testbed::{
-    DiskPlace, Host, ImageFolder, Inside, Lab, LabHost, LabSpec, Launch, Leases, Network, Process,
-    StorageService, Testbed, TestbedError,
+    DiskPlace, Host, ImageFolder, Inside, Lab, LabHost, LabSpec, Launch, Leases, NamelessFile, Network,
+    Process, StorageService, Testbed, TestbedError,
 };
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -425,6 +425,17 @@ pub(crate) fn destination(inside: &Inside) {
         let other = StorageService::start(&storage, kind, at, others.path());
         println!("{} beside it: {}", kind.name(), permitted(other).is_alive());
     }
+    drop(service);
+    // Neither does an image need a name, on a host that sees our processes.
+    let nameless = NamelessFile::make_in(&std::env::temp_dir()).unwrap();
+    nameless.resize(IMAGE).unwrap();
+    let its_folder = nameless.path().parent().unwrap().to_owned();
+    let at = host.address(Network::Migration).unwrap();
+    let service = permitted(StorageService::start(&host, StorageServer::Nbd, at, &its_folder));
+    let place = service.export(&nameless.path(), ImageFormat::Raw, "nameless").unwrap();
+    let image = Image { format: ImageFormat::Raw, path: nameless.path(), place, reconnect_s: 0 };
+    image.io(a, &["write -P 3 5G 4M".into(), "flush".into()]).unwrap();
+    assert!((4 << 20..8 << 20).contains(&nameless.allocated_bytes().unwrap()));
     drop(service);
     drop(folder);
     assert!(!path.exists(), "the folder goes with what stands for it");
