@@ -27,12 +27,12 @@ impl Monitor {
         let deadline = Deadline::after(ANSWER_LIMIT);
         let greeting = monitor.hear(deadline)?;
         monitor.major = greeting["QMP"]["version"]["qemu"]["major"].as_u64().unwrap_or_default();
-        monitor.ask("qmp_capabilities", json!({}))?;
+        monitor.ask("qmp_capabilities", &json!({}))?;
         Ok(monitor)
     }
 
     /// Has a command carried out.
-    pub(super) fn ask(&mut self, command: &str, arguments: Value) -> Result<Value> {
+    pub(super) fn ask(&mut self, command: &str, arguments: &Value) -> Result<Value> {
         let deadline = Deadline::after(ANSWER_LIMIT);
         let mut line = json!({ "execute": command, "arguments": arguments }).to_string();
         line.push('\n');

@@ -46,11 +46,12 @@ impl Server for Nbd {
         ];
         let mut daemons = vec![ground.launch(PROGRAM, &program, args.map(Into::into).into())?];
         let deadline = Deadline::after(START_LIMIT);
+        // One that cannot serve ends without a word of greeting.
         let ask = || {
-            let step = Duration::from_millis(200);
-            Ok(ground.host.dial(&socket, step).ok().map(Monitor::greet))
+            let stream = ground.host.dial(&socket, Duration::from_millis(200));
+            Ok(stream.and_then(Monitor::greet).ok())
         };
-        let monitor = ground.await_answer(&mut daemons, deadline, ask)??;
+        let monitor = ground.await_answer(&mut daemons, deadline, ask)?;
         if monitor.major < LEAST_MAJOR {
             let why = format!("{PROGRAM} is of version {}, and {LEAST_MAJOR} is needed", monitor.major);
             return Err(ground.failed(why));
@@ -71,17 +72,17 @@ impl Server for Nbd {
         let mut monitor = monitor(ground)?;
         let add = |monitor: &mut Monitor| {
             let node = json!({ "driver": "file", "node-name": file, "filename": path, "discard": "unmap" });
-            monitor.ask("blockdev-add", node)?;
+            monitor.ask("blockdev-add", &node)?;
             let node = json!({ "driver": "raw", "node-name": disk, "file": file, "discard": "unmap" });
-            monitor.ask("blockdev-add", node)?;
+            monitor.ask("blockdev-add", &node)?;
             let export =
                 json!({ "type": "nbd", "id": id, "node-name": disk, "name": name, "writable": true });
-            monitor.ask("block-export-add", export)
+            monitor.ask("block-export-add", &export)
         };
         if let Err(error) = add(&mut monitor) {
             // What was made of it goes; what was not cannot.
-            let _ = monitor.ask("blockdev-del", json!({ "node-name": disk }));
-            let _ = monitor.ask("blockdev-del", json!({ "node-name": file }));
+            let _ = monitor.ask("blockdev-del", &json!({ "node-name": disk }));
+            let _ = monitor.ask("blockdev-del", &json!({ "node-name": file }));
             return Err(error);
         }
         self.numbers.insert(name.to_owned(), number);
@@ -92,16 +93,16 @@ impl Server for Nbd {
         let Some(number) = self.numbers.remove(name) else { return Ok(()) };
         let (file, disk, id) = nodes(number);
         let mut monitor = monitor(ground)?;
-        monitor.ask("block-export-del", json!({ "id": id, "mode": "hard" }))?;
+        monitor.ask("block-export-del", &json!({ "id": id, "mode": "hard" }))?;
         let deadline = Deadline::after(WITHDRAW_LIMIT);
         // Its clients are told to go, and it goes with the last.
-        while let Err(error) = monitor.ask("blockdev-del", json!({ "node-name": disk })) {
+        while let Err(error) = monitor.ask("blockdev-del", &json!({ "node-name": disk })) {
             if deadline.passed() {
                 return Err(error);
             }
             std::thread::sleep(deadline.step(Duration::from_millis(20)));
         }
-        monitor.ask("blockdev-del", json!({ "node-name": file })).map(drop)
+        monitor.ask("blockdev-del", &json!({ "node-name": file })).map(drop)
     }
 }
 

@@ -76,13 +76,15 @@ impl Server for Nfs {
 }
 
 /// Its settings (ganesha-core-config(8)): version 3 alone, which is what libnfs speaks, without locks, which no client of ours
-/// asks for; and what it keeps of version 4, which it does not speak, where it goes with the host.
+/// asks for; nothing believed of a file that was true a while ago, as images are made and removed on the host itself; and what it
+/// keeps of version 4, which it does not speak, where it goes with the host.
 fn configuration(ground: &Ground) -> String {
     format!(
         "NFS_CORE_PARAM {{ Protocols = 3; Bind_addr = {at}; NFS_Port = 2049; MNT_Port = 20048; NLM_Port = 32803; \
          Rquota_Port = 875; Enable_NLM = false; Enable_RQUOTA = false; }}\n\
          NFSV4 {{ RecoveryBackend = fs; RecoveryRoot = /run/ganesha; }}\n\
-         EXPORT_DEFAULTS {{ Squash = No_Root_Squash; SecType = sys; Access_Type = RW; Protocols = 3; Transports = TCP; }}\n\
+         EXPORT_DEFAULTS {{ Squash = No_Root_Squash; SecType = sys; Access_Type = RW; Protocols = 3; Transports = TCP; \
+         Attr_Expiration_Time = 0; }}\n\
          EXPORT {{ Export_Id = 77; Path = {folder}; Pseudo = /export; PrivilegedPort = false; FSAL {{ Name = VFS; }} }}\n",
         at = ground.at,
         folder = ground.images.display(),

@@ -212,7 +212,8 @@ impl StorageService {
 
     /// An image's length; fails where it is no file.
     fn length(&self, image: &Path) -> Result<u64> {
-        let args = ["-c".into(), "%F %s".into(), "--".into(), image.into()];
+        // Through a link, as a nameless file is reached.
+        let args = ["-L".into(), "-c".into(), "%F %s".into(), "--".into(), image.into()];
         let said = self.ground.succeed(Path::new("stat"), &args)?;
         let (kind, length) = said.trim().rsplit_once(' ').unwrap_or_default();
         let length = length.parse().ok().filter(|_| kind.starts_with("regular"));

@@ -288,7 +288,7 @@ fn listen() -> ExitCode {
 }
 
 /// The shortest of some round trips of a datagram.
-fn round_trip_ms(from: &Arc<LabHost>, to: &Arc<LabHost>, network: Network) -> f64 {
+pub(crate) fn round_trip_ms(from: &Arc<LabHost>, to: &Arc<LabHost>, network: Network) -> f64 {
     let bind = |host: &Arc<LabHost>| {
         host.inside(|| {
             let socket = UdpSocket::bind((host.address(network), 0)).unwrap();

@@ -5,19 +5,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use dunlin_clock::Deadline;
-use dunlin_record::{ImageFormat, Link, Links, StorageServer};
+use dunlin_clock::{Deadline, now_ns};
+use dunlin_record::{ImageFormat, Link, Links, StorageServer, in_one_line};
 use dunlin_test_support::NOT_PERMITTED;
 use dunlin_testbed::{
-    DiskPlace, Host, ImageFolder, Inside, Lab, LabHost, LabSpec, Launch, Leases, Network, Process,
-    StorageService, Testbed, TestbedError,
+    DiskPlace, Host, ImageFolder, Inside, Lab, LabHost, LabSpec, Launch, Leases, NamelessFile, Network,
+    Process, StorageService, Testbed, TestbedError,
 };
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use super::roles::{say_ready, sh, up};
+use super::roles::{round_trip_ms, say_ready, sh, up};
 use super::traces::Traces;
 use super::{Actor, GONE_LIMIT};
 
@@ -158,6 +158,15 @@ pub(crate) fn network(inside: &Inside) {
     assert!(plain.switch_port(host.id(), Network::Storage).is_none());
     drop(plain);
 
+    let slow = Links { storage: Link { rate_mbit: None, delay_ms: 5.0 }, ..Links::default() };
+    let slow = up(inside, &LabSpec { storage: true, ..LabSpec::new(slow) });
+    let [a, b] = slow.hosts() else { panic!("two hosts") };
+    let delayed = round_trip_ms(a, slow.storage_host().unwrap(), Network::Storage);
+    let direct = round_trip_ms(a, b, Network::Migration);
+    println!("two links of 5 ms: round trip of {delayed:.2} ms; the migration network's: {direct:.2} ms");
+    assert!(delayed >= 20.0 && direct < delayed / 2.0, "{delayed} {direct}");
+    drop(slow);
+
     let lab = lab(inside);
     let storage = lab.storage_host().unwrap();
     assert_eq!(lab.hosts().len(), 2, "it is none of the hosts");
@@ -222,6 +231,25 @@ pub(crate) fn serves(inside: &Inside, role: &str) {
             assert!(gone.is_err(), "{gone:?}");
         }
     }
+    made_anew(&world);
+}
+
+/// An image that is replaced by another of its name, on the host itself: nobody finds the old one.
+fn made_anew(world: &World) {
+    let [a, b] = world.hosts();
+    let storage = world.lab.storage_host().unwrap();
+    for pattern in [1, 2] {
+        let image = world.image(ImageFormat::Raw, "again");
+        image.io(a, &["read -P 0 0 64k".into(), format!("write -P {pattern} 0 64k")]).unwrap();
+        image.io(b, &[format!("read -P {pattern} 0 64k")]).unwrap();
+        sh(storage, &format!("truncate -s 1M {}", image.path.display()));
+        if world.service.kind() == StorageServer::Nfs {
+            let past_its_end = image.io(b, &["read 2M 64k".into()]);
+            assert!(past_its_end.is_err(), "{past_its_end:?}");
+        }
+        world.service.withdraw("again").unwrap();
+        sh(storage, &format!("rm {}", image.path.display()));
+    }
 }
 
 /// A qcow2 image grows while it is written, also where its file cannot.
@@ -264,14 +292,14 @@ struct Writer<'a> {
     process: Process,
     blocks: Vec<(u64, u8)>,
     output: PathBuf,
-    begun: Instant,
+    begun_ns: i64,
 }
 
 impl<'a> Writer<'a> {
     /// Starts to write blocks of 64 KiB, and waits until some have left.
     fn start(image: &'a Image, host: &'a LabHost, round: u8, pause_ms: u64) -> Self {
         let block = |number: u64| (number * (1 << 16), (number as u8).wrapping_add(round).max(1));
-        let blocks: Vec<(u64, u8)> = (0..100).map(block).collect();
+        let blocks: Vec<(u64, u8)> = (0..60).map(block).collect();
         let mut commands = Vec::new();
         for (place, pattern) in &blocks {
             commands.extend([format!("write -P {pattern} {place} 64k"), format!("sleep {pause_ms}")]);
@@ -280,7 +308,7 @@ impl<'a> Writer<'a> {
         let before = counted(host, Network::Storage);
         let output = host.scratch().join("writer");
         let process = host.launch(launch("qemu-io", image.words(&commands), &output)).unwrap();
-        let writer = Self { image, host, process, blocks, output, begun: Instant::now() };
+        let writer = Self { image, host, process, blocks, output, begun_ns: now_ns() };
         let deadline = Deadline::after(LIMIT);
         while counted(host, Network::Storage) < before + (300 << 10) {
             assert!(!deadline.passed(), "it does not write");
@@ -306,7 +334,7 @@ impl<'a> Writer<'a> {
     /// Waits for its end: no write failed, and another host reads all of it.
     fn verify(mut self, reader: &LabHost, what: &str) {
         let how = self.process.wait(Deadline::after(Duration::from_secs(85))).unwrap();
-        let took = self.begun.elapsed();
+        let took_s = (now_ns() - self.begun_ns) as f64 / 1e9;
         let said = self.said();
         assert_eq!(how.as_deref(), Some("exit status 0"), "{what}: {said}");
         assert!(!said.contains("failed") && !said.contains("rror"), "{what}: {said}");
@@ -314,7 +342,7 @@ impl<'a> Writer<'a> {
         assert_eq!(written, self.blocks.len(), "{what}: {said}");
         let read = self.blocks.iter().map(|(place, pattern)| format!("read -P {pattern} {place} 64k"));
         self.image.io(reader, &read.collect::<Vec<_>>()).unwrap();
-        println!("{what}: all written and read again after {:.1} s", took.as_secs_f64());
+        println!("{what}: all written and read again after {took_s:.1} s");
         let _ = self.host.remove(&self.output);
     }
 }
@@ -325,9 +353,9 @@ pub(crate) fn outages(inside: &Inside, role: &str) {
     let [a, b] = world.hosts();
     let image = world.image(ImageFormat::Raw, "disk");
     let service = &world.service;
-    let outage = Duration::from_millis(1500);
+    let outage = Duration::from_millis(1000);
 
-    // 100 blocks at 25 ms: it cannot be done before the outage ends.
+    // 60 blocks at 25 ms: it cannot be done before the outage ends.
     let mut writer = Writer::start(&image, a, 1, 25);
     let kill = || {
         service.kill();
@@ -357,8 +385,8 @@ pub(crate) fn tally(inside: &Inside, role: &str) {
     let image = world.image(ImageFormat::Qcow2, "disk");
     let service = &world.service;
     for (round, outage) in (1..).zip([10, 40].map(Duration::from_secs)) {
-        let pause_ms = outage.as_millis() as u64 / 80;
-        let mut writer = Writer::start(&image, a, round, pause_ms.min(200));
+        // It cannot be done before the server is gone.
+        let mut writer = Writer::start(&image, a, round, 50);
         writer.meanwhile(outage, || service.kill(), || service.restart().unwrap());
         writer.verify(b, &format!("{} killed for {outage:?}", service.kind().name()));
     }
@@ -398,6 +426,17 @@ pub(crate) fn destination(inside: &Inside) {
         println!("{} beside it: {}", kind.name(), permitted(other).is_alive());
     }
     drop(service);
+    // Neither does an image need a name, on a host that sees our processes.
+    let nameless = NamelessFile::make_in(&std::env::temp_dir()).unwrap();
+    nameless.resize(IMAGE).unwrap();
+    let its_folder = nameless.path().parent().unwrap().to_owned();
+    let at = host.address(Network::Migration).unwrap();
+    let service = permitted(StorageService::start(&host, StorageServer::Nbd, at, &its_folder));
+    let place = service.export(&nameless.path(), ImageFormat::Raw, "nameless").unwrap();
+    let image = Image { format: ImageFormat::Raw, path: nameless.path(), place, reconnect_s: 0 };
+    image.io(a, &["write -P 3 5G 4M".into(), "flush".into()]).unwrap();
+    assert!((4 << 20..8 << 20).contains(&nameless.allocated_bytes().unwrap()));
+    drop(service);
     drop(folder);
     assert!(!path.exists(), "the folder goes with what stands for it");
 }
@@ -410,7 +449,7 @@ pub(crate) fn refusals(inside: &Inside) {
     let refused = |kind, host: &Arc<dyn Host>, folder: &Path| {
         let error = StorageService::start(host, kind, at, folder).unwrap_err();
         assert!(matches!(error, TestbedError::Unsupported { .. }), "{error}");
-        error.to_string()
+        in_one_line(&error)
     };
     assert!(refused(StorageServer::Folder, &host, folder.path()).contains("without one"));
     refused(StorageServer::Nbd, &host, Path::new("/images; }"));
@@ -420,33 +459,34 @@ pub(crate) fn refusals(inside: &Inside) {
     }
 
     let nowhere = StorageService::start(&host, StorageServer::Nbd, [192, 0, 2, 1].into(), folder.path());
-    let nowhere = nowhere.unwrap_err().to_string();
+    let nowhere = in_one_line(&nowhere.unwrap_err());
     assert!(nowhere.contains("qemu-storage-daemon has ended") && nowhere.contains("192.0.2.1"), "{nowhere}");
     let service = permitted(StorageService::start(&host, StorageServer::Nbd, at, folder.path()));
     let image = folder.path().join("a.raw");
-    let absent = service.export(&image, ImageFormat::Raw, "a").unwrap_err().to_string();
+    let absent = in_one_line(&service.export(&image, ImageFormat::Raw, "a").unwrap_err());
     assert!(absent.contains("No such file"), "{absent}");
     sh(lab.storage_host().unwrap(), &format!("truncate -s 1M {}; mkfifo {0}.pipe", image.display()));
     let pipe = image.with_extension("raw.pipe");
-    let no_file = service.export(&pipe, ImageFormat::Raw, "a").unwrap_err().to_string();
+    let no_file = in_one_line(&service.export(&pipe, ImageFormat::Raw, "a").unwrap_err());
     assert!(no_file.contains("is no file but a fifo"), "{no_file}");
     for name in ["", "a b", "-a", "A"] {
         assert!(service.export(&image, ImageFormat::Raw, name).is_err(), "{name}");
     }
     assert!(service.export(Path::new("/etc/passwd"), ImageFormat::Raw, "a").is_err());
-    let damaged = service.export(&image, ImageFormat::Qcow2, "a").unwrap_err().to_string();
+    let damaged = in_one_line(&service.export(&image, ImageFormat::Qcow2, "a").unwrap_err());
     assert!(damaged.contains("not in qcow2 format"), "{damaged}");
     service.export(&image, ImageFormat::Raw, "a").unwrap();
-    let again = service.export(&image, ImageFormat::Raw, "a").unwrap_err().to_string();
+    let again = in_one_line(&service.export(&image, ImageFormat::Raw, "a").unwrap_err());
     assert!(again.contains("has an export a already"), "{again}");
     // Nor does a server of the same kind come up at the same place.
-    let second = StorageService::start(&host, StorageServer::Nbd, at, folder.path()).unwrap_err().to_string();
+    let second =
+        in_one_line(&StorageService::start(&host, StorageServer::Nbd, at, folder.path()).unwrap_err());
     assert!(second.contains("Address already in use"), "{second}");
     service.withdraw("a").unwrap();
     service.withdraw("a").unwrap();
     service.export(&image, ImageFormat::Raw, "a").unwrap();
     service.kill();
-    let dead = service.export(&image, ImageFormat::Raw, "b").unwrap_err().to_string();
+    let dead = in_one_line(&service.export(&image, ImageFormat::Raw, "b").unwrap_err());
     assert!(dead.contains("signal 9"), "{dead}");
 }
 
@@ -461,7 +501,7 @@ pub(crate) fn leases(inside: &Inside) {
 
     let leases = Leases::on(&host);
     let absent = leases.take(&folder.path().join("none"), "vm0").unwrap_err();
-    assert!(absent.to_string().contains("No such file"), "{absent}");
+    assert!(in_one_line(&absent).contains("No such file"), "{absent}");
     for owner in ["", " ", "vm0\nvm1", " vm0"] {
         leases.take(&image, owner).unwrap_err();
     }

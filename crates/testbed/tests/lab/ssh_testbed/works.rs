@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dunlin_clock::{Deadline, now_ns};
-use dunlin_record::shapes;
+use dunlin_record::{ImageFormat, StorageServer, shapes};
 use dunlin_ssh_nodes::Client;
 use dunlin_testbed::{
-    Helper, Host, Inside, Launch, MacAddress, Network, SshTestbed, Testbed, TestbedError, measure_goodput,
+    Helper, Host, Inside, Launch, Leases, MacAddress, Network, SshTestbed, StorageService, Testbed,
+    TestbedError, measure_goodput,
 };
 use dunlin_wire::{CaptureSpec, RowSink};
 
@@ -44,6 +45,7 @@ pub(crate) fn works(inside: &Inside) {
     taps(&world, &**a);
     helpers([&**a, &**b]);
     clocks(&**b);
+    storage(a, b);
     drop(hosts);
     drop(testbed);
     println!("all is gone {:.2} s after the testbed", world.all_gone(&["host-a", "host-b"]));
@@ -51,6 +53,38 @@ pub(crate) fn works(inside: &Inside) {
     found_out(&world);
     shared(&world);
     world.all_gone(&["host-a", "host-b"]);
+}
+
+/// A destination serves its own storage to the source, and what keeps a second writer from it lies there too.
+fn storage(a: &Arc<dyn Host>, b: &Arc<dyn Host>) {
+    let folder = b.scratch();
+    let at = b.address(Network::Migration).unwrap();
+    let nfs = StorageService::start(b, StorageServer::Nfs, at, &folder).unwrap_err();
+    assert!(nfs.to_string().contains("leave traces"), "{nfs}");
+    assert!(b.image_folder(Path::new(FOLDER), 1 << 30).is_err());
+    if said(&**b, "command -v qemu-storage-daemon").is_empty() {
+        return println!("no storage daemon (Debian: qemu-utils): no storage over ssh");
+    }
+    let image = folder.join("a.raw");
+    said(&**b, &format!("truncate -s 64M {}", image.display()));
+    let service = StorageService::start(b, StorageServer::Nbd, at, &folder).unwrap();
+    service.export(&image, ImageFormat::Raw, "a").unwrap();
+    let io =
+        |command: &str| said(&**a, &format!("qemu-io -f raw -c '{command}' nbd://{at}/a 2>&1 | head -n 1"));
+    assert!(io("write -P 5 1M 1M").contains("wrote"));
+    service.freeze().unwrap();
+    assert_eq!(said(&**a, &format!("timeout 1 qemu-io -f raw -c 'read 0 4k' nbd://{at}/a; echo $?")), "124");
+    service.thaw().unwrap();
+    service.kill();
+    assert!(service.check().unwrap_err().to_string().contains("signal 9"));
+    service.restart().unwrap();
+    assert!(io("read -P 5 1M 1M").contains("read 1048576"));
+    let (ours, others) = (Leases::on(b), Leases::on(b));
+    let lease = ours.take(&image, "vm0").unwrap();
+    let taken = others.take(&image, "vm1").unwrap_err();
+    assert!(matches!(&taken, TestbedError::ImageTaken { holder, .. } if holder == "vm0"), "{taken}");
+    drop(lease);
+    others.take(&image, "vm1").unwrap();
 }
 
 fn who_they_are(world: &World, testbed: &SshTestbed, [a, b]: [&dyn Host; 2]) {
