@@ -1,6 +1,6 @@
 //! The keys that a scenario may have: those of the record's types, all of them documented.
 
-use dunlin_record::{Disk, ImageFormat};
+use dunlin_record::{Disk, ImageFormat, StorageFault};
 
 use super::*;
 
@@ -25,6 +25,7 @@ fn the_keys_are_those_of_the_records_types() {
     case.link.storage.delay_ms = 1.0;
     case.storage.rate_mib_s = Some(1.0);
     case.storage.pause_after_s = Some(1.0);
+    case.storage.fault = Some(StorageFault::default());
     let whole = serde_json::to_value(&case).unwrap();
     let registry = Registry::builtin();
     let grammar = Grammar::new(&registry);
