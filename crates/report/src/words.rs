@@ -117,7 +117,8 @@ pub(crate) const RESPONSE_PARTS: [ResponsePart; 3] = [
 ];
 
 /// What the floor of the total time is.
-pub(crate) const FLOOR_MEANING: &str = "the least total time this link allows: the guest's non-zero pages, sent once at the link's measured goodput.";
+pub(crate) const FLOOR_MEANING: &str = "the least total time this link allows: the guest's non-zero pages, and what has to travel of disks that \
+     move, sent once at the link's measured goodput; of a VM that stood still, the files that travelled.";
 
 /// What the floor of the downtime is.
 pub(crate) const DOWNTIME_FLOOR_MEANING: &str = "the least downtime this link allows: what was left to send when the VM stopped, at that goodput, and one round trip.";
@@ -216,6 +217,11 @@ pub fn flag_words(flag: Flag) -> FlagWords {
             'Y',
             "corrupt-stream",
             "a connection of the guest lost, repeated or misplaced data, or carried what nobody sent",
+        ),
+        Flag::CorruptCopy => (
+            'V',
+            "corrupt-copy",
+            "a disk or a file that was brought to the other host is not the same there, by a comparison or a checksum",
         ),
         Flag::MechanismUnused => (
             'M',
@@ -354,6 +360,7 @@ mod tests {
             Flag::CorruptMemory,
             Flag::CorruptDisk,
             Flag::CorruptStream,
+            Flag::CorruptCopy,
             Flag::SwitchSilent,
             Flag::SwitchCountersReset,
             Flag::SwitchDisagrees,
