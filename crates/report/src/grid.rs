@@ -10,7 +10,9 @@ use crate::layout::{Table, wrapped};
 pub(crate) struct Grid {
     /// Its title.
     pub(crate) title: &'static str,
-    /// How many of its columns, from the first, are words; the others are figures.
+    /// How many of its columns, from the first, say whose figures a row has …
+    pub(crate) keys: usize,
+    /// … and how many, with these, are words; the others are figures.
     pub(crate) words: usize,
     /// Of each column: lines one below the other.
     pub(crate) header: Vec<&'static str>,
@@ -21,9 +23,15 @@ pub(crate) struct Grid {
 impl Grid {
     /// It as text below its title. Wraps at `width` columns.
     pub(crate) fn text(&self, width: Option<u16>) -> String {
-        let (keys, figures) = self.header.split_at(self.words);
-        let table = keys.iter().fold(Table::new(), |table, name| table.key(name));
-        let mut table = figures.iter().fold(table, |table, name| table.figure(name));
+        let mut table = self.header.iter().enumerate().fold(Table::new(), |table, (index, name)| {
+            if index < self.keys {
+                table.key(name)
+            } else if index < self.words {
+                table.words(name)
+            } else {
+                table.figure(name)
+            }
+        });
         self.rows.iter().for_each(|row| table.row(row));
         format!("\n{}{}", wrapped(&format!("{}:", self.title), width, ""), table.text(width))
     }

@@ -105,6 +105,7 @@ pub(crate) fn grid(report: &Report, rows: &[CaseRow]) -> Option<Grid> {
     let lines: Vec<_> = repeated.figures.iter().filter_map(line).collect();
     (!lines.is_empty()).then(|| Grid {
         title: repeated.title,
+        keys: 2,
         words: 2,
         header: vec!["case", "figure", "theirs", "here"],
         rows: lines,

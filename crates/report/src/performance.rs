@@ -37,6 +37,7 @@ fn streams(rows: &[CaseRow]) -> Grid {
     };
     Grid {
         title: "TCP streams beside the migration",
+        keys: WORDS,
         words: WORDS,
         header: vec![
             "case",
@@ -87,6 +88,7 @@ fn transactions(rows: &[CaseRow]) -> Grid {
     };
     Grid {
         title: "TCP request/response beside the migration, transactions/s",
+        keys: WORDS,
         words: WORDS,
         header: vec![
             "case",

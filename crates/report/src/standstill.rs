@@ -1,5 +1,6 @@
 //! Moves for which a VM stood still: their parts side by side, and what travelled of its files.
 
+use dunlin_analysis::Reading;
 use dunlin_record::{Case, FileCompression, FileOutcome, Outcome, TransferWay};
 
 use crate::Report;
@@ -40,21 +41,22 @@ pub(crate) fn grid(rows: &[CaseRow]) -> Option<Grid> {
         rows.iter().filter(|row| row.completed().any(|outcome| outcome.standstill_ms.is_some())).collect();
     (!stood_still.is_empty()).then(|| Grid {
         title: "Cold and offline",
+        keys: 1,
         words: 2,
         header: vec![
             "case",
             "how",
-            "rest\nms",
-            "com-\npress",
-            "trans-\nfer",
-            "decom-\npress",
-            "wake\nms",
-            "total\nms",
-            "icmp\ndown ms",
-            "udp\ndown ms",
+            "rest\ns",
+            "compress\ns",
+            "transfer\ns",
+            "decompress\ns",
+            "wake\ns",
+            "total\ns",
+            "icmp\ndown s",
+            "udp\ndown s",
             "read\nMB",
             "sent\nMB",
-            "floor\nms",
+            "floor\ns",
         ],
         rows: stood_still.into_iter().map(cells).collect(),
     })
@@ -62,15 +64,19 @@ pub(crate) fn grid(rows: &[CaseRow]) -> Option<Grid> {
 
 fn cells(row: &CaseRow) -> Vec<String> {
     let mut cells = vec![row.title.clone(), row.case.map_or_else(|| row.strategy.clone(), how)];
-    cells.extend(FIGURES[..5].iter().map(|part| spread(row, part.of)));
-    cells.push(spread(row, |outcome| outcome.total_time_ms));
+    let in_s = |of: fn(&Outcome) -> Option<f64>| spread(row, move |outcome| Some(of(outcome)? / 1e3));
+    cells.extend(FIGURES[..5].iter().map(|part| in_s(part.of)));
+    cells.push(in_s(|outcome| outcome.total_time_ms));
     cells.extend([Downtime::Icmp, Downtime::Udp].map(|downtime| {
-        let Some(spread) = row.downtime(downtime) else { return ABSENT.into() };
-        [Some(reading(spread.median)), spread.range()].into_iter().flatten().collect::<Vec<_>>().join("\n")
+        let median = row.downtime(downtime).map(|spread| spread.median);
+        median.map_or_else(
+            || ABSENT.into(),
+            |Reading { low, high }| reading(Reading { low: low / 1e3, high: high / 1e3 }),
+        )
     }));
     cells.push(spread(row, |outcome| read(outcome).map(megabytes)));
     cells.push(spread(row, |outcome| sent(outcome).map(megabytes)));
-    cells.push(spread(row, |outcome| outcome.floor_ms));
+    cells.push(in_s(|outcome| outcome.floor_ms));
     cells
 }
 

@@ -54,7 +54,7 @@ pub(crate) const FIGURES: [Figure; 21] = [
 pub(crate) const LEGEND: &str = "Held is what the disks' files have that is no hole (of all they could hold), swap included; \
                                  copied is what the hypervisor says; wire is what the source sent while it made the disks even; \
                                  storage net is what both hosts sent and received on the storage network during the migration, \
-                                 which is not among the migration's bytes. Of disks is the part of the floor that they set.";
+                                 which is not among the migration's bytes. Disks' floor is the part of the floor that they set.";
 
 /// The tables as text; nothing where no disk moved or lay at a server.
 pub(crate) fn storage(report: &Report, width: Option<u16>) -> String {
@@ -84,6 +84,7 @@ fn disks(rows: &[CaseRow]) -> Grid {
     };
     Grid {
         title: "Disks",
+        keys: 1,
         words: 2,
         header: vec![
             "case",
@@ -93,11 +94,11 @@ fn disks(rows: &[CaseRow]) -> Grid {
             "copied\nMB",
             "wire\nMB",
             "storage\nnet MB",
-            "disks\nms",
+            "disks\ns",
             "MiB/s",
-            "floor\nof disks",
-            "total\nms",
-            "floor\nms",
+            "disks'\nfloor s",
+            "total\ns",
+            "floor\ns",
         ],
         rows: rows.iter().filter(|row| row.completed().any(has_any)).map(disk_cells).collect(),
     }
@@ -105,6 +106,7 @@ fn disks(rows: &[CaseRow]) -> Grid {
 
 fn disk_cells(row: &CaseRow) -> Vec<String> {
     let in_mb = |of: fn(&Outcome) -> Option<i64>| spread(row, move |outcome| of(outcome).map(megabytes));
+    let in_s = |of: fn(&Outcome) -> Option<f64>| spread(row, move |outcome| Some(of(outcome)? / 1e3));
     vec![
         row.title.clone(),
         row.case.map_or_else(|| ABSENT.into(), how),
@@ -113,11 +115,11 @@ fn disk_cells(row: &CaseRow) -> Vec<String> {
         in_mb(|outcome| outcome.storage_bytes?.copied),
         in_mb(|outcome| outcome.storage_bytes?.wire),
         in_mb(|outcome| outcome.storage_network_bytes.as_ref().and_then(both_hosts)),
-        spread(row, |outcome| outcome.phases_ms.storage),
+        in_s(|outcome| outcome.phases_ms.storage),
         spread(row, rate_mib_s),
-        spread(row, |outcome| outcome.storage_floor_ms),
-        spread(row, |outcome| outcome.total_time_ms),
-        spread(row, |outcome| outcome.floor_ms),
+        in_s(|outcome| outcome.storage_floor_ms),
+        in_s(|outcome| outcome.total_time_ms),
+        in_s(|outcome| outcome.floor_ms),
     ]
 }
 
@@ -168,11 +170,12 @@ fn steps(rows: &[CaseRow]) -> Grid {
     };
     Grid {
         title: "Both steps of migrations in two",
+        keys: 2,
         words: 2,
         header: vec![
             "case",
             "step",
-            "ms",
+            "s",
             "wire\nMB",
             "storage\nnet MB",
             "icmp\noutage ms",
@@ -189,7 +192,7 @@ fn step_cells(row: &CaseRow, name: &str, step: fn(&Outcome) -> Option<StorageSte
     vec![
         row.title.clone(),
         name.into(),
-        figure(|step| step.time_ms),
+        figure(|step| Some(step.time_ms? / 1e3)),
         figure(|step| step.wire_bytes.map(megabytes)),
         figure(|step| step.storage_network_bytes.map(megabytes)),
         figure(|step| step.downtime_ms.icmp),
