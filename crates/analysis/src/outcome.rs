@@ -127,7 +127,7 @@ fn outcome(trial: &Trial) -> Outcome {
         workload: workload(trial),
         guest_clock,
         not_converged: moments
-            .filter(|_| status == Status::NotConverged)
+            .filter(|_| status == Status::NotConverged && trial.case.strategy.standstill().is_none())
             .map(|moments| not_converged(trial, moments)),
         streams: moments.map_or_else(Vec::new, |moments| streams(trial, moments)),
         link: LinkOutcome { rate_mbit: link.rate_mbit, goodput_mbit: link.goodput_mbit.and_then(figure) },

@@ -26,11 +26,15 @@ pub(crate) const SHIPPED: &[Shipped] = shipped![
     "hu2013-baseline",
     "hu2013-dirty-sweep",
     "hu2013-stress",
+    "hu2013-storage",
+    "hu2013-storage-sweep",
+    "hu2013-cold",
     "rastogi-scenario-1",
     "rastogi-scenario-2",
     "xen-http-memory",
     "guestperf-matrix",
     "prakash-transport",
+    "prakash-storage",
 ];
 
 impl Shipped {

@@ -7,6 +7,7 @@ mod groups;
 mod histogram;
 mod lanes;
 mod scatter;
+mod stacked;
 
 pub(crate) use area::{Area, area};
 pub(crate) use bars::{BarRow, Unfinished, bars};
@@ -14,6 +15,7 @@ pub(crate) use groups::{Group, GroupBar, groups};
 pub(crate) use histogram::{Distribution, histogram};
 pub(crate) use lanes::{Lane, lanes};
 pub(crate) use scatter::{Dot, Missing, Rule, Scatter, Series, scatter};
+pub(crate) use stacked::{Stack, stacked};
 
 use axis::Axis;
 use maud::{Markup, html};

@@ -11,6 +11,7 @@ use crate::Report;
 use crate::mechanisms;
 use crate::overhead::FIGURES;
 use crate::words::{Downtime, flag_words};
+use crate::{standstill, storage};
 use probes::{probes, tcp_streams};
 
 /// One flat line a trial below a header with units; lines end in CR LF.
@@ -196,17 +197,32 @@ fn captures<'a>(outcomes: &[Outcome]) -> Vec<Column<'a>> {
     [complete].into_iter().chain(figures).collect()
 }
 
-/// The copy of disks, where any outcome names one.
+/// Disks and VMs that stood still, each where any outcome has them.
 fn storage<'a>(outcomes: &[Outcome]) -> Vec<Column<'a>> {
-    if outcomes.iter().all(|outcome| outcome.storage_bytes.is_none()) {
-        return Vec::new();
+    let has_any = |is_there: fn(&Outcome) -> bool| outcomes.iter().any(is_there);
+    let disks = has_any(|one| one.storage_bytes.is_some() || one.storage_network_bytes.is_some());
+    let stood_still = has_any(|one| one.standstill_ms.is_some());
+    let compared = has_any(|one| !one.storage_compared.is_empty());
+    let figures = |figures: &'static [storage::Figure], is_there: bool| {
+        figures.iter().filter(move |_| is_there).map(|figure| column(figure.name, figure.of))
+    };
+    let all = figures(&storage::FIGURES, disks).chain(figures(&standstill::FIGURES, stood_still));
+    let equal = column("storage_compared_equal", |outcome: &Outcome| {
+        let all = &outcome.storage_compared;
+        (!all.is_empty()).then(|| all.iter().all(|compared| compared.equal))
+    });
+    let verified = column("files_verified", files_verified);
+    all.chain(compared.then_some(equal)).chain(stood_still.then_some(verified)).collect()
+}
+
+/// Whether every file was the same at both ends; absent where one was not compared, unless another is known to differ.
+fn files_verified(outcome: &Outcome) -> Option<bool> {
+    let all = || outcome.files.iter().map(|file| file.verified);
+    if all().any(|verified| verified == Some(false)) {
+        return Some(false);
     }
-    vec![
-        column("phase_storage_ms", |outcome| outcome.phases_ms.storage),
-        column("storage_data_bytes", |outcome| outcome.storage_bytes?.data),
-        column("storage_copied_bytes", |outcome| outcome.storage_bytes?.copied),
-        column("storage_wire_bytes", |outcome| outcome.storage_bytes?.wire),
-    ]
+    let all: Option<Vec<bool>> = all().collect();
+    all.filter(|all| !all.is_empty()).map(|_| true)
 }
 
 /// What the workloads did, of the case that has most of them.

@@ -3,9 +3,11 @@
 mod asked;
 mod cpu;
 mod figures;
+mod grid;
 mod performance;
 mod responses;
 mod setup;
+mod storage;
 mod stories;
 mod streams;
 mod summary;
@@ -44,6 +46,9 @@ pub fn html(report: &Report) -> String {
                     (summary::summary(report, &rows))
                     (sweeps::sections(report, &rows))
                     (figures::figures(report, &rows))
+                    (storage::disks(&rows))
+                    (storage::standstills(&rows))
+                    (storage::papers(report, &rows))
                     (responses::responses(&rows))
                     (performance::performance(report, &rows))
                     (wire::wire(report))

@@ -10,6 +10,7 @@ use crate::cases::{CaseRow, Spread, case_rows};
 use crate::format::utc;
 use crate::outliers::{self, Outlier};
 use crate::overhead::{FIGURES, Figure};
+use crate::{standstill, storage};
 
 /// The run as pretty JSON: `{ "run": …, "trials": [Outcome…] }`.
 ///
@@ -32,6 +33,8 @@ pub fn json(report: &Report) -> String {
                     precision_percent: row.reached(),
                     outliers: outliers::of_case(&row),
                     capture: capture_spreads(&row),
+                    storage: spreads(&storage::FIGURES, &row),
+                    standstill: spreads(&standstill::FIGURES, &row),
                     strategy: row.strategy.clone(),
                     trials: row.outcomes.len(),
                     completed: row.completed().count(),
@@ -89,6 +92,12 @@ struct RunCase<'a> {
     /// What captures say of the migration's conversations, over the completed trials; only where there are any.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     capture: BTreeMap<&'static str, Spread>,
+    /// Figures of disks that moved or lay at a server, likewise.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    storage: BTreeMap<&'static str, Spread>,
+    /// Figures of a VM that stood still, likewise.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    standstill: BTreeMap<&'static str, Spread>,
     /// Every setting of the case, as resolved.
     #[serde(skip_serializing_if = "Option::is_none")]
     asked: Option<&'a Case>,
@@ -97,4 +106,8 @@ struct RunCase<'a> {
 fn capture_spreads(row: &CaseRow) -> BTreeMap<&'static str, Spread> {
     let spread = |figure: &Figure| Some((figure.name, figure.spread(row)?));
     FIGURES.iter().filter_map(spread).collect()
+}
+
+fn spreads(figures: &[storage::Figure], row: &CaseRow) -> BTreeMap<&'static str, Spread> {
+    figures.iter().filter_map(|figure| Some((figure.name, row.spread(figure.of)?))).collect()
 }

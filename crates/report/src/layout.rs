@@ -121,6 +121,14 @@ impl Table {
                 _ => return None,
             }
         }
+        // One figure alone below all the others takes one of these for company.
+        if let [.., before, last] = grids.as_mut_slice()
+            && before.len() > 2
+            && last.len() == 1
+            && before.last().is_some_and(|column| fits(&[*column, last[0]]))
+        {
+            last.splice(0..0, before.pop());
+        }
         let is_readable =
             grids.len() <= 1 || (grids.len() <= MOST_GRIDS && grids.iter().all(|grid| grid.len() > 1));
         is_readable.then(|| grids.iter().map(|grid| with_keys(grid)).collect())

@@ -5,20 +5,11 @@ use dunlin_record::{Outcome, ProbeOutcome, Responses, SocketBuffers, TcpConnecti
 use crate::Report;
 use crate::cases::{CaseRow, case_rows};
 use crate::format::{ABSENT, number};
-use crate::layout::{Table, wrapped};
+use crate::grid::{Grid, spread};
+use crate::layout::wrapped;
 
 /// How many columns are words; the others are figures.
-pub(crate) const WORDS: usize = 2;
-
-/// A table for the terminal or the page.
-pub(crate) struct Grid {
-    /// Its title.
-    pub(crate) title: &'static str,
-    /// Of each column: lines one below the other.
-    pub(crate) header: &'static [&'static str],
-    /// Of each cell likewise.
-    pub(crate) rows: Vec<Vec<String>>,
-}
+const WORDS: usize = 2;
 
 /// What the buffers of both tables are.
 pub(crate) const BUFFERS: &str = "Buffers are the kernels' figures when the sockets were made, as netperf tells them; \
@@ -26,14 +17,7 @@ pub(crate) const BUFFERS: &str = "Buffers are the kernels' figures when the sock
 
 /// The tables as text, with what their buffers are; nothing where no TCP probe ran. Wraps at `width` columns.
 pub(crate) fn performance(report: &Report, width: Option<u16>) -> String {
-    let mut text = String::new();
-    for Grid { title, header, rows } in grids(&case_rows(report)) {
-        let (keys, figures) = header.split_at(WORDS);
-        let table = keys.iter().fold(Table::new(), |table, name| table.key(name));
-        let mut table = figures.iter().fold(table, |table, name| table.figure(name));
-        rows.iter().for_each(|row| table.row(row));
-        text.push_str(&format!("\n{}{}", wrapped(&format!("{title}:"), width, ""), table.text(width)));
-    }
+    let mut text: String = grids(&case_rows(report)).iter().map(|grid| grid.text(width)).collect();
     if !text.is_empty() {
         text.push('\n');
         text.push_str(&wrapped(BUFFERS, width, ""));
@@ -53,7 +37,9 @@ fn streams(rows: &[CaseRow]) -> Grid {
     };
     Grid {
         title: "TCP streams beside the migration",
-        header: &[
+        keys: WORDS,
+        words: WORDS,
+        header: vec![
             "case",
             "from → to",
             "sender's\nbuffer, B",
@@ -102,7 +88,9 @@ fn transactions(rows: &[CaseRow]) -> Grid {
     };
     Grid {
         title: "TCP request/response beside the migration, transactions/s",
-        header: &[
+        keys: WORDS,
+        words: WORDS,
+        header: vec![
             "case",
             "local ↔ remote",
             "send buffer, B\nlocal, remote",
@@ -179,9 +167,4 @@ fn names<'a, I: Iterator<Item = &'a String>>(
     names.sort();
     names.dedup();
     names
-}
-
-/// Median over the completed trials, below it the spread.
-fn spread(row: &CaseRow, of: impl Fn(&Outcome) -> Option<f64>) -> String {
-    row.spread(of).map_or_else(|| ABSENT.into(), |spread| spread.lines().join("\n"))
 }

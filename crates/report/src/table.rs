@@ -9,8 +9,11 @@ use crate::layout::{Table, wrapped};
 use crate::mechanisms;
 use crate::outliers;
 use crate::overhead::overhead;
+use crate::papers::papers;
 use crate::performance::performance;
 use crate::resumed;
+use crate::standstill::standstill;
+use crate::storage::storage;
 use crate::unconverged::limits_of;
 use crate::words::{
     Downtime, failure_line, flag_words, flags_met, not_completed, one_line, share, unfit_lines,
@@ -46,6 +49,9 @@ pub fn table(report: &Report, width: Option<u16>) -> String {
     text.push_str(&mechanisms::unused(report, width));
     text.push_str(&notes("Probes that tell no downtime:", report, width, unfit_lines));
     text.push_str(&guests_clocks(report, width));
+    text.push_str(&storage(report, width));
+    text.push_str(&standstill(report, width));
+    text.push_str(&papers(report, width));
     text.push_str(&performance(report, width));
     text.push_str(&overhead(report, width));
     let outliers: Vec<_> = case_rows(report).iter().flat_map(outliers::of_case).collect();

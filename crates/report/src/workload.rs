@@ -146,6 +146,7 @@ pub(crate) fn corruption(outcomes: &[Outcome]) -> Option<String> {
             let damage = done
                 .and_then(Achieved::damage)
                 .or_else(stream)
+                .or_else(|| copy_damage(outcome))
                 .unwrap_or_else(|| "the guest was damaged".into());
             format!("{} ({}): {damage}", outcome.id, outcome.vm)
         })
@@ -154,10 +155,23 @@ pub(crate) fn corruption(outcomes: &[Outcome]) -> Option<String> {
     let what = match () {
         () if has(Flag::CorruptMemory) => "MEMORY",
         () if has(Flag::CorruptDisk) => "A DISK",
+        () if has(Flag::CorruptCopy) => "A COPY",
         () => "A STREAM",
     };
     (!trials.is_empty())
         .then(|| format!("{what} WAS CORRUPTED, the gravest outcome of a migration. {}.", trials.join("; ")))
+}
+
+/// Which of what was brought to the other host is not the same there.
+fn copy_damage(outcome: &Outcome) -> Option<String> {
+    let disks = outcome.storage_compared.iter().filter_map(|compared| {
+        let at_bytes = compared.differs_at_bytes?;
+        Some(format!("the hosts' images of {} differ, first at byte {at_bytes}", compared.disk))
+    });
+    let files = outcome.files.iter().filter(|file| file.verified == Some(false));
+    let files = files.map(|file| format!("{} has another checksum at the destination", file.file));
+    let all: Vec<String> = disks.chain(files).collect();
+    (!all.is_empty()).then(|| all.join(", "))
 }
 
 #[cfg(test)]

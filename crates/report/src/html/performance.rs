@@ -4,11 +4,12 @@ use dunlin_analysis::{RateTrack, Timeline};
 use dunlin_record::Outcome;
 use maud::{Markup, html};
 
+use super::grid::table;
 use crate::Report;
 use crate::cases::CaseRow;
 use crate::chart::{Area, area};
 use crate::format::number;
-use crate::performance::{BUFFERS, Grid, WORDS, ends, grids};
+use crate::performance::{BUFFERS, ends, grids};
 
 /// The events that are marked in a chart, by their labels in the time line.
 const MARKED: [&str; 4] = ["migrate-command", "vcpus-stopped", "vcpus-running", "migration-completed"];
@@ -67,34 +68,6 @@ fn figure(case: &str, track: &RateTrack, timeline: &Timeline, outcome: &Outcome)
             ul class="legend" { @for (at_ms, letter, text) in &marks {
                 li { b { (letter) } " " (text) ", " (number(*at_ms)) " ms" }
             } }
-        }
-    }
-}
-
-fn table(grid: &Grid) -> Markup {
-    html! {
-        h3 { (grid.title) }
-        div class="scroll" {
-            table {
-                thead { tr { @for (index, name) in grid.header.iter().enumerate() {
-                    th scope="col" class=[(index >= WORDS).then_some("n")] { (name.replace('\n', " ")) }
-                } } }
-                tbody {
-                    @for row in &grid.rows {
-                        tr {
-                            @for (index, cell) in row.iter().enumerate() {
-                                @let (first, rest) = cell.split_once('\n').unwrap_or((cell, ""));
-                                @if index == 0 { th scope="row" { (first) } } @else {
-                                    td class=[(index >= WORDS).then_some("n")] {
-                                        (first)
-                                        @if !rest.is_empty() { small { (rest) } }
-                                    }
-                                }
-                            }
-                        }
-                    }
-                }
-            }
         }
     }
 }

@@ -59,8 +59,9 @@
     if (/^pass/.test(name)) return Number(name.match(/\d+/)) % 2 ? "span-copy" : "span-copy-2";
     if (/^pre-copy/.test(name)) return "span-copy";
     if (/^stop/.test(name)) return "span-stop";
-    if (/^(commit|activate)/.test(name)) return "span-end";
-    return /^post/.test(name) ? "span-post" : "span-setup";
+    if (/^transfer/.test(name)) return "span-copy";
+    if (/^(commit|activate|decompress|wake)/.test(name)) return "span-end";
+    return /^(post|compress)/.test(name) ? "span-post" : "span-setup";
   };
 
   // The least of 1, 2 or 5 times a power of ten that is not below `value`.

@@ -189,7 +189,9 @@ fn phases(outcome: &Outcome) -> Vec<Pair> {
         let error = error.map(|error: f64| format!(" ±{}", number(error))).unwrap_or_default();
         (name, number_or_absent(value) + &error)
     });
-    storage.into_iter().chain(named).collect()
+    let parts = outcome.standstill_ms.unwrap_or_default().named();
+    let parts = parts.into_iter().filter_map(|(name, ms)| Some((name, number(ms?))));
+    storage.into_iter().chain(named).chain(parts).collect()
 }
 
 fn amounts(outcome: &Outcome) -> Vec<Pair> {
@@ -210,6 +212,13 @@ fn amounts(outcome: &Outcome) -> Vec<Pair> {
     }
     if let Some(switch) = &outcome.wire_bytes_snmp {
         rows.insert(1, ("by the switch's counters", by_switch(switch)));
+    }
+    if let Some(bytes) = &outcome.storage_network_bytes {
+        let megabytes = |bytes: Option<i64>| number_or_absent(bytes.map(megabytes));
+        let host = |sent, received| format!("{} sent, {} received", megabytes(sent), megabytes(received));
+        let source = host(bytes.source_tx, bytes.source_rx);
+        let destination = host(bytes.destination_tx, bytes.destination_rx);
+        rows.push(("storage network, MB", format!("source {source}; destination {destination}")));
     }
     rows.extend(held(outcome));
     if let Some(done) = &outcome.workload {

@@ -198,6 +198,7 @@ fn outcome(case: &Case, trial: u32, id: &TrialId, plan: &Plan) -> Outcome {
         total_time_ms: plan.completed.map(round),
         migration_time_ms: plan.completed.zip(icmp).map(|(total, icmp)| round(total - icmp)),
         floor_ms: Some(688.5),
+        storage_floor_ms: None,
         downtime_floor_ms: plan.stopped.map(|_| 41.2),
         downtime_ms,
         downtime_error_ms: DowntimeMs {
@@ -227,6 +228,11 @@ fn outcome(case: &Case, trial: u32, id: &TrialId, plan: &Plan) -> Outcome {
             counter_bits: 64,
         }),
         storage_bytes: None,
+        storage_network_bytes: None,
+        storage_steps: None,
+        storage_compared: Vec::new(),
+        standstill_ms: None,
+        files: Vec::new(),
         ram_bytes: whole.then_some((plan.migration_end() * 108_000.0) as i64),
         iterations: iterations(plan),
         phases_ms: phases(plan),
@@ -253,6 +259,8 @@ fn outcome(case: &Case, trial: u32, id: &TrialId, plan: &Plan) -> Outcome {
         memory_after_mib: None,
         disk_mib: None,
         disk_after_mib: None,
+        storage_mib: None,
+        storage_after_mib: None,
         streams: Vec::new(),
         workload: plan.dirty_mib.map(|mib| WorkloadOutcome {
             asked: Workload::MemoryWrite(MemoryWrite::new(mib, dunlin_record::Rate::Full)),

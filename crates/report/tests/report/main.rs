@@ -6,6 +6,7 @@ mod foreign;
 mod mechanisms;
 mod overhead;
 mod performance;
+mod storage;
 mod sweep;
 mod wire;
 
