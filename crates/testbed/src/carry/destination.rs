@@ -28,7 +28,7 @@ impl Destination {
                 Ok(Self { was_bytes: None })
             }
             Some(FileLook { is_file: false, .. }) => Err(refused("is there, and is no file")),
-            Some(FileLook { has_blocks: true, .. }) => Err(refused("is there, and holds something")),
+            Some(FileLook { allocated_bytes: 1.., .. }) => Err(refused("is there, and holds something")),
             Some(FileLook { bytes, .. }) => Ok(Self { was_bytes: Some(bytes) }),
         }
     }

@@ -17,6 +17,7 @@ use dunlin_testbed::{
 };
 use dunlin_wire::{CaptureSpec, RowSink};
 
+use crate::carrying::by_every_way;
 use crate::conversing::conversing;
 
 use super::{FOLDER, LIMIT, World, launch, said, timed, words};
@@ -44,6 +45,7 @@ pub(crate) fn works(inside: &Inside) {
     taps(&world, &**a);
     helpers([&**a, &**b]);
     clocks(&**b);
+    by_every_way(a, b);
     drop(hosts);
     drop(testbed);
     println!("all is gone {:.2} s after the testbed", world.all_gone(&["host-a", "host-b"]));
