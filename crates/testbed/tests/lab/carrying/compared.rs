@@ -28,7 +28,7 @@ pub(crate) fn compared(inside: &Inside) {
             took_ms.push(parts(from, to, &file, &transfer)[1].unwrap());
         }
     }
-    let medians = took_ms.each_mut().map(median);
+    let medians = took_ms.each_mut().map(|took| median(took));
     println!("10 MiB at 100 Mbit/s: stream {:.1} ms, scp {:.1} ms: {took_ms:.1?}", medians[0], medians[1]);
     let at_best_ms = length as f64 * 8.0 / RATE_MBIT / 1e3;
     assert!(medians.iter().all(|ms| *ms > 0.9 * at_best_ms), "the link limits them");
@@ -112,7 +112,7 @@ fn parts(
     [compress, transfer, decompress, whole]
 }
 
-fn median(values: &mut Vec<f64>) -> f64 {
+fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
