@@ -46,6 +46,13 @@ pub fn has_data(file: &File) -> Result<bool> {
     data_extents(file).next().transpose().map(|extent| extent.is_some())
 }
 
+/// Whether there are only zeros, as in a hole.
+#[must_use]
+pub fn is_zero(bytes: &[u8]) -> bool {
+    let (chunks, rest) = bytes.as_chunks::<64>();
+    chunks.iter().all(|chunk| *chunk == [0; 64]) && rest.iter().all(|byte| *byte == 0)
+}
+
 impl Iterator for Extents<'_> {
     type Item = Result<Extent>;
 

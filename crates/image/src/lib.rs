@@ -9,5 +9,5 @@ mod stream;
 
 pub use content::Content;
 pub use error::{ImageError, Result};
-pub use extents::{Extent, Extents, data_bytes, data_extents, has_data};
+pub use extents::{Extent, Extents, data_bytes, data_extents, has_data, is_zero};
 pub use stream::{Received, Sent, StreamSettings, THREADS_MAX, receive, send};

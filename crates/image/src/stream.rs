@@ -35,7 +35,7 @@ pub struct StreamSettings {
     pub compression: FileCompression,
     /// How hard that tries: 1 to 9 for gzip, 1 to 22 for zstd; the compressor's own default (6 and 3) if absent.
     pub level: Option<u32>,
-    /// How many threads compress, from 1 to [`THREADS_MAX`]; more than there are blocks at a time stay idle.
+    /// How many threads compress, from 1 to [`THREADS_MAX`]. Each takes some 4 MiB of memory at either end.
     pub threads: u32,
     /// Whether holes, and pages of zeros, are left out; else they are sent, and written as zeros.
     pub sparse: bool,

@@ -69,20 +69,18 @@ pub struct CarryProgress {
 pub fn carry(order: &Carry<'_>, on_progress: &mut dyn FnMut(CarryProgress)) -> Result<FileCarried> {
     order.check()?;
     let deadline = Deadline::after(order.limit);
+    // First, so that it is only undone once nobody works on it any more, also where somebody panics.
+    let mut destination = Destination::of(order);
     let work = Work { order, deadline, from: order.from.helper()?, to: order.to.helper()? };
     let source = work.look_at_source()?;
-    let destination = Destination::prepare(&work)?;
+    destination.prepare(&work)?;
     let carried = match order.transfer.way {
         TransferWay::Stream => stream::carry(&work, source, on_progress),
         TransferWay::Scp => scp::carry(&work, source, on_progress),
     };
     if carried.is_ok() {
         destination.keep();
-        return carried;
     }
-    // Its helper may be what is gone.
-    drop(work);
-    destination.undo(order);
     carried
 }
 

@@ -13,7 +13,7 @@ use super::StreamSettings;
 use super::codec::Packer;
 use super::format::{EXTENT_HEAD_BYTES, Frame, Header, checksum};
 use super::in_order::{Giver, in_order};
-use crate::{Extent, ImageError, Result, data_extents};
+use crate::{Extent, ImageError, Result, data_extents, is_zero};
 
 /// How much of a file a block holds: the compressors' windows see no further.
 const BLOCK_BYTES: usize = 1 << 20;
@@ -239,10 +239,4 @@ impl<'a, Out> Reader<'a, Out> {
         self.hasher.update(&plain.bytes);
         self.giver.give(plain).map_err(|_| NotTaken)
     }
-}
-
-/// Whether there are only zeros, as in a hole.
-fn is_zero(bytes: &[u8]) -> bool {
-    let (chunks, rest) = bytes.as_chunks::<64>();
-    chunks.iter().all(|chunk| *chunk == [0; 64]) && rest.iter().all(|byte| *byte == 0)
 }

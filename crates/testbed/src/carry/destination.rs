@@ -9,42 +9,62 @@ use crate::{Result, TestbedError};
 /// How long a look at a file may take.
 const LOOK_LIMIT: Duration = Duration::from_secs(10);
 
-/// What was at the destination.
-pub(super) struct Destination {
-    /// The length of what was there; absent where nothing was.
-    was_bytes: Option<u64>,
+/// The destination's file. Dropping it makes it as it was, unless the carried one came.
+pub(super) struct Destination<'a> {
+    order: &'a Carry<'a>,
+    undo: Undo,
 }
 
-impl Destination {
-    pub(super) fn prepare(work: &Work<'_>) -> Result<Self> {
-        let Carry { to, destination, .. } = work.order;
-        let failed = |error: TestbedError| work.order.failed_on(to, &error);
+/// What makes it as it was.
+enum Undo {
+    Nothing,
+    /// It was not there.
+    Remove,
+    /// It was but a hole, of so many bytes.
+    Empty(u64),
+}
+
+impl<'a> Destination<'a> {
+    pub(super) fn of(order: &'a Carry<'a>) -> Self {
+        Self { order, undo: Undo::Nothing }
+    }
+
+    /// Makes it, or sees that it holds nothing.
+    pub(super) fn prepare(&mut self, work: &Work<'_>) -> Result<()> {
+        let Carry { to, destination, .. } = self.order;
+        let failed = |error: TestbedError| self.order.failed_on(to, &error);
         let refused =
-            |why: &str| work.order.failed(format_args!("{}: {} {why}", to.id(), destination.display()));
-        match work.to.look_at_file(destination, LOOK_LIMIT).map_err(failed)? {
+            |why: &str| self.order.failed(format_args!("{}: {} {why}", to.id(), destination.display()));
+        self.undo = match work.to.look_at_file(destination, LOOK_LIMIT).map_err(failed)? {
             None => {
                 // Behind ssh it is noted there, and goes with the testbed.
                 to.write_private(destination, &[]).map_err(failed)?;
-                Ok(Self { was_bytes: None })
+                Undo::Remove
             }
-            Some(FileLook { is_file: false, .. }) => Err(refused("is there, and is no file")),
-            Some(FileLook { has_blocks: true, .. }) => Err(refused("is there, and holds something")),
-            Some(FileLook { bytes, .. }) => Ok(Self { was_bytes: Some(bytes) }),
-        }
+            Some(FileLook { is_file: false, .. }) => return Err(refused("is there, and is no file")),
+            Some(FileLook { allocated_bytes: 1.., .. }) => {
+                return Err(refused("is there, and holds something"));
+            }
+            Some(FileLook { bytes, .. }) => Undo::Empty(bytes),
+        };
+        Ok(())
     }
 
     /// It came.
-    pub(super) fn keep(self) {}
+    pub(super) fn keep(&mut self) {
+        self.undo = Undo::Nothing;
+    }
+}
 
-    /// It did not. Where its host is lost, what ends there takes it along.
-    pub(super) fn undo(self, order: &Carry<'_>) {
-        match self.was_bytes {
-            None => drop(order.to.remove(order.destination)),
-            Some(bytes) => {
-                // Our helper there did so if it could; it may have been killed.
-                let helper = order.to.helper();
-                drop(helper.and_then(|helper| helper.empty_file(order.destination, bytes)));
-            }
+impl Drop for Destination<'_> {
+    fn drop(&mut self) {
+        let Carry { to, destination, .. } = self.order;
+        // Where its host is lost, what ends there takes it along.
+        match self.undo {
+            Undo::Nothing => {}
+            Undo::Remove => drop(to.remove(destination)),
+            // Our helper there did so if it could; it may have been killed.
+            Undo::Empty(bytes) => drop(to.helper().and_then(|helper| helper.empty_file(destination, bytes))),
         }
     }
 }

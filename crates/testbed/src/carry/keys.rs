@@ -49,7 +49,8 @@ impl<'a> Folder<'a> {
     fn make_key(&self, order: &Carry<'_>, name: &str) -> Result<String> {
         let path = self.path(name);
         let args = ["-q", "-t", "ed25519", "-N", "", "-C", "", "-f"].map(OsString::from);
-        run(order, self.host, "ssh-keygen", args.into_iter().chain([path.into()]).collect())?;
+        let args: Vec<OsString> = args.into_iter().chain([path.into()]).collect();
+        run(order, self.host, "ssh-keygen", &args)?;
         let public = self.host.read(&self.path(&format!("{name}.pub")))?;
         Ok(String::from_utf8_lossy(&public).trim().to_owned())
     }
@@ -158,16 +159,23 @@ pub(super) fn run(
     order: &Carry<'_>,
     host: &Arc<dyn Host>,
     program: &str,
-    args: Vec<OsString>,
+    args: &[OsString],
 ) -> Result<String> {
     let output = host
-        .run(Path::new(program), &args, LIMIT)
+        .run(Path::new(program), args, LIMIT)
         .map_err(|error| start_failed(order, host, program, &error))?;
     if !output.success {
         let said = String::from_utf8_lossy(&output.stderr);
         return Err(order.failed(format_args!("{}: {program}: {}: {}", host.id(), output.how, said.trim())));
     }
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Whether a host has a program. That is better known before a file was compressed and copied.
+pub(super) fn require(order: &Carry<'_>, host: &Arc<dyn Host>, program: &str) -> Result<()> {
+    // Whatever it makes of that.
+    let started = host.run(Path::new(program), &["--version".into()], LIMIT);
+    started.map(drop).map_err(|error| start_failed(order, host, program, &error))
 }
 
 /// A program could not be started: if it is not there, told is what has it.

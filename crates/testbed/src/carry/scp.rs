@@ -8,7 +8,7 @@ use std::time::Duration;
 use dunlin_clock::{Deadline, SECOND_NS, now_ns};
 use dunlin_record::{FileCarried, FileCompression, StandstillStage, Transfer};
 
-use super::keys::{Folder, SERVER, client_config, exchange, start_failed};
+use super::keys::{Folder, SERVER, client_config, exchange, require, start_failed};
 use super::sshd::Sshd;
 use super::{Carry, CarryProgress, Work, figure, ms};
 use crate::{Helper, Host, Launch, Result};
@@ -40,11 +40,15 @@ pub(super) fn carry(
 ) -> Result<FileCarried> {
     let Carry { from, source, to, destination, file, transfer, .. } = work.order;
     let compression = transfer.compression;
+    let is_packed = compression != FileCompression::None;
+    require(work.order, from, "scp")?;
+    for host in [from, to].into_iter().filter(|_| is_packed) {
+        require(work.order, host, compression.name())?;
+    }
     let (here, there) = (Folder::new(from), Folder::new(to));
     exchange(work, &here, &there)?;
     let mut sshd = Sshd::start(work, &there)?;
     here.write("ssh_config", &client_config(&sshd.door, &here)?)?;
-    let is_packed = compression != FileCompression::None;
     let name = format!("packed.{}", compression.name());
     let (packed, arrived) = (here.path(&name), there.path(&name));
 
@@ -59,7 +63,7 @@ pub(super) fn carry(
             total_bytes: None,
             on_progress: &mut *on_progress,
         };
-        stage.run(pack_args(transfer, source), packed.clone(), || None)
+        stage.run(pack_args(transfer, source), packed.clone(), None)
     });
     let compress_ms = compress_ms.transpose()?;
     let (sent, to_there) =
@@ -81,18 +85,7 @@ pub(super) fn carry(
     target.push(to_there);
     let mut args: Vec<OsString> = ["-q", "-s", "-F"].map(OsString::from).into();
     args.extend([here.path("ssh_config").into(), "--".into(), sent.into(), target]);
-    let transfer_ms = stage.run(args, "/dev/null".into(), || sshd.why_ended()).map_err(|error| {
-        // It may have refused the client, and alone know why.
-        match error {
-            crate::TestbedError::Carry { file, from, to, why }
-                if !sshd.said().is_empty() && !why.contains("cancelled") =>
-            {
-                let why = format!("{why} (sshd on {to} said: {})", sshd.said());
-                crate::TestbedError::Carry { file, from, to, why }
-            }
-            other => other,
-        }
-    })?;
+    let transfer_ms = stage.run(args, "/dev/null".into(), Some(&mut sshd))?;
     drop(sshd);
     let came = size(work, &work.to, to_there)?;
     if came != sent_bytes {
@@ -111,7 +104,7 @@ pub(super) fn carry(
             on_progress: &mut *on_progress,
         };
         let args = unpack_args(&arrived);
-        stage.run(args, destination.to_path_buf(), || None)
+        stage.run(args, destination.to_path_buf(), None)
     });
     let decompress_ms = decompress_ms.transpose()?;
     let written = size(work, &work.to, destination)?;
@@ -182,7 +175,7 @@ impl Stage<'_> {
         &mut self,
         args: Vec<OsString>,
         stdout: PathBuf,
-        mut why: impl FnMut() -> Option<String>,
+        mut server: Option<&mut Sshd<'_>>,
     ) -> Result<f64> {
         let order = self.work.order;
         let log = format!("{}.log", self.program);
@@ -212,7 +205,7 @@ impl Stage<'_> {
                 (done_bytes, moved_ns) = (now_bytes, now_ns());
             }
             self.tell(done_bytes);
-            if let Some(why) = why() {
+            if let Some(why) = server.as_mut().and_then(|server| server.why_ended()) {
                 return Err(order.failed(format_args!("{}: {why}", order.to.id())));
             }
             if self.stage == StandstillStage::Transfer
@@ -225,18 +218,33 @@ impl Stage<'_> {
         };
         let took_ms = ms(now_ns() - began_ns);
         if how != "exit status 0" {
-            let said = self.folder.said(&log);
-            let because = why().map(|why| format!(" ({}: {why})", order.to.id())).unwrap_or_default();
-            return Err(order.failed(format_args!(
-                "{}: {}: {how}: {said}{because}",
-                self.host.id(),
-                self.program
-            )));
+            let said = format!("{}: {}: {how}: {}", self.host.id(), self.program, self.folder.said(&log));
+            return Err(match self.why_there(server) {
+                Some(why) => order.failed(format_args!("{}: {why}; {said}", order.to.id())),
+                None => order.failed(said),
+            });
         }
         if let Some(total_bytes) = self.total_bytes {
             self.tell(total_bytes);
         }
         Ok(took_ms)
+    }
+
+    /// What the destination knows of why a copy failed: its client is told no more than that it has.
+    fn why_there(&self, server: Option<&mut Sshd<'_>>) -> Option<String> {
+        let server = server?;
+        if let Some(ended) = server.why_ended() {
+            return Some(ended);
+        }
+        let (helper, path) = self.watched;
+        // Its length may be that of the whole, though writing failed.
+        if let Ok(Some(look)) = helper.look_at_file(path, LOOK_LIMIT)
+            && let (Some(room_bytes), Some(total_bytes)) = (look.room_bytes, self.total_bytes)
+            && room_bytes < total_bytes.saturating_sub(look.allocated_bytes)
+        {
+            return Some(format!("{}: No space left on device, but for {room_bytes} bytes", path.display()));
+        }
+        Some(server.complained()).filter(|said| !said.is_empty())
     }
 
     fn tell(&mut self, done_bytes: u64) {

@@ -21,6 +21,15 @@ const LOOK_STEP: Duration = Duration::from_millis(10);
 /// How long a look at the host may take.
 const LOOK_LIMIT: Duration = Duration::from_secs(5);
 const LOG: &str = "sshd.log";
+/// What it says where all is well.
+const USUAL: [&str; 6] = [
+    "Server listening",
+    "Accepted ",
+    "Received disconnect",
+    "Disconnected from",
+    "Connection closed",
+    "Connection from",
+];
 
 /// It runs. Dropping it ends it, with all its sessions.
 pub(super) struct Sshd<'a> {
@@ -36,7 +45,7 @@ impl<'a> Sshd<'a> {
     pub(super) fn start(work: &'a Work<'a>, folder: &'a Folder<'a>) -> Result<Self> {
         let Carry { to, .. } = work.order;
         let program = find(work)?;
-        let user = run(work.order, to, "id", vec!["-un".into()])?;
+        let user = run(work.order, to, "id", &["-un".into()])?;
         if user.is_empty()
             || user.contains(|letter: char| letter.is_whitespace() || "*?!@,\"\\".contains(letter))
         {
@@ -74,11 +83,14 @@ impl<'a> Sshd<'a> {
     /// How it ended, and what it said, if it has.
     pub(super) fn why_ended(&mut self) -> Option<String> {
         let how = self.process.try_wait().ok()??;
-        Some(format!("sshd ended ({how}): {}", self.said()))
+        Some(format!("sshd ended ({how}) {}", self.complained()).trim_end().to_owned())
     }
 
-    pub(super) fn said(&self) -> String {
-        self.folder.said(LOG)
+    /// What it said of what goes wrong.
+    pub(super) fn complained(&self) -> String {
+        let said = self.folder.said(LOG);
+        let is_usual = |line: &&str| USUAL.iter().any(|usual| line.starts_with(usual));
+        said.split(" / ").filter(|line| !is_usual(line)).collect::<Vec<_>>().join(" / ")
     }
 
     /// Waits until it listens; says whether it does, or has ended.
@@ -89,7 +101,7 @@ impl<'a> Sshd<'a> {
             if self.process.try_wait()?.is_some() {
                 return Ok(false);
             }
-            if self.said().contains("Server listening on") {
+            if self.folder.said(LOG).contains("Server listening on") {
                 return Ok(true);
             }
             std::thread::sleep(deadline.step(LOOK_STEP));
@@ -131,6 +143,6 @@ fn make_empty_folder(work: &Work<'_>) -> Result<bool> {
     if there.map_err(|error| work.order.failed_on(to, &error))?.is_some() {
         return Ok(false);
     }
-    run(work.order, to, "mkdir", vec!["-p".into(), "-m".into(), "0755".into(), EMPTY_FOLDER.into()])?;
+    run(work.order, to, "mkdir", &["-p".into(), "-m".into(), "0755".into(), EMPTY_FOLDER.into()])?;
     Ok(true)
 }

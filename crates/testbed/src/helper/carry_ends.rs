@@ -102,7 +102,7 @@ pub(super) fn start_receiving(
     let carrying = Carrying::default();
     let its = carrying.clone();
     output.tell_later(id, move || {
-        let received = take_sender(&listener, &token, &its).and_then(|mut stream| {
+        let received = take_sender(&listener, &token, &its, MEET_LIMIT).and_then(|mut stream| {
             drop(listener);
             let received = receive(&mut Way(&stream), &file, threads, Some(expected))
                 .map_err(|error| broke(&error, &path, &its))?;
@@ -209,8 +209,13 @@ fn broke(error: &ImageError, path: &Path, carrying: &Carrying) -> Broke {
 }
 
 /// The one that shows the right token; others are sent away.
-fn take_sender(listener: &TcpListener, token: &Token, carrying: &Carrying) -> Result<TcpStream, Broke> {
-    let deadline = Deadline::after(MEET_LIMIT);
+fn take_sender(
+    listener: &TcpListener,
+    token: &Token,
+    carrying: &Carrying,
+    limit: Duration,
+) -> Result<TcpStream, Broke> {
+    let deadline = Deadline::after(limit);
     let here = |error: io::Error| Broke::Here(format!("wait for the sender: {error}"));
     listener.set_nonblocking(true).map_err(here)?;
     let mut wrong = 0;
@@ -232,7 +237,7 @@ fn take_sender(listener: &TcpListener, token: &Token, carrying: &Carrying) -> Re
         if deadline.passed() {
             let others =
                 if wrong == 0 { String::new() } else { format!(", but {wrong} with a wrong token, or none") };
-            let limit_s = MEET_LIMIT.as_secs();
+            let limit_s = limit.as_secs_f64();
             return Err(Broke::Way(format!("no sender came within {limit_s} s{others}")));
         }
         std::thread::sleep(deadline.step(ACCEPT_STEP));
@@ -323,5 +328,69 @@ impl Write for Way<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.0.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(300);
+
+    fn listener() -> (TcpListener, SocketAddrV4) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        (listener, SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))
+    }
+
+    fn meet_there(at: SocketAddrV4, token: Token) -> Result<TcpStream, String> {
+        meet(Ipv4Addr::LOCALHOST, at, &token, &Carrying::default()).map_err(why)
+    }
+
+    fn why(broke: Broke) -> String {
+        let (Broke::Way(why) | Broke::Here(why)) = broke;
+        why
+    }
+
+    #[test]
+    fn who_shows_no_token_or_a_wrong_one_is_sent_away_and_who_shows_the_right_one_is_taken() {
+        let (listener, at) = listener();
+        let taking = std::thread::spawn(move || {
+            take_sender(&listener, &[7; 32], &Carrying::default(), MEET_LIMIT).map(drop).map_err(why)
+        });
+        let said = meet_there(at, [8; 32]).unwrap_err();
+        assert!(said.contains("did not take our token"), "{said}");
+        TcpStream::connect(at).unwrap().write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        meet_there(at, [7; 32]).unwrap();
+        taking.join().unwrap().unwrap();
+        assert!(meet_there(at, [7; 32]).is_err(), "one is taken, and no more");
+    }
+
+    #[test]
+    fn nobody_is_waited_for_without_a_limit() {
+        let (listener, at) = listener();
+        let taking = std::thread::spawn(move || {
+            take_sender(&listener, &[7; 32], &Carrying::default(), SOON).map(drop).map_err(why)
+        });
+        assert!(meet_there(at, [8; 32]).is_err());
+        let said = taking.join().unwrap().unwrap_err();
+        assert_eq!(said, "no sender came within 0.3 s, but 1 with a wrong token, or none");
+    }
+
+    #[test]
+    fn who_waits_is_stopped() {
+        let (listener, _) = listener();
+        let (carrying, its) = (Carrying::default(), Carrying::default());
+        let stopped = Carrying(Arc::clone(&carrying.0));
+        let taking = std::thread::spawn(move || {
+            take_sender(&listener, &[7; 32], &stopped, MEET_LIMIT).map(drop).map_err(why)
+        });
+        carrying.stop();
+        assert_eq!(taking.join().unwrap().unwrap_err(), "it was stopped");
+        its.stop();
+        let (_listener, at) = self::listener();
+        assert!(
+            meet(Ipv4Addr::LOCALHOST, at, &[7; 32], &its).is_err_and(|broke| why(broke).contains("stopped"))
+        );
     }
 }

@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::sys::signal::{Signal, kill};
+use nix::sys::statvfs::statvfs;
 use nix::unistd::Pid;
 
 use super::carry_ends;
@@ -21,7 +22,11 @@ pub(super) fn look(path: &Path) -> Outcome<Option<FileLook>> {
         Ok(metadata) => Ok(Some(FileLook {
             is_file: metadata.is_file(),
             bytes: metadata.len(),
-            has_blocks: metadata.blocks() > 0,
+            // Of 512 bytes each, whatever the file system's blocks are (stat(2)).
+            allocated_bytes: metadata.blocks().saturating_mul(512),
+            room_bytes: statvfs(path)
+                .ok()
+                .map(|room| room.blocks_available().saturating_mul(room.fragment_size())),
         })),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(format!("{}: {error}", path.display()).into()),

@@ -267,8 +267,10 @@ pub(super) enum Tell {
 pub(crate) struct FileLook {
     pub(crate) is_file: bool,
     pub(crate) bytes: u64,
-    /// Whether it takes up anything, as a file that is but a hole does not.
-    pub(crate) has_blocks: bool,
+    /// What it takes up: nothing where it is but a hole.
+    pub(crate) allocated_bytes: u64,
+    /// What its file system still takes of this user; absent where that is not told.
+    pub(crate) room_bytes: Option<u64>,
 }
 
 /// Why a frame could not be read or written.

@@ -13,6 +13,7 @@ use std::thread::Builder;
 use std::time::Duration;
 
 use dunlin_clock::Deadline;
+use dunlin_image::is_zero;
 
 use super::bytes::Bytes;
 use super::host_protocol::HostTell;
@@ -223,10 +224,4 @@ fn pass_on(mut stream: UnixStream, id: u32, output: &Output) {
             return;
         }
     }
-}
-
-/// Whether there are only zeros, as in a hole.
-pub(crate) fn is_zero(bytes: &[u8]) -> bool {
-    let (chunks, rest) = bytes.as_chunks::<64>();
-    chunks.iter().all(|chunk| *chunk == [0; 64]) && rest.iter().all(|byte| *byte == 0)
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dunlin_clock::HostClock;
+use dunlin_image::is_zero;
 use dunlin_record::{HostFingerprint, HostId};
 
 use super::connection::Connection;
@@ -20,7 +21,6 @@ use super::process::RemoteProcess;
 use super::{HelperProgram, Target};
 use crate::helper::bytes::Bytes;
 use crate::helper::host_protocol::{Device, HostAsk, HostTell, Machine};
-use crate::helper::streams::is_zero;
 use crate::{Helper, Host, LastWill, Launch, Network, Output, Process, Result, Taps, TestbedError};
 
 /// How long what is done at once may take, on a machine that is busy and a connection that is slow.

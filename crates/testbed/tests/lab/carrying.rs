@@ -1,5 +1,8 @@
 //! Files carried from host to host: every way, on every kind of host.
 
+mod compared;
+mod faults;
+
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -14,6 +17,9 @@ use dunlin_testbed::{
 };
 
 use super::roles::up;
+
+pub(crate) use compared::{compared, table};
+pub(crate) use faults::faults;
 
 const LIMIT: Duration = Duration::from_secs(60);
 const COMPRESSIONS: [FileCompression; 3] =

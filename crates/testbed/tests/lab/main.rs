@@ -29,7 +29,7 @@ const GONE_LIMIT: Duration = Duration::from_secs(5);
 /// A test's name, and what it does under that name.
 type Test = (&'static str, fn(&str));
 
-const TESTS: [Test; 43] = [
+const TESTS: [Test; 45] = [
     ("hosts_reach_each_other_over_both_networks", |name| ends_well(name, "reach")),
     ("a_rate_limits_its_own_network_and_no_other", |name| ends_well(name, "rate")),
     ("a_delay_delays_its_own_network_and_no_other", |name| ends_well(name, "delay")),
@@ -41,6 +41,8 @@ const TESTS: [Test; 43] = [
     ("programs_on_a_host_are_spoken_with", |name| ends_well(name, "conversing")),
     ("a_node_can_have_a_clock_of_its_own", |name| ends_well(name, "clocks")),
     ("files_are_carried_by_every_way", |name| ends_well(name, "carry-ways")),
+    ("a_file_that_is_not_carried_leaves_nothing_and_says_why", |name| ends_well(name, "carry-faults")),
+    ("a_stream_carries_a_file_about_as_fast_as_scp", |name| ends_well(name, "carry-compared")),
     ("nodes_are_hosts_behind_ssh", |name| ends_well(name, "ssh-reach")),
     ("ssh_says_why_a_node_cannot_be_reached", |name| ends_well(name, "ssh-refusals")),
     ("a_node_can_be_cut_off_and_its_power_taken", |name| ends_well(name, "ssh-cuts")),

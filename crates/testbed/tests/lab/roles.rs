@@ -64,6 +64,10 @@ fn act(role: &str, inside: &Inside) -> ExitCode {
         "node-files" => node_files(inside),
         "clocks" => clocks::play(inside),
         "carry-ways" => carrying::ways(inside),
+        "carry-faults" => carrying::faults(inside),
+        "carry-compared" => carrying::compared(inside),
+        // For script/carry-table alone.
+        "carry-table" => carrying::table(inside),
         "conversing" => conversing::play(inside),
         "ssh-reach" => ssh_nodes::reach(inside),
         "ssh-refusals" => ssh_nodes::refusals(inside),

@@ -18,6 +18,7 @@ use dunlin_testbed::{
 };
 use dunlin_wire::{CaptureSpec, RowSink};
 
+use crate::carrying::by_every_way;
 use crate::conversing::conversing;
 
 use super::{FOLDER, LIMIT, World, launch, said, timed, words};
@@ -46,6 +47,7 @@ pub(crate) fn works(inside: &Inside) {
     helpers([&**a, &**b]);
     clocks(&**b);
     storage(a, b);
+    by_every_way(a, b);
     drop(hosts);
     drop(testbed);
     println!("all is gone {:.2} s after the testbed", world.all_gone(&["host-a", "host-b"]));
