@@ -21,8 +21,8 @@ pub use error::{HypervisorError, Result};
 pub use hypervisor::{
     BackingImage, Hypervisor, Journey, Maker, MoveOrder, Obstacle, TrialBoot, VmDisk, VmOrder, VmSpec,
 };
-pub use mover::{Act, DiskCopies, MirrorProgress, MirrorStage, Mover, Progress, Side};
-pub use primitives::{Primitives, Tuning};
+pub use mover::{Act, DiskCompared, DiskCopies, MirrorProgress, MirrorStage, Mover, Progress, Side};
+pub use primitives::{CopyOrder, Primitives, Tuning};
 pub use registry::{
     CopyFacts, Driver, OpenOrder, Registry, SettingKey, SettingKind, ThrottleFacts, WrongSetting,
 };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dunlin_record::{HostId, HypervisorReport, MechanismSeen, MigrationState, VmId};
+use dunlin_record::{HostId, HypervisorReport, MechanismSeen, MigrationState, StorageSettings, VmId};
 
 use crate::{Presence, Result, Vm};
 
@@ -180,14 +180,21 @@ pub struct Progress {
 }
 
 /// The copies of a VM's disks to another host, made step by step before its memory moves.
+///
+/// They end in one of two ways. Either both hosts' disks are kept even until the memory has moved ([`DiskCopies::finish`],
+/// [`DiskCopies::hand_over`]), or, in two steps, the VM goes on at the source with the new ones ([`DiskCopies::change_over`],
+/// [`DiskCopies::let_go`]).
 pub trait DiskCopies {
-    /// Where the destination takes them, as in `10.78.0.12:10809`.
+    /// Where they go, as in `10.78.0.12:10809`.
     fn address(&self) -> &str;
+
+    /// How they are to be copied.
+    fn how(&self) -> &StorageSettings;
 
     /// Begins to copy the disks, and with them what the VM writes meanwhile. Returns when the other side is connected.
     ///
     /// # Errors
-    /// Where the other side cannot be reached, or the hypervisor refuses.
+    /// Where the other side cannot be reached, holds less than the disks, or the hypervisor refuses.
     fn start(&mut self) -> Result<()>;
 
     /// How far the copies are.
@@ -209,6 +216,18 @@ pub trait DiskCopies {
     /// Where it refuses.
     fn finish(&mut self) -> Result<()>;
 
+    /// Compares both hosts' disks block by block, once all copies have ended well and while the VM stands still. The first
+    /// call begins it; what came of it is said when all are compared.
+    ///
+    /// # Errors
+    /// Where they cannot be compared, or not in time.
+    fn compare(&mut self) -> Result<Option<Vec<DiskCompared>>> {
+        Err(crate::HypervisorError::Unsupported {
+            what: "comparing both hosts' disks".into(),
+            because: "this driver cannot".into(),
+        })
+    }
+
     /// Takes the source's hands off the other host's disks when all copies have ended well: from now on nobody writes to
     /// them but the VM there.
     ///
@@ -216,12 +235,54 @@ pub trait DiskCopies {
     /// Where a hypervisor refuses.
     fn hand_over(&mut self) -> Result<()>;
 
-    /// Ends all copies by force, wherever they are; the other host's disks are then worth nothing. The VM goes on with its
-    /// own. Well where there are none.
+    /// Asks copies that are [`MirrorStage::Even`] to copy the last and end, the VM going on at the source with the new disks.
+    ///
+    /// # Errors
+    /// Where it refuses. Each disk is then the old or the new one: see [`DiskCopies::changed`].
+    fn change_over(&mut self) -> Result<()> {
+        Err(in_two_steps())
+    }
+
+    /// Which disks the VM has changed for the new ones, by the names that the guest knows.
+    ///
+    /// # Errors
+    /// Where the hypervisor does not answer.
+    fn changed(&mut self) -> Result<Vec<String>> {
+        Err(in_two_steps())
+    }
+
+    /// Lets go of the old disks when all copies have ended well with the VM on the new ones.
+    ///
+    /// # Errors
+    /// Where the hypervisor refuses.
+    fn let_go(&mut self) -> Result<()> {
+        Err(in_two_steps())
+    }
+
+    /// Ends all copies by force, wherever they are, and their comparison; the other host's disks are then worth nothing, but for
+    /// those that the VM has changed to. The VM goes on with what it has. Well where there are none.
     ///
     /// # Errors
     /// Where they have not ended within the limit.
     fn abandon(&mut self, limit: Duration) -> Result<()>;
+}
+
+fn in_two_steps() -> crate::HypervisorError {
+    crate::HypervisorError::Unsupported {
+        what: "moving a VM's disks before its memory, in two steps".into(),
+        because: "this driver cannot".into(),
+    }
+}
+
+/// What came of comparing both hosts' images of a disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskCompared {
+    /// Which, as the guest knows it.
+    pub disk: String,
+    /// How much was compared.
+    pub compared_bytes: i64,
+    /// Where they differ first; absent where they are equal.
+    pub differs_at_bytes: Option<i64>,
 }
 
 /// How far the copies of a VM's disks are, all together, by the hypervisor's own counters.
@@ -242,6 +303,6 @@ pub enum MirrorStage {
     Copying,
     /// All of it has been; each write of the VM is copied as well.
     Even,
-    /// It has ended, and well: the disks are equal.
+    /// It has ended, and well: the disks are equal, or the VM has changed for the new one.
     Ended,
 }

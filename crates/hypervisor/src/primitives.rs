@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use dunlin_record::{HypervisorReport, MechanismSeen};
+use dunlin_record::{HypervisorReport, MechanismSeen, StorageSettings};
 
-use crate::{MirrorProgress, Progress, Result, Vm};
+use crate::{DiskCompared, MirrorProgress, Progress, Result, Vm, VmDisk};
 
 /// What of a migration can be set otherwise while it is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +13,18 @@ pub enum Tuning {
     DowntimeLimit(Duration),
     /// How fast memory may travel, in bytes a second; absent: as fast as can be.
     Bandwidth(Option<u64>),
+}
+
+/// How a VM's disks are to be copied, and where to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CopyOrder {
+    /// Where to: where the destination exports its own; of disks that both hosts see, what people call their places.
+    pub address: String,
+    /// In two steps: the disks that the source is to copy to and the VM to go on with there. Absent where the destination exports
+    /// its own.
+    pub disks: Option<Vec<VmDisk>>,
+    /// How.
+    pub how: StorageSettings,
 }
 
 /// An end of a stepwise migration. Each call is one command to the hypervisor, and returns within some seconds.
@@ -94,12 +106,12 @@ pub trait Primitives: Vm {
     /// Where it refuses.
     fn withdraw_disks(&self) -> Result<()>;
 
-    /// Begins to copy this VM's disks to those that a destination exports at an address, and with them what the VM writes
-    /// meanwhile. Returns when the other side is connected.
+    /// Begins to copy this VM's disks to another host's, and with them what the VM writes meanwhile. Returns when the other
+    /// side is connected.
     ///
     /// # Errors
-    /// Where the other side cannot be reached, or the hypervisor refuses.
-    fn start_mirrors(&self, address: &str) -> Result<()>;
+    /// Where the other side cannot be reached, holds less than the disks, or the hypervisor refuses.
+    fn start_mirrors(&self, order: &CopyOrder) -> Result<()>;
 
     /// How far the copies are.
     ///
@@ -119,13 +131,37 @@ pub trait Primitives: Vm {
     /// Where it refuses.
     fn finish_mirrors(&self) -> Result<()>;
 
+    /// Compares both hosts' disks, as [`crate::DiskCopies::compare`].
+    ///
+    /// # Errors
+    /// Where they cannot be compared, or not in time.
+    fn compare_mirrored(&self) -> Result<Option<Vec<DiskCompared>>>;
+
+    /// Asks copies that are even to copy the last and end, the VM going on here with the new disks.
+    ///
+    /// # Errors
+    /// Where it refuses.
+    fn change_to_mirrors(&self) -> Result<()>;
+
+    /// Which disks the VM has changed for the new ones.
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    fn changed_to_mirrors(&self) -> Result<Vec<String>>;
+
+    /// Lets go of the old disks when the VM has changed for all the new ones.
+    ///
+    /// # Errors
+    /// Where it refuses.
+    fn release_originals(&self) -> Result<()>;
+
     /// Lets go of the other host's disks when all copies have ended well.
     ///
     /// # Errors
     /// Where it refuses.
     fn release_mirrors(&self) -> Result<()>;
 
-    /// Ends all copies by force, wherever they are, and lets go of the other host's disks.
+    /// Ends all copies by force, wherever they are, and their comparison; lets go of those disks that the VM does not have.
     ///
     /// # Errors
     /// Where they have not ended within the limit.

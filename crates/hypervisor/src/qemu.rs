@@ -3,7 +3,10 @@
 mod accelerator;
 mod blockdev;
 mod checkpoints;
+mod compare;
+mod disk_features;
 mod events;
+mod export;
 mod features;
 mod history;
 mod hypervisor;
@@ -14,12 +17,14 @@ mod primitives;
 mod progress;
 mod qmp;
 mod rehearsal;
+mod sent;
 mod settings;
 mod shut_down;
 mod state_file;
 mod template;
 mod transport;
 mod tuning;
+mod two_steps;
 mod vm;
 mod words;
 

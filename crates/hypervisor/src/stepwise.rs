@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dunlin_record::{HostId, HypervisorReport, MechanismSeen, VmId};
+use dunlin_record::{HostId, HypervisorReport, MechanismSeen, StorageSettings, VmId};
 
 use crate::{
-    Act, DiskCopies, MirrorProgress, Mover, Presence, Primitives, Progress, Result, Side, Tuning, Vm,
+    Act, CopyOrder, DiskCompared, DiskCopies, MirrorProgress, Mover, Presence, Primitives, Progress, Result,
+    Side, Tuning, Vm,
 };
 
 /// A migration between two ends that are ready for it: the source knows how, the destination listens.
@@ -22,23 +23,22 @@ pub struct Stepwise {
 struct Mirrors {
     source: Arc<dyn Primitives>,
     destination: Arc<dyn Primitives>,
-    /// Where the destination takes them.
-    address: String,
+    order: CopyOrder,
 }
 
 impl Stepwise {
-    /// A migration to a destination that listens at an address, and takes the disks at another if they move too.
+    /// A migration to a destination that listens at an address, and of disks as is said if they move too.
     #[must_use]
     pub fn new(
         source: Arc<dyn Primitives>,
         destination: Arc<dyn Primitives>,
         address: String,
-        disks_address: Option<String>,
+        disks: Option<CopyOrder>,
     ) -> Self {
-        let disks = disks_address.map(|address| Mirrors {
+        let disks = disks.map(|order| Mirrors {
             source: Arc::clone(&source),
             destination: Arc::clone(&destination),
-            address,
+            order,
         });
         Self { source, destination, address, disks }
     }
@@ -122,11 +122,15 @@ impl Mover for Stepwise {
 
 impl DiskCopies for Mirrors {
     fn address(&self) -> &str {
-        &self.address
+        &self.order.address
+    }
+
+    fn how(&self) -> &StorageSettings {
+        &self.order.how
     }
 
     fn start(&mut self) -> Result<()> {
-        self.source.start_mirrors(&self.address)
+        self.source.start_mirrors(&self.order)
     }
 
     fn progress(&mut self) -> Result<MirrorProgress> {
@@ -141,9 +145,25 @@ impl DiskCopies for Mirrors {
         self.source.finish_mirrors()
     }
 
+    fn compare(&mut self) -> Result<Option<Vec<DiskCompared>>> {
+        self.source.compare_mirrored()
+    }
+
     fn hand_over(&mut self) -> Result<()> {
         self.source.release_mirrors()?;
         self.destination.withdraw_disks()
+    }
+
+    fn change_over(&mut self) -> Result<()> {
+        self.source.change_to_mirrors()
+    }
+
+    fn changed(&mut self) -> Result<Vec<String>> {
+        self.source.changed_to_mirrors()
+    }
+
+    fn let_go(&mut self) -> Result<()> {
+        self.source.release_originals()
     }
 
     fn abandon(&mut self, limit: Duration) -> Result<()> {

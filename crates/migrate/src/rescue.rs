@@ -370,7 +370,7 @@ impl Run<'_, '_> {
                 destination_word,
             },
         );
-        match (place, self.check_record()) {
+        let ended = match (place, self.check_record()) {
             (_, Err(unkept)) => Ended { status: Status::Failed, error: Some(unkept.reason), place },
             (Place::Destination, Ok(())) if arrived => {
                 Ended { status: Status::Completed, error: None, place }
@@ -384,7 +384,13 @@ impl Run<'_, '_> {
                 let error = lost(place, &source, &destination, error.as_deref());
                 Ended { status: Status::Failed, error: Some(error), place }
             }
-        }
+        };
+        let disks = ended.error.is_some().then(|| self.disks_told()).flatten();
+        let error = ended.error.map(|error| match disks {
+            Some(disks) => format!("{error}; {disks}"),
+            None => error,
+        });
+        Ended { error, ..ended }
     }
 }
 

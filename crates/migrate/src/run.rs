@@ -7,6 +7,7 @@ use dunlin_hypervisor::{Act, HypervisorError, MirrorProgress, Mover, Progress, S
 use dunlin_policy::Limits;
 use dunlin_record::{Event, EventKind, Status, Strategy, in_one_line};
 
+use crate::storage::Disks;
 use crate::surroundings::Surroundings;
 use crate::watch::Watch;
 
@@ -68,8 +69,8 @@ pub(crate) struct Run<'a, 'w> {
     pub(crate) job: Job<'a>,
     pub(crate) world: &'w mut dyn Surroundings,
     pub(crate) watch: Watch,
-    /// Whether copies of the VM's disks are under way: from their begin to the hand-over, or to their being given up.
-    pub(crate) disks_under_way: bool,
+    /// How the VM's disks stand.
+    pub(crate) disks: Disks,
     /// A cancel was asked for, and neither done nor refused: it may be lost.
     pub(crate) cancel_unanswered: bool,
 }

@@ -7,7 +7,7 @@ use dunlin_policy::{Action, SourceJob, decide};
 use dunlin_record::{EventKind, Place, Seen, Status, Strategy};
 
 use crate::run::{GaveUp, Job, PROGRESS_EVERY, Run};
-use crate::storage::Step;
+use crate::storage::{Course, Disks};
 use crate::surroundings::Surroundings;
 use crate::watch::Watch;
 
@@ -37,7 +37,7 @@ pub fn migrate(job: Job<'_>, world: &mut dyn Surroundings) -> Ended {
     let (vm, host) = (job.mover.vm().clone(), job.mover.host(Side::Source).clone());
     // One that does not answer may have been paused by its owner: what we have not stopped is not resumed.
     let watch = Watch::new(vm, host, at_source.seen == Seen::Runs, world.now_ns());
-    let mut run = Run { job, world, watch, disks_under_way: false, cancel_unanswered: false };
+    let mut run = Run { job, world, watch, disks: Disks::AtRest, cancel_unanswered: false };
     let done = if matches!(at_source.seen, Seen::Runs | Seen::Holds) {
         run.sequence()
     } else {
@@ -53,11 +53,12 @@ pub fn migrate(job: Job<'_>, world: &mut dyn Surroundings) -> Ended {
 impl Run<'_, '_> {
     /// The whole sequence, until both ends say that they are complete.
     fn sequence(&mut self) -> Result<(), GaveUp> {
-        let mut step = Step::default();
+        let mut course = Course::default();
         self.tell(Side::Source, EventKind::MigrateCommand);
-        // While the VM runs, whatever the strategy: it is stopped for its memory, not for its disks.
-        self.copy_disks(&mut step)?;
-        if *self.job.strategy == (Strategy::Suspend { after_passes: None }) && self.watch.should_run {
+        // While the VM runs, whatever the strategy: it is stopped for its memory, and for its disks only where nothing else helps.
+        self.copy_disks(&mut course)?;
+        let is_suspended = *self.job.strategy == (Strategy::Suspend { after_passes: None });
+        if is_suspended && !self.watch.stopped_before {
             self.act(Act::HoldSource)?;
         }
         self.begin()?;
@@ -80,7 +81,7 @@ impl Run<'_, '_> {
                 self.count_disks()?;
                 progress_due_ns = self.after(PROGRESS_EVERY);
             }
-            self.decide_and_act(&mut step)?;
+            self.decide_and_act(&mut course)?;
         }
     }
 
@@ -94,13 +95,13 @@ impl Run<'_, '_> {
     }
 
     /// Does what has to be done next.
-    fn decide_and_act(&mut self, step: &mut Step) -> Result<(), GaveUp> {
+    fn decide_and_act(&mut self, course: &mut Course) -> Result<(), GaveUp> {
         // Once the VM may run at the destination, its way back is cut: the move is seen through.
         if self.job.cancel.is_cancelled() && !self.watch.is_committed() {
             return Err(GaveUp::cancelled());
         }
         if std::mem::take(&mut self.watch.waits_for_switchover) {
-            self.hand_over_disks(step)?;
+            self.hand_over_disks(course)?;
             self.act(Act::ContinueSwitchOver)?;
         }
         let telemetry = self.watch.telemetry(self.world.now_ns());

@@ -6,5 +6,5 @@ mod storage;
 mod strategy;
 
 pub use place::{Ends, SourceJob, Verdict, verdict};
-pub use storage::{DisksCopied, keep_in_step};
+pub use storage::{CopiesBehind, DisksCopied, InStep, keep_in_step, pause_for_copies};
 pub use strategy::{Action, Limits, Stage, Telemetry, decide};

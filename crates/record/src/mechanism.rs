@@ -23,6 +23,10 @@ pub enum Mechanism {
     Throttle,
     /// Writes to disks that move wait for both hosts.
     DisksInStep,
+    /// All blocks of disks that move travel, those that were never written too.
+    AllBlocks,
+    /// Disks are copied at a limited rate.
+    DisksRate,
     /// One of a newer version of Dunlin.
     #[serde(other)]
     Other,
@@ -41,6 +45,8 @@ impl Mechanism {
             Self::Preempt => "preempt",
             Self::Throttle => "throttle",
             Self::DisksInStep => "disks-in-step",
+            Self::AllBlocks => "all-blocks",
+            Self::DisksRate => "disks-rate",
             Self::Other => "other",
         }
     }

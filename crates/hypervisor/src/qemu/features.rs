@@ -26,16 +26,6 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 
 /// The capability by which a migration waits before its switch-over.
 pub(super) const PAUSE: &str = "pause-before-switchover";
-/// The commands that move a VM's disks with it.
-const MIRRORING: [&str; 7] = [
-    "nbd-server-start",
-    "block-export-add",
-    "blockdev-add",
-    "blockdev-mirror",
-    "block-job-cancel",
-    "query-block-jobs",
-    "yank",
-];
 
 /// What a QEMU says it can do.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,6 +44,10 @@ pub struct QemuFeatures {
     pub parameter_words: BTreeMap<String, BTreeSet<String>>,
     /// Whether it can listen and connect by MPTCP.
     pub mptcp: bool,
+    /// Whether it can mirror a disk with each write waiting for both.
+    pub mirrors_in_step: bool,
+    /// Whether it has the filter that lets zeros travel as any other data.
+    pub blkdebug: bool,
     /// Trace points of the switch-over it has (>= 8.2).
     pub checkpoints: bool,
 }
@@ -77,26 +71,6 @@ impl QemuFeatures {
     #[must_use]
     pub fn knows(&self, command: &str) -> bool {
         self.commands.contains(command)
-    }
-
-    /// Refuses to move a VM's disks where it cannot, before anything boots.
-    ///
-    /// # Errors
-    /// What is not supported.
-    pub(super) fn check_moving_disks(&self, settings: &QemuSettings) -> Result<()> {
-        let refused = |because| {
-            Err(HypervisorError::Unsupported { what: "moving a VM's disks with it".into(), because })
-        };
-        if settings.capabilities.get(PAUSE) == Some(&false) {
-            return refused(format!("without {PAUSE} the VM could run there before its disks are"));
-        }
-        if !self.has(PAUSE) {
-            return refused(format!("QEMU {} does not know {PAUSE}", self.version));
-        }
-        match MIRRORING.iter().find(|command| !self.knows(command)) {
-            Some(command) => refused(format!("QEMU {} does not know {command}", self.version)),
-            None => Ok(()),
-        }
     }
 
     /// Refuses what it cannot do, before anything boots.
@@ -293,6 +267,8 @@ fn ask_all(qmp: &Qmp) -> Result<QemuFeatures, QmpError> {
             .unwrap_or_default(),
         parameter_words: parameter_words(&schema),
         mptcp: has_member(&schema, "mptcp"),
+        mirrors_in_step: has_member(&schema, "copy-mode"),
+        blkdebug: has_member(&schema, "opt-write-zero"),
         checkpoints: trace.is_ok_and(|states| {
             states.as_array().is_some_and(|list| list.iter().any(|entry| entry["state"] != "unavailable"))
         }),
@@ -368,13 +344,15 @@ mod tests {
         QemuFeatures {
             version: "10.0.2".into(),
             package: String::new(),
-            commands: MIRRORING.map(str::to_owned).into(),
+            commands: BTreeSet::new(),
             capabilities: ["multifd", "dirty-limit", PAUSE].map(str::to_owned).into(),
             parameters: ["multifd-compression", "multifd-channels"]
                 .map(|name| (name.to_owned(), Value::Null))
                 .into(),
             parameter_words: parameter_words(&schema),
             mptcp: has_member(&schema, "mptcp"),
+            mirrors_in_step: has_member(&schema, "copy-mode"),
+            blkdebug: has_member(&schema, "opt-write-zero"),
             checkpoints: true,
         }
     }
@@ -445,17 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn disks_move_only_where_the_switch_over_waits_for_them() {
-        let refused = |features: &QemuFeatures, settings: Value| {
-            let settings = serde_json::from_value(settings).unwrap();
-            features.check_moving_disks(&settings).err().map(|error| error.to_string()).unwrap_or_default()
-        };
-        let (can, mut cannot) = (features(), features());
-        assert_eq!(refused(&can, json!({})), "");
-        let off = refused(&can, json!({ "capabilities": { (PAUSE): false } }));
-        assert!(off.contains("without pause-before-switchover"), "{off}");
-        cannot.commands.remove("block-export-add");
-        assert!(refused(&cannot, json!({})).contains("10.0.2 does not know block-export-add"));
+    fn its_commands_are_told_from_its_events() {
         let schema = json!([{ "name": "a", "meta-type": "command" }, { "name": "B", "meta-type": "event" }]);
         assert_eq!(commands(&schema), BTreeSet::from(["a".to_owned()]));
     }

@@ -5,11 +5,15 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-use dunlin_record::{Case, Event, EventKind, HostId, HypervisorIdentity, PreCopyLimits, TransportKind, VmId};
+use dunlin_record::{
+    Case, Event, EventKind, HostId, HypervisorIdentity, PreCopyLimits, StorageSettings, TransportKind, VmId,
+};
 use dunlin_testbed::Host;
 use serde_json::{Map, Value};
 
 use super::accelerator::detect_accelerator;
+use super::blockdev;
+use super::compare;
 use super::features::QemuFeatures;
 use super::launch::{Machine, QemuBinary, Start};
 use super::rehearsal::Rehearsal;
@@ -21,8 +25,8 @@ use crate::accelerator::Accelerator;
 use crate::certificates::Certificates;
 use crate::registry::{CopyFacts, Driver, OpenOrder, SettingKey, WrongSetting};
 use crate::{
-    Hypervisor, HypervisorError, Maker, MoveOrder, Mover, Primitives, Result, Side, Stepwise, TrialBoot, Vm,
-    VmOrder, VmSpec,
+    CopyOrder, Hypervisor, HypervisorError, Maker, MoveOrder, Mover, Primitives, Result, Side, Stepwise,
+    TrialBoot, Vm, VmDisk, VmOrder, VmSpec,
 };
 
 /// What each QEMU on each host said that it can do.
@@ -164,6 +168,17 @@ fn other_end(to: &dyn Hypervisor) -> Result<&QemuHypervisor> {
     })
 }
 
+/// How disks are to be copied to a destination that is ready for its VM.
+fn copy_order(destination: &QemuVm, how: &StorageSettings, disks: &[VmDisk]) -> Result<CopyOrder> {
+    let (address, places) = if how.two_steps {
+        let places: Vec<String> = disks.iter().map(|disk| blockdev::shown(&disk.place)).collect();
+        (places.join(", "), Some(disks.to_vec()))
+    } else {
+        (destination.export_all(how)?, None)
+    };
+    Ok(CopyOrder { address, disks: places, how: how.clone() })
+}
+
 impl Hypervisor for QemuHypervisor {
     fn host(&self) -> &Arc<dyn Host> {
         &self.host
@@ -189,7 +204,10 @@ impl Hypervisor for QemuHypervisor {
         self.features.check(&self.settings, &case.strategy, &case.transport, &others)?;
         // Where the VM stands still its images are carried as files.
         if case.vm.moves_disks() && case.strategy.standstill().is_none() {
-            self.features.check_moving_disks(&self.settings)?;
+            self.features.check_moving_disks(&self.settings, &case.storage)?;
+            if case.storage.compare {
+                compare::check(&self.host)?;
+            }
         }
         Ok(())
     }
@@ -255,12 +273,12 @@ impl Hypervisor for QemuHypervisor {
         let certificates = with_tls.then(Certificates::make).transpose()?;
         destination.prepare(Side::Destination, order, certificates.as_ref(), &to.settings)?;
         source.prepare(Side::Source, order, certificates.as_ref(), &self.settings)?;
-        let disks_address = order.copies.map(|_| destination.export_all()).transpose()?;
+        let copies = order.copies.map(|how| copy_order(&destination, how, order.disks)).transpose()?;
         let address = destination.listen()?;
         tell(EventKind::DestinationListening);
         let ends: [Arc<dyn Primitives>; 2] = [source, destination];
         let [source, destination] = ends;
-        Ok(Box::new(Stepwise::new(source, destination, address, disks_address)))
+        Ok(Box::new(Stepwise::new(source, destination, address, copies)))
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -1,17 +1,28 @@
 //! Which mechanisms QEMU was asked for, and what it tells of their use.
 
-use dunlin_record::{Mechanism, MechanismSeen};
+use dunlin_record::{Blocks, Mechanism, MechanismSeen, StorageSettings};
 use serde_json::Value;
 
 use super::transport::MigrationSettings;
 
 /// What was noticed of a migration while it ran that its last answer does not tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Noticed {
     /// The most by which vCPUs were slowed.
     pub(super) throttle_percent: i64,
-    /// Of disks whose writes were asked to wait for both hosts: whether all of them did when they were even.
-    pub(super) in_step: Option<bool>,
+    /// Of disks whose writes were asked to wait for both hosts: what came of it.
+    pub(super) in_step: Option<InStep>,
+    /// What else was seen of the copies of disks.
+    pub(super) copies: Vec<MechanismSeen>,
+}
+
+/// Whether writes waited for both hosts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct InStep {
+    /// Whether all of them did when the disks were even; absent where QEMU does not tell (before 8.2).
+    pub(super) seen: Option<bool>,
+    /// Whether that was asked for before anything was copied.
+    pub(super) from_begin: bool,
 }
 
 /// What was seen of each mechanism that was asked for: by the source's last `query-migrate` and its parameters then
@@ -20,7 +31,7 @@ pub(super) fn mechanisms_seen(
     asked: &MigrationSettings,
     answer: &Value,
     parameters: &Value,
-    noticed: Noticed,
+    noticed: &Noticed,
 ) -> Vec<MechanismSeen> {
     let has = |capability: &str| asked.capabilities.get(capability) == Some(&true);
     let asks = |parameter: &str| asked.parameters.get(parameter).and_then(Value::as_str);
@@ -66,10 +77,51 @@ pub(super) fn mechanisms_seen(
         let percent = noticed.throttle_percent;
         add(Mechanism::Throttle, Some(percent > 0), told("cpu-throttle-percentage", Some(percent)));
     }
-    if let Some(in_step) = noticed.in_step {
-        add(Mechanism::DisksInStep, Some(in_step), format!("actively-synced: {in_step}"));
+    if let Some(InStep { seen, from_begin }) = noticed.in_step {
+        let told = seen.map_or_else(|| "not told".to_owned(), |seen| seen.to_string());
+        let since = if from_begin { " (copy-mode: write-blocking from the begin)" } else { "" };
+        add(Mechanism::DisksInStep, seen, format!("actively-synced: {told}{since}"));
+    }
+    all.extend(noticed.copies.iter().cloned());
+    all
+}
+
+/// What was seen of what was asked of copies of disks: by their jobs, just before they are to end, how long they had taken by
+/// then, and how much had been sent for them, where that is known.
+pub(super) fn copies_seen(
+    how: &StorageSettings,
+    jobs: &Value,
+    took_ms: f64,
+    sent_bytes: Option<i64>,
+) -> Vec<MechanismSeen> {
+    const MIB: f64 = 1_048_576.0;
+    let jobs: Vec<&Value> =
+        jobs.as_array().into_iter().flatten().filter(|job| job["type"] == "mirror").collect();
+    let sum = |counter: &str| {
+        jobs.iter()
+            .map(|job| job[counter].as_i64())
+            .try_fold(0_i64, |all, one| Some(all.saturating_add(one?)))
+    };
+    let mut all = Vec::new();
+    if how.blocks == Blocks::All {
+        let used = sum("len").zip(sent_bytes).map(|(len, sent)| sent >= len / 100 * 98);
+        let evidence = format!("{} for {}", told("bytes_sent", sent_bytes), told("len", sum("len")));
+        all.push(MechanismSeen { mechanism: Mechanism::AllBlocks, used, evidence });
+    }
+    if let Some(rate_mib_s) = how.rate_mib_s {
+        let is_set = jobs.iter().all(|job| job["speed"].as_u64().is_some_and(|speed| speed > 0));
+        let mean_mib_s = sum("offset").map(|offset| offset as f64 / MIB / (took_ms / 1e3));
+        // A job may be ahead by the slice that it is in.
+        let used = mean_mib_s.map(|mean_mib_s| is_set && !jobs.is_empty() && mean_mib_s <= rate_mib_s * 1.1);
+        let mean = mean_mib_s.map_or_else(|| "not told".to_owned(), |mean| format!("{mean:.1}"));
+        let evidence = format!("speed: {}, {mean} of {rate_mib_s} MiB/s on average", told_of("speed", &jobs));
+        all.push(MechanismSeen { mechanism: Mechanism::DisksRate, used, evidence });
     }
     all
+}
+
+fn told_of(counter: &str, jobs: &[&Value]) -> String {
+    jobs.iter().map(|job| job[counter].to_string()).collect::<Vec<_>>().join(" + ")
 }
 
 /// Of jobs that mirror disks: whether all of them have their writes wait for both hosts; absent where QEMU does not tell.
@@ -99,7 +151,7 @@ mod tests {
 
     fn seen(asked: &MigrationSettings, answer: &Value, noticed: Noticed) -> Vec<(Mechanism, Option<bool>)> {
         let parameters = json!({ "tls-creds": "tls-1" });
-        let all = mechanisms_seen(asked, answer, &parameters, noticed);
+        let all = mechanisms_seen(asked, answer, &parameters, &noticed);
         all.into_iter().map(|seen| (seen.mechanism, seen.used)).collect()
     }
 
@@ -115,7 +167,8 @@ mod tests {
             "ram": { "multifd-bytes": 400, "normal-bytes": 1000 },
             "xbzrle-cache": { "pages": 3 },
         });
-        let noticed = Noticed { throttle_percent: 20, in_step: Some(true) };
+        let in_step = Some(InStep { seen: Some(true), from_begin: false });
+        let noticed = Noticed { throttle_percent: 20, in_step, ..Noticed::default() };
         let expected = [
             (Mechanism::Channels, Some(true)),
             (Mechanism::Compression, Some(true)),
@@ -137,6 +190,24 @@ mod tests {
         };
         assert_eq!(seen(&both, &unused, Noticed::default()), not(Some(false)));
         assert_eq!(seen(&both, &json!({}), Noticed::default()), not(None));
+    }
+
+    #[test]
+    fn what_was_asked_of_copies_is_held_against_what_they_did() {
+        let job = json!({ "type": "mirror", "len": 100 << 20, "offset": 50 << 20, "speed": 10 << 20 });
+        let jobs = json!([job]);
+        let used = |how: &StorageSettings, took_ms, sent| {
+            let seen = copies_seen(how, &jobs, took_ms, sent);
+            seen.into_iter().map(|one| (one.mechanism, one.used)).collect::<Vec<_>>()
+        };
+        assert_eq!(used(&StorageSettings::default(), 5e3, None), []);
+        let rate = StorageSettings { rate_mib_s: Some(10.0), ..StorageSettings::default() };
+        assert_eq!(used(&rate, 5e3, None), [(Mechanism::DisksRate, Some(true))]);
+        assert_eq!(used(&rate, 1e3, None), [(Mechanism::DisksRate, Some(false))], "50 MiB in a second");
+        let all = StorageSettings { blocks: Blocks::All, ..StorageSettings::default() };
+        for (sent, expected) in [(Some(100 << 20), Some(true)), (Some(60 << 20), Some(false)), (None, None)] {
+            assert_eq!(used(&all, 5e3, sent), [(Mechanism::AllBlocks, expected)]);
+        }
     }
 
     #[test]

@@ -1,103 +1,175 @@
-//! A VM's disks that move with it: exported by the destination's QEMU over NBD, copied by the source's `blockdev-mirror`.
+//! A VM's disks copied to another host's by `blockdev-mirror`: to what the destination's QEMU exports over NBD, or, in two steps,
+//! to disks that both hosts see.
 //!
 //! The order is that of QEMU's `docs/interop/live-block-operations.rst` ("QMP invocation for live storage migration with
 //! drive-mirror + NBD"), with the end of it before the switch-over instead of after the migration: a mirror that is
 //! ready is ended by `block-job-cancel` without force, which lets it copy the last and keeps the source's disk the VM's
-//! own. Each mirror has a node of its own at the source (an NBD client) and stays, once ended, until it is dismissed.
+//! own. Each mirror has a node of its own at the source (the other disk) and stays, once ended, until it is dismissed.
 
 use std::time::Duration;
 
 use dunlin_clock::Deadline;
-use dunlin_record::TransportKind;
-use dunlin_testbed::Host;
+use dunlin_record::{Blocks, Writes};
 use serde_json::{Value, json};
 
-use super::mechanisms::all_in_step;
-use super::transport::migration_address;
+use super::blockdev::{self, CONNECT_LIMIT_S};
+use super::export::server;
+use super::mechanisms::{InStep, all_in_step, copies_seen};
 use super::vm::{ACT_LIMIT, QemuVm};
 use crate::certificates::SERVER_NAME;
-use crate::{HypervisorError, MirrorProgress, MirrorStage, Result};
+use crate::{CopyOrder, HypervisorError, MirrorProgress, MirrorStage, Result, VmDisk};
 
-/// The first port tried for NBD (its own, by IANA) and how many more: QEMU does not tell which one it took by itself.
-const PORT: u16 = 10_809;
-const PORTS_TRIED: u16 = 32;
-/// How long the source may take to connect, in seconds.
-const CONNECT_LIMIT_S: u64 = 10;
 /// The question how far mirrors are.
 const JOBS: &str = "query-block-jobs";
 /// The command that makes a mirror write in step (QEMU >= 8.2).
 const CHANGE: &str = "block-job-change";
+/// Zeros in requests smaller than this are written as any other data by a node that is told so: a mirror's requests are.
+const WHOLE_BYTES: u64 = 1 << 30;
+const MIB: f64 = 1_048_576.0;
+
+/// The copies that a source was asked for.
+pub(super) struct Copying {
+    pub(super) order: CopyOrder,
+    began_ns: i64,
+}
+
+/// The copy of a disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Mirror {
+    /// Of which, as the guest knows it.
+    pub(super) serial: String,
+    /// The node of the VM's disk …
+    pub(super) from: String,
+    /// … and of the other one.
+    pub(super) to: String,
+    /// The node whose connection is broken to end it by force; absent where that would cut the VM off its new disk.
+    connection: Option<String>,
+    /// In two steps: the other one.
+    pub(super) disk: Option<VmDisk>,
+}
 
 impl QemuVm {
-    pub(super) fn export_all(&self) -> Result<String> {
-        let address = self.serve_disks()?;
-        for disk in &self.machine.spec.disks {
-            let serial = &disk.serial;
-            let export =
-                json!({ "type": "nbd", "id": serial, "node-name": serial, "name": serial, "writable": true });
-            self.execute("block-export-add", export)?;
+    pub(super) fn start_all_mirrors(&self, order: &CopyOrder) -> Result<()> {
+        self.state().copying = Some(Copying { order: order.clone(), began_ns: dunlin_clock::now_ns() });
+        let how = &order.how;
+        if how.writes == Writes::InStep {
+            self.state().noticed.in_step = Some(InStep { seen: Some(false), from_begin: true });
         }
-        Ok(address)
-    }
-
-    /// Opens the NBD server where it can be reached as the migration itself.
-    fn serve_disks(&self) -> Result<String> {
-        let mut attempt = 0;
-        loop {
-            let address = nbd_address(self.transport(), &*self.host, PORT + attempt)?;
-            let mut start = json!({ "addr": legacy(&server(self.transport(), &address)) });
-            if let Some(id) = self.credentials_id() {
-                start["tls-creds"] = id.into();
-            }
-            match self.execute("nbd-server-start", start) {
-                Ok(_) => return Ok(address),
-                Err(HypervisorError::Refused { .. }) if attempt < PORTS_TRIED => attempt += 1,
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    pub(super) fn start_all_mirrors(&self, address: &str) -> Result<()> {
-        let server = server(self.transport(), address);
-        for disk in self.machine.spec.disks.clone() {
-            let serial = disk.serial;
-            let mut node = json!({
-                "driver": "nbd",
-                "node-name": node_of(&serial),
-                "server": server,
-                "export": serial,
-                "discard": "unmap",
-                "open-timeout": CONNECT_LIMIT_S,
-            });
-            if let Some(id) = self.credentials_id() {
-                node["tls-creds"] = id.into();
-                node["tls-hostname"] = SERVER_NAME.into();
-            }
-            // Noted first, so that whatever comes of it is cleared away.
-            self.state().mirrors.push(serial.clone());
-            self.execute("blockdev-add", node)?;
-            let mirror = json!({
-                "job-id": job_of(&serial),
-                "device": serial,
-                "target": node_of(&serial),
-                "sync": "full",
+        let disks = self.disks_now();
+        let share = disks.len().max(1) as f64;
+        for (from, disk) in disks {
+            let (mirror, node) = self.other_end(order, &disk, &from)?;
+            let mut job = json!({
+                "job-id": job_of(&disk.serial),
+                "device": from,
+                "target": mirror.to,
+                // Below an overlay the other one has the same.
+                "sync": if how.blocks == Blocks::Overlay && disk.backing.is_some() { "top" } else { "full" },
                 // Told at once; another error only when all that is on its way has been tried too.
                 "on-target-error": "enospc",
                 "auto-dismiss": false,
             });
-            self.execute("blockdev-mirror", mirror)?;
+            if how.writes == Writes::InStep {
+                job["copy-mode"] = "write-blocking".into();
+            }
+            if let Some(rate_mib_s) = how.rate_mib_s {
+                job["speed"] = rate_bytes(rate_mib_s / share).into();
+            }
+            // Noted first, so that whatever comes of it is cleared away.
+            self.state().mirrors.push(mirror.clone());
+            self.execute("blockdev-add", node)?;
+            self.check_room(&mirror)?;
+            self.execute("blockdev-mirror", job)?;
         }
         Ok(())
     }
 
-    pub(super) fn mirror_progress(&self) -> Result<MirrorProgress> {
-        let jobs = self.execute_within(ACT_LIMIT, JOBS, json!({}))?;
-        progress(&jobs, &self.mirrored()).map_err(|(disk, why)| HypervisorError::Mirror {
+    /// The VM's disks, with their nodes' names.
+    pub(super) fn disks_now(&self) -> Vec<(String, VmDisk)> {
+        let state = self.state();
+        let now = |disk: &VmDisk| {
+            state.changed.get(&disk.serial).cloned().unwrap_or_else(|| (disk.serial.clone(), disk.clone()))
+        };
+        self.machine.spec.disks.iter().map(now).collect()
+    }
+
+    /// The copy of a disk, and the node that it is copied to.
+    fn other_end(&self, order: &CopyOrder, disk: &VmDisk, from: &str) -> Result<(Mirror, Value)> {
+        let serial = &disk.serial;
+        let there = format!("{serial}-there");
+        // One that the VM has changed to before has that name already.
+        let to = if from == there { format!("{serial}-next") } else { there };
+        let mirror = |connection, disk| Mirror {
+            serial: serial.clone(),
+            from: from.to_owned(),
+            to: to.clone(),
+            connection,
+            disk,
+        };
+        if let Some(others) = &order.disks {
+            let other = others
+                .iter()
+                .find(|other| other.serial == *serial)
+                .ok_or_else(|| self.failed_mirror(serial, "the destination has no such disk"))?;
+            return Ok((mirror(None, Some(other.clone())), blockdev::node(other, &to)));
+        }
+        let mut node = json!({
+            "driver": "nbd",
+            "node-name": to,
+            "server": server(self.transport(), &order.address),
+            "export": serial,
+            "discard": "unmap",
+            "open-timeout": CONNECT_LIMIT_S,
+        });
+        if let Some(id) = self.credentials_id() {
+            node["tls-creds"] = id.into();
+            node["tls-hostname"] = SERVER_NAME.into();
+        }
+        if order.how.blocks != Blocks::All {
+            return Ok((mirror(Some(to.clone()), None), node));
+        }
+        let connection = format!("{serial}-nbd");
+        node["node-name"] = connection.clone().into();
+        node["discard"] = "ignore".into();
+        let whole = json!({
+            "driver": "blkdebug", "node-name": to, "opt-write-zero": WHOLE_BYTES, "discard": "ignore", "image": node
+        });
+        Ok((mirror(Some(connection), None), whole))
+    }
+
+    /// Fails where the other disk holds less than the VM's.
+    fn check_room(&self, mirror: &Mirror) -> Result<()> {
+        let nodes = self.execute("query-named-block-nodes", json!({ "flat": true }))?;
+        let size = |name: &str| {
+            let node = nodes.as_array()?.iter().find(|node| node["node-name"] == *name)?;
+            node["image"]["virtual-size"].as_u64()
+        };
+        match (size(&mirror.from), size(&mirror.to)) {
+            (Some(here), Some(there)) if there < here => Err(self.failed_mirror(
+                &mirror.serial,
+                &format!("the other one holds {there} bytes, and this one has {here}"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn failed_mirror(&self, disk: &str, why: &str) -> HypervisorError {
+        HypervisorError::Mirror {
             vm: self.machine.spec.id.clone(),
             host: self.host.id().clone(),
-            disk,
-            why,
-        })
+            disk: disk.to_owned(),
+            why: why.to_owned(),
+        }
+    }
+
+    /// The disks that are being copied.
+    pub(super) fn mirrored(&self) -> Vec<String> {
+        self.state().mirrors.iter().map(|mirror| mirror.serial.clone()).collect()
+    }
+
+    pub(super) fn mirror_progress(&self) -> Result<MirrorProgress> {
+        let jobs = self.execute_within(ACT_LIMIT, JOBS, json!({}))?;
+        progress(&jobs, &self.mirrored()).map_err(|(disk, why)| self.failed_mirror(&disk, &why))
     }
 
     pub(super) fn mirror_all_in_step(&self) -> Result<bool> {
@@ -109,25 +181,42 @@ impl QemuVm {
             self.execute_within(ACT_LIMIT, CHANGE, change)?;
         }
         // Unless it is seen to come about.
-        self.state().noticed.in_step = Some(false);
+        self.state().noticed.in_step = Some(InStep { seen: Some(false), from_begin: false });
         Ok(true)
     }
 
     pub(super) fn finish_all_mirrors(&self) -> Result<()> {
-        if self.state().noticed.in_step.is_some() {
-            let seen = all_in_step(&self.execute_within(ACT_LIMIT, JOBS, json!({}))?);
-            self.state().noticed.in_step = seen;
-        }
+        self.take_note_of_copies()?;
         let cancel = |serial: &String| {
             self.execute_within(ACT_LIMIT, "block-job-cancel", json!({ "device": job_of(serial) })).map(drop)
         };
         self.mirrored().iter().try_for_each(cancel)
     }
 
+    /// Sees what came of what was asked of the copies, while they still tell.
+    pub(super) fn take_note_of_copies(&self) -> Result<()> {
+        let jobs = self.execute_within(ACT_LIMIT, JOBS, json!({}))?;
+        let Some((order, began_ns)) =
+            self.state().copying.as_ref().map(|copying| (copying.order.clone(), copying.began_ns))
+        else {
+            return Ok(());
+        };
+        let took_ms = (dunlin_clock::now_ns() - began_ns) as f64 / 1e6;
+        let exported = order.how.blocks == Blocks::All && order.disks.is_none();
+        let sent_bytes = exported.then(|| self.sent_bytes(&order.address)).flatten();
+        let mut state = self.state();
+        if let Some(in_step) = &mut state.noticed.in_step {
+            in_step.seen = all_in_step(&jobs);
+        }
+        state.noticed.copies = copies_seen(&order.how, &jobs, took_ms, sent_bytes);
+        Ok(())
+    }
+
     pub(super) fn release_all_mirrors(&self) -> Result<()> {
-        while let Some(serial) = self.mirrored().pop() {
-            self.execute_within(ACT_LIMIT, "job-dismiss", json!({ "id": job_of(&serial) }))?;
-            self.execute_within(ACT_LIMIT, "blockdev-del", json!({ "node-name": node_of(&serial) }))?;
+        self.state().comparison = None;
+        while let Some(mirror) = self.last_mirror() {
+            self.execute_within(ACT_LIMIT, "job-dismiss", json!({ "id": job_of(&mirror.serial) }))?;
+            self.execute_within(ACT_LIMIT, "blockdev-del", json!({ "node-name": mirror.to }))?;
             self.state().mirrors.pop();
         }
         Ok(())
@@ -135,25 +224,31 @@ impl QemuVm {
 
     pub(super) fn abandon_all_mirrors(&self, limit: Duration) -> Result<()> {
         let deadline = Deadline::after(limit);
-        for serial in &self.mirrored() {
+        let (mirrors, comparison) = {
+            let mut state = self.state();
+            (state.mirrors.clone(), state.comparison.take())
+        };
+        drop(comparison);
+        for connection in mirrors.iter().filter_map(|mirror| mirror.connection.as_ref()) {
             // Even a main loop that waits for a dead link answers this one. What is not connected needs no breaking.
-            let _ = self.break_off(&json!({ "type": "block-node", "node-name": node_of(serial) }));
+            let _ = self.break_off(&json!({ "type": "block-node", "node-name": connection }));
         }
-        for serial in &self.mirrored() {
+        for mirror in &mirrors {
             // One that has ended by then is refused.
-            let cancel = json!({ "device": job_of(serial), "force": true });
+            let cancel = json!({ "device": job_of(&mirror.serial), "force": true });
             let cancelled = self.execute_within(ACT_LIMIT, "block-job-cancel", cancel);
             if matches!(cancelled, Err(HypervisorError::Timeout { .. })) {
                 // It does not answer at all: whoever waits has a VM to care for.
                 return cancelled.map(drop);
             }
         }
-        while let Some(serial) = self.mirrored().pop() {
+        while let Some(mirror) = self.last_mirror() {
+            let serial = &mirror.serial;
             let jobs = self.execute_within(ACT_LIMIT, JOBS, json!({}))?;
-            match status(&jobs, &serial).map(|(status, _)| status) {
+            match status(&jobs, serial).map(|(status, _)| status) {
                 None => {}
                 Some("concluded") => {
-                    self.execute_within(ACT_LIMIT, "job-dismiss", json!({ "id": job_of(&serial) }))?;
+                    self.execute_within(ACT_LIMIT, "job-dismiss", json!({ "id": job_of(serial) }))?;
                 }
                 Some(_) if deadline.passed() => {
                     return Err(self.timeout(&format!("the copy of {serial} to end"), limit));
@@ -163,56 +258,31 @@ impl QemuVm {
                     continue;
                 }
             }
+            let left = if mirror.disk.is_some() && self.has_changed_to(&mirror)? {
+                self.take_note_of_change(&mirror);
+                &mirror.from
+            } else {
+                &mirror.to
+            };
             // It may never have been made.
-            let _ = self.execute_within(ACT_LIMIT, "blockdev-del", json!({ "node-name": node_of(&serial) }));
+            let _ = self.execute_within(ACT_LIMIT, "blockdev-del", json!({ "node-name": left }));
             self.state().mirrors.pop();
         }
         Ok(())
     }
-}
 
-fn job_of(serial: &str) -> String {
-    format!("mirror-{serial}")
-}
-
-fn node_of(serial: &str) -> String {
-    format!("{serial}-there")
-}
-
-/// Where a destination serves its disks, as the source is told.
-fn nbd_address(kind: TransportKind, host: &dyn Host, port: u16) -> Result<String> {
-    Ok(match kind {
-        TransportKind::Tcp | TransportKind::Tls | TransportKind::Mptcp => {
-            format!("{}:{port}", migration_address(host)?)
-        }
-        TransportKind::Unix => {
-            host.scratch().join(format!("disks-{}", dunlin_clock::now_ns())).display().to_string()
-        }
-    })
-}
-
-/// The same as QEMU's `SocketAddress`.
-fn server(kind: TransportKind, address: &str) -> Value {
-    let inet = |address: &str| {
-        let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
-        json!({ "type": "inet", "host": host, "port": port })
-    };
-    match kind {
-        TransportKind::Tcp | TransportKind::Tls => inet(address),
-        TransportKind::Mptcp => {
-            let mut server = inet(address);
-            server["mptcp"] = true.into();
-            server
-        }
-        TransportKind::Unix => json!({ "type": "unix", "path": address }),
+    pub(super) fn last_mirror(&self) -> Option<Mirror> {
+        self.state().mirrors.last().cloned()
     }
 }
 
-/// A `SocketAddress` as a `SocketAddressLegacy`, which `nbd-server-start` takes.
-fn legacy(server: &Value) -> Value {
-    let mut data = server.clone();
-    let kind = data.as_object_mut().and_then(|data| data.remove("type"));
-    json!({ "type": kind, "data": data })
+pub(super) fn job_of(serial: &str) -> String {
+    format!("mirror-{serial}")
+}
+
+/// A rate that QEMU takes: 0 would be none.
+fn rate_bytes(rate_mib_s: f64) -> u64 {
+    (rate_mib_s * MIB).round().max(1.0) as u64
 }
 
 /// All mirrors together, by `query-block-jobs`; the disk of one that has failed, and why.
@@ -300,15 +370,5 @@ mod tests {
         );
         let told = progress(&json!([job("data", "ready", 100)]), &serials);
         assert_eq!(told, Err(("swap".into(), "its job is gone".into())));
-    }
-
-    #[test]
-    fn the_server_is_told_its_address_in_the_old_way_and_the_client_in_the_new() {
-        let inet = server(TransportKind::Mptcp, "10.78.0.12:10809");
-        assert_eq!(inet, json!({ "type": "inet", "host": "10.78.0.12", "port": "10809", "mptcp": true }));
-        let data = json!({ "host": "10.78.0.12", "port": "10809", "mptcp": true });
-        assert_eq!(legacy(&inet), json!({ "type": "inet", "data": data }));
-        let unix = server(TransportKind::Unix, "/run/a:b");
-        assert_eq!(legacy(&unix), json!({ "type": "unix", "data": { "path": "/run/a:b" } }));
     }
 }

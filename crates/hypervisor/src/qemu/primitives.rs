@@ -16,8 +16,8 @@ use super::tuning;
 use super::vm::{ACT_LIMIT, ASK_LIMIT, QemuVm, UNLIMITED_BANDWIDTH};
 use crate::certificates::Certificates;
 use crate::{
-    Condition, HypervisorError, MirrorProgress, MoveOrder, Primitives, Progress, Result, RunState, Side,
-    Tuning, Vm,
+    Condition, CopyOrder, DiskCompared, HypervisorError, MirrorProgress, MoveOrder, Primitives, Progress,
+    Result, RunState, Side, Tuning, Vm,
 };
 
 /// The capability by which a destination takes its disks only when it runs.
@@ -36,7 +36,7 @@ impl QemuVm {
     ) -> Result<()> {
         let mut settings = settings_for(
             side,
-            (order.strategy, order.transport, order.copies.is_some()),
+            (order.strategy, order.transport, order.copies.is_some_and(|how| !how.two_steps)),
             own,
             &self.features,
         );
@@ -229,15 +229,15 @@ impl Primitives for QemuVm {
         let ask = |question| self.execute_within(ACT_LIMIT, question, json!({}));
         let (answer, parameters) = (ask("query-migrate")?, ask("query-migrate-parameters")?);
         let state = self.state();
-        Ok(mechanisms_seen(&state.asked, &answer, &parameters, state.noticed))
+        Ok(mechanisms_seen(&state.asked, &answer, &parameters, &state.noticed))
     }
 
     fn withdraw_disks(&self) -> Result<()> {
-        self.command("nbd-server-stop", json!({}))
+        self.withdraw_all()
     }
 
-    fn start_mirrors(&self, address: &str) -> Result<()> {
-        self.start_all_mirrors(address)
+    fn start_mirrors(&self, order: &CopyOrder) -> Result<()> {
+        self.start_all_mirrors(order)
     }
 
     fn mirrors(&self) -> Result<MirrorProgress> {
@@ -250,6 +250,22 @@ impl Primitives for QemuVm {
 
     fn finish_mirrors(&self) -> Result<()> {
         self.finish_all_mirrors()
+    }
+
+    fn compare_mirrored(&self) -> Result<Option<Vec<DiskCompared>>> {
+        self.compare_all()
+    }
+
+    fn change_to_mirrors(&self) -> Result<()> {
+        self.change_to_all_mirrors()
+    }
+
+    fn changed_to_mirrors(&self) -> Result<Vec<String>> {
+        self.all_changed()
+    }
+
+    fn release_originals(&self) -> Result<()> {
+        self.release_all_originals()
     }
 
     fn release_mirrors(&self) -> Result<()> {
@@ -278,7 +294,7 @@ fn condition(running: bool, word: &str) -> Condition {
 /// 128 MiB/s is lifted: the link's rate is the testbed's to set.
 pub(super) fn settings_for(
     side: Side,
-    (strategy, transport, moves_disks): (&Strategy, &Transport, bool),
+    (strategy, transport, keeps_disks_even): (&Strategy, &Transport, bool),
     own: &QemuSettings,
     features: &QemuFeatures,
 ) -> MigrationSettings {
@@ -296,7 +312,7 @@ pub(super) fn settings_for(
     settings.capabilities.extend(own.capabilities.clone());
     settings.parameters.extend(own.parameters.clone());
     // Nor is the pause, where the disks must be there before the VM is.
-    let pause = moves_disks.then_some(PAUSE);
+    let pause = keeps_disks_even.then_some(PAUSE);
     for name in ["events", "return-path"].into_iter().chain(pause) {
         settings.capabilities.insert(name.into(), true);
     }

@@ -68,8 +68,9 @@ impl Rehearsal<'_> {
     }
 
     fn migration(&self) -> MigrationSettings {
-        let Case { strategy, transport, vm, .. } = self.case;
-        let asked = (strategy, transport, vm.moves_disks() && strategy.standstill().is_none());
+        let Case { strategy, transport, vm, storage, .. } = self.case;
+        let keeps_disks_even = vm.moves_disks() && !storage.two_steps && strategy.standstill().is_none();
+        let asked = (strategy, transport, keeps_disks_even);
         let mut migration = settings_for(self.side, asked, self.settings, self.features);
         if transport.kind == TransportKind::Tls {
             // QEMU looks for the credentials only once it connects.

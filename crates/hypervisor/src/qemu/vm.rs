@@ -1,5 +1,6 @@
 //! A QEMU process on a host: its start, its monitor, its end.
 
+use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,14 +14,16 @@ use dunlin_testbed::{Host, Process};
 use serde_json::{Value, json};
 
 use super::checkpoints::parse_checkpoints;
+use super::compare::Comparison;
 use super::events::{disk_failure, is_guest_reset, shut_down_reason, translate};
 use super::features::{QemuFeatures, append};
 use super::launch::{self, Endpoints, Machine, QemuBinary, Start, arguments};
 use super::mechanisms::Noticed;
+use super::mirror::{Copying, Mirror};
 use super::qmp::{Qmp, QmpError};
 use super::transport::{Credentials, MigrationSettings};
 use super::words::{Console, last_of_qemu};
-use crate::{HypervisorError, Result};
+use crate::{HypervisorError, Result, VmDisk};
 
 /// Limit of a command that QEMU's main loop answers between two pieces of work.
 pub(super) const COMMAND_LIMIT: Duration = Duration::from_secs(20);
@@ -67,8 +70,16 @@ pub(super) struct MoveState {
     pub(super) transport: TransportKind,
     /// Its credentials of a migration by TLS: QEMU may read them again at any connection.
     pub(super) credentials: Option<Credentials>,
-    /// The disks that are being copied to another host.
-    pub(super) mirrors: Vec<String>,
+    /// How its disks are being copied to another host …
+    pub(super) copying: Option<Copying>,
+    /// … and which.
+    pub(super) mirrors: Vec<Mirror>,
+    /// What compares them.
+    pub(super) comparison: Option<Comparison>,
+    /// The disks that it has changed for others since it was made: node and disk, by serial.
+    pub(super) changed: BTreeMap<String, (String, VmDisk)>,
+    /// At a destination: nodes that take the copies of disks.
+    pub(super) takers: Vec<String>,
     /// The address at which it listens for a migration; empty if it does not.
     pub(super) listens_at: String,
     /// How it was told to migrate.
@@ -198,9 +209,9 @@ impl QemuVm {
         self.state().credentials.as_ref().map(|credentials| credentials.id().to_owned())
     }
 
-    /// The disks that are being copied to another host.
-    pub(super) fn mirrored(&self) -> Vec<String> {
-        self.state().mirrors.clone()
+    /// What it takes to reach the other host by the credentials of its migration, if it has some.
+    pub(super) fn credentials_object(&self) -> Option<Value> {
+        self.state().credentials.as_ref().map(Credentials::object)
     }
 
     /// Opens a stream to the guest's agent.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use dunlin_clock::Deadline;
 use dunlin_hypervisor::{Hypervisor, OpenOrder, Registry, Side, VmDisk, VmOrder, VmSpec};
 use dunlin_record::{Case, Event, EventKind, ImageFormat, Links, VmId};
-use dunlin_test_support::{NOT_PERMITTED, not_permitted};
+use dunlin_test_support::not_permitted;
 use dunlin_testbed::{DiskPlace, Host, Lab, LabSpec, TestbedError, enter};
 use serde_json::json;
 

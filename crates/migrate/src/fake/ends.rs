@@ -4,12 +4,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use dunlin_hypervisor::{
-    Condition, HypervisorError, MirrorProgress, MirrorStage, Primitives, Progress, Result, RunState, Side,
-    Tuning, Vm,
+    Condition, CopyOrder, DiskCompared, HypervisorError, MirrorProgress, MirrorStage, Primitives, Progress,
+    Result, RunState, Side, Tuning, Vm,
 };
 use dunlin_record::{HostId, HypervisorIdentity, HypervisorReport, MigrationState, VmId};
 
-use super::model::{Answer, Command, Copies, Job, Model, host, index};
+use super::model::{Answer, Command, Copies, Job, Model, NAMES, host, index};
 
 pub(super) struct FakeEnd {
     side: Side,
@@ -175,17 +175,18 @@ impl Primitives for FakeEnd {
         self.command(Command::Withdraw)
     }
 
-    fn start_mirrors(&self, _address: &str) -> Result<()> {
+    fn start_mirrors(&self, _order: &CopyOrder) -> Result<()> {
         self.command(Command::Copy)
     }
 
     fn mirrors(&self) -> Result<MirrorProgress> {
         self.question()?;
-        let stage = match self.model().copies {
+        let model = self.model();
+        let stage = match model.disks.copies {
             Copies::Copying => MirrorStage::Copying,
-            Copies::Even | Copies::Finishing => MirrorStage::Even,
+            Copies::Even | Copies::Finishing | Copies::Changing => MirrorStage::Even,
             Copies::Ended => MirrorStage::Ended,
-            Copies::None | Copies::Released | Copies::HandedOver | Copies::Failed => {
+            Copies::None | Copies::LetGo | Copies::Released | Copies::HandedOver | Copies::Failed => {
                 return Err(HypervisorError::Mirror {
                     vm: self.id.clone(),
                     host: self.host.clone(),
@@ -194,11 +195,44 @@ impl Primitives for FakeEnd {
                 });
             }
         };
-        Ok(MirrorProgress { stage, copied_bytes: Some(1), total_bytes: Some(1) })
+        let copied_bytes = Some(i64::from(model.disks.once_over));
+        Ok(MirrorProgress { stage, copied_bytes, total_bytes: Some(1) })
     }
 
     fn mirror_in_step(&self) -> Result<bool> {
-        Ok(true)
+        let can = self.model().setting.keeps_step;
+        if can {
+            self.command(Command::KeepInStep)?;
+        }
+        Ok(can)
+    }
+
+    fn compare_mirrored(&self) -> Result<Option<Vec<DiskCompared>>> {
+        self.command(Command::Compare)?;
+        let mut model = self.model();
+        let differs = model.setting.differs;
+        let compared = |name: &str| DiskCompared {
+            disk: name.to_owned(),
+            compared_bytes: 9,
+            differs_at_bytes: differs.then_some(9),
+        };
+        let has_ended = model.compare().unwrap_or(false);
+        Ok(has_ended.then(|| NAMES.map(compared).to_vec()))
+    }
+
+    fn change_to_mirrors(&self) -> Result<()> {
+        self.command(Command::Change)
+    }
+
+    fn changed_to_mirrors(&self) -> Result<Vec<String>> {
+        self.question()?;
+        let on_new = self.model().disks.on_new;
+        let changed = NAMES.iter().zip(on_new).filter(|(_, on_new)| *on_new);
+        Ok(changed.map(|(name, _)| (*name).to_owned()).collect())
+    }
+
+    fn release_originals(&self) -> Result<()> {
+        self.command(Command::LetGo)
     }
 
     fn finish_mirrors(&self) -> Result<()> {

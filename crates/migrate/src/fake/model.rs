@@ -4,6 +4,7 @@
 //! it goes on, as one that was stopped by a signal does; an end that is dead never does.
 
 mod commands;
+mod disks;
 mod parts;
 mod product;
 
@@ -13,6 +14,8 @@ use dunlin_hypervisor::{Side, Tuning};
 use dunlin_record::{Event, EventKind, HostId, MigrationState, VmId};
 
 pub(super) use commands::{Answer, Command};
+use disks::Disks;
+pub(super) use disks::NAMES;
 pub(super) use parts::{ActFault, Copies, End, Fault, Job, Setting};
 use parts::{Happening, Message};
 use product::Product;
@@ -27,9 +30,6 @@ const WAY_NS: i64 = MS / 2;
 const RESTART_NS: i64 = MS / 4;
 /// How long the device state takes to be saved, and to be loaded.
 const DEVICES_NS: i64 = 3 * MS;
-/// How long disks take to be copied, and the last of them once they are even.
-const COPY_NS: i64 = 15 * MS;
-const LAST_COPY_NS: i64 = 2 * MS;
 
 pub(super) struct Model {
     pub(super) now_ns: i64,
@@ -39,7 +39,7 @@ pub(super) struct Model {
     pub(super) ends: [End; 2],
     link_up: bool,
     pub(super) job: Job,
-    pub(super) copies: Copies,
+    pub(super) disks: Disks,
     generation: u32,
     passes: u32,
     /// Whether the VM ran when it was stopped for its switch-over.
@@ -113,7 +113,7 @@ impl Model {
             ends,
             link_up: true,
             job: Job::None,
-            copies: Copies::None,
+            disks: Disks::new(),
             generation: 0,
             passes: 0,
             arrived: false,
@@ -281,12 +281,8 @@ impl Model {
             return;
         }
         self.end(side).running = running;
-        if running
-            && side == Side::Destination
-            && self.setting.disks
-            && !matches!(self.copies, Copies::HandedOver)
-        {
-            self.wrongs.push(format!("it runs at the destination, its disks are {:?}", self.copies));
+        if running && let Some(wrong) = self.wrong_with_disks(side) {
+            self.wrongs.push(wrong);
         }
         self.tell(side, if running { EventKind::VcpusRunning } else { EventKind::VcpusStopped });
     }
@@ -295,6 +291,7 @@ impl Model {
         let whose = match happening {
             Happening::Step(..)
             | Happening::Copied(_)
+            | Happening::Changed(_)
             | Happening::Switches
             | Happening::RunsAgain
             | Happening::Fault(Fault::FailAtSource) => Some(Side::Source),
@@ -319,6 +316,7 @@ impl Model {
             }
             Happening::Step(..) => {}
             Happening::Copied(stage) => self.copied(stage),
+            Happening::Changed(which) => self.changed(which),
             Happening::Switches => self.switch_to_post_copy(),
             Happening::RunsAgain => self.set_running(Side::Source, true),
             Happening::Arrives(side, message) => self.arrives(side, message),
@@ -489,20 +487,6 @@ impl Model {
         }
     }
 
-    fn copied(&mut self, stage: Copies) {
-        match (self.copies, stage) {
-            _ if !self.link_up || !self.ends[1].alive => {}
-            (Copies::Copying, Copies::Even) | (Copies::Finishing, Copies::Ended) => self.copies = stage,
-            _ => {}
-        }
-    }
-
-    fn break_copies(&mut self) {
-        if matches!(self.copies, Copies::Copying | Copies::Even | Copies::Finishing) {
-            self.copies = Copies::Failed;
-        }
-    }
-
     fn arrives(&mut self, side: Side, message: Message) {
         match (side, message) {
             (Side::Destination, _) if self.destination_left => {}
@@ -549,7 +533,7 @@ impl Model {
 
     fn broken(&mut self, side: Side) {
         if side == Side::Source {
-            self.break_copies();
+            self.break_copies_between_hosts();
         }
         match side {
             Side::Source => match self.job {

@@ -1,13 +1,14 @@
 //! Scripts enumerated: strategies, faults at instants, acts refused or unanswered; and what must hold after each.
 
+mod disks;
 mod products;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use dunlin_hypervisor::{Act, Mover, Side, Stepwise, Tuning};
+use dunlin_hypervisor::{Act, CopyOrder, Mover, Side, Stepwise, Tuning};
 use dunlin_policy::Limits;
-use dunlin_record::{EventKind, Place, Status, Strategy};
+use dunlin_record::{Event, EventKind, Place, Status, StorageSettings, Strategy, Writes};
 
 use super::ends::FakeEnd;
 use super::managed::FakeManaged;
@@ -30,6 +31,8 @@ const POST_COPY: Strategy = Strategy::PostCopy { preempt: true };
 const HYBRID: Strategy = Strategy::Hybrid { after_passes: Some(2), after_s: None, preempt: true };
 const SUSPEND: Strategy = Strategy::Suspend { after_passes: None };
 const LATE_SUSPEND: Strategy = Strategy::Suspend { after_passes: Some(1) };
+/// Where disks go.
+const AT: &str = "there";
 /// By then what does not converge is given up.
 const LIMIT_MS: f64 = 150.0;
 
@@ -41,6 +44,10 @@ fn setting(strategy: &Strategy) -> Setting {
         converges_after: Some(2),
         waits: false,
         disks: false,
+        how: StorageSettings::default(),
+        outruns: false,
+        keeps_step: true,
+        differs: false,
         switch_ns: 0,
         post_copy_ns: 60 * MS,
         tells_switch_over: true,
@@ -61,9 +68,7 @@ fn settings() -> Vec<Setting> {
     all.push(Setting { runs_at_first: false, ..setting(&POST_COPY) });
     all.push(Setting { runs_at_first: false, ..setting(&HYBRID) });
     all.push(Setting { waits: true, ..setting(&PRE_COPY) });
-    all.push(Setting { waits: true, disks: true, ..setting(&PRE_COPY) });
-    all.push(Setting { waits: true, disks: true, runs_at_first: false, ..setting(&PRE_COPY) });
-    all.push(Setting { waits: true, disks: true, ..setting(&HYBRID) });
+    all.extend(disks::settings());
     all.push(Setting { switch_ns: 3 * MS, ..setting(&POST_COPY) });
     // As QEMU 7.2 does.
     all.push(Setting { tells_switch_over: false, ..setting(&PRE_COPY) });
@@ -77,12 +82,18 @@ fn mover(script: &Script, model: &Arc<Mutex<Model>>, managed: bool) -> Box<dyn M
         return Box::new(FakeManaged::new(model));
     }
     let [source, destination] = SIDES.map(|side| Arc::new(FakeEnd::new(side, model)));
-    let disks = script.setting.disks.then(|| "disks".to_owned());
+    let order = || CopyOrder { address: AT.into(), disks: None, how: script.setting.how.clone() };
+    let disks = script.setting.disks.then(order);
     Box::new(Stepwise::new(source, destination, "there".into(), disks))
 }
 
 /// How what was told and what was true came out.
 fn play(script: &Script) -> Result<Ended, String> {
+    played(script).map(|(ended, _)| ended)
+}
+
+/// The same, with all that was recorded.
+fn played(script: &Script) -> Result<(Ended, Vec<Event>), String> {
     let model = Arc::new(Mutex::new(Model::new(script.setting.clone(), &script.faults, script.act_faults)));
     let mut world = FakeWorld::new(&model);
     let mut mover = mover(script, &model, script.managed);
@@ -100,7 +111,7 @@ fn play(script: &Script) -> Result<Ended, String> {
     );
     let wrongs = judge(script, &ended, &mut model.lock().unwrap());
     if wrongs.is_empty() {
-        return Ok(ended);
+        return Ok((ended, world.recorded));
     }
     let told: Vec<String> = world
         .recorded
@@ -148,6 +159,7 @@ fn judge(script: &Script, ended: &Ended, model: &mut Model) -> Vec<String> {
     if script.managed && model.ends.iter().any(|end| end.ended_by_us) {
         wrongs.push("a VM of a product was ended by us".into());
     }
+    wrongs.extend(disks::wrongly_told(ended, model));
     let two_ran_ms = model.two_ran_ns as f64 / MS as f64;
     let is_silent = script.faults.iter().any(|(_, fault)| matches!(fault, Fault::Freeze(..)))
         || script.act_faults.iter().any(Option::is_some);
@@ -332,7 +344,7 @@ fn one_at_random(settings: &[Setting], chance: &mut Chance) -> Script {
         let act = u32::try_from(1 + chance.below(8)).unwrap_or(1);
         (chance.below(2) == 0).then_some((act, fault))
     });
-    let managed = setting.strategy == PRE_COPY && !setting.waits && chance.below(4) == 0;
+    let managed = setting.strategy == PRE_COPY && !setting.waits && !setting.disks && chance.below(4) == 0;
     Script { setting, faults, act_faults: if managed { [None; 2] } else { act_faults }, managed }
 }
 
@@ -428,30 +440,6 @@ fn several_faults_at_random_leave_one_copy_in_a_known_place() {
     play_all(&at_random(20_000));
 }
 
-#[test]
-fn disks_that_move_are_handed_over_before_it_runs_there_whatever_fails() {
-    let setting = Setting { waits: true, disks: true, ..setting(&PRE_COPY) };
-    let mut scripts = Vec::new();
-    for step in 0..200 {
-        let at = step * MS / 2;
-        for fault in single_faults().into_iter().chain([Fault::FailCopy]) {
-            scripts.push(script(&setting, &[(at, fault)]));
-            scripts.push(script(&setting, &[(at, Fault::Interrupt), (at + MS, fault)]));
-        }
-    }
-    for act in 1..=8 {
-        for fault in [ActFault::Refused, ActFault::Unanswered] {
-            for act_faults in [[Some((act, fault)), None], [None, Some((act, fault))]] {
-                for cause in [None, Some(Fault::Interrupt), Some(Fault::Kill(Side::Destination))] {
-                    let faults: Vec<_> = cause.into_iter().map(|cause| (61 * MS, cause)).collect();
-                    scripts.push(Script { act_faults, ..script(&setting, &faults) });
-                }
-            }
-        }
-    }
-    play_all(&scripts);
-}
-
 /// The switch is asked for when it has gone over by itself, but that is heard late.
 #[test]
 fn a_switch_that_comes_too_late_ends_no_healthy_migration() {
@@ -512,7 +500,7 @@ fn a_source_that_never_hears_of_the_arrival_does_not_run_the_vm_again() {
 
 #[test]
 fn a_managed_migration_ends_in_a_known_place_whatever_happens() {
-    let pre_copy = |setting: &Setting| setting.strategy == PRE_COPY && !setting.waits;
+    let pre_copy = |setting: &Setting| setting.strategy == PRE_COPY && !setting.waits && !setting.disks;
     let managed = |script: Script| Script { managed: true, ..script };
     let all = one_fault().into_iter().chain(faults_around_an_end()).chain(late_events());
     let scripts: Vec<Script> = all.filter(|script| pre_copy(&script.setting)).map(managed).collect();

@@ -2,7 +2,7 @@
 
 use dunlin_hypervisor::{Side, Tuning};
 
-use super::{ActFault, COPY_NS, Copies, Happening, Job, LAST_COPY_NS, MS, Model, Phase, WAY_NS, index};
+use super::{ActFault, Copies, Happening, Job, MS, Model, Phase, WAY_NS, index};
 
 /// How long an answer is waited for.
 pub(super) const ANSWER_NS: i64 = 3_000 * MS;
@@ -23,7 +23,11 @@ pub(in crate::fake) enum Command {
     Resume,
     Quit,
     Copy,
+    KeepInStep,
     Finish,
+    Compare,
+    Change,
+    LetGo,
     Release,
     Withdraw,
     Abandon,
@@ -92,21 +96,19 @@ impl Model {
                 self.set_running(side, false);
             }
             (_, Command::Quit) => self.end_by_us(side),
-            (Side::Source, Command::Copy) => {
-                self.copies = Copies::Copying;
-                self.after(COPY_NS, Happening::Copied(Copies::Even));
+            (Side::Source, Command::Copy) => self.begin_copies(),
+            (Side::Source, Command::KeepInStep) => self.keep_in_step(),
+            (Side::Source, Command::Finish) => return self.finish_copies(),
+            (Side::Source, Command::Compare) => return self.compare().map(drop),
+            (Side::Source, Command::Change) => return self.change_disks(),
+            (Side::Source, Command::LetGo) => return self.let_go(),
+            (Side::Source, Command::Release) if self.disks.copies == Copies::Ended => {
+                self.disks.copies = Copies::Released;
             }
-            (Side::Source, Command::Finish) if self.copies == Copies::Even => {
-                self.copies = Copies::Finishing;
-                self.after(LAST_COPY_NS, Happening::Copied(Copies::Ended));
+            (Side::Destination, Command::Withdraw) if self.disks.copies == Copies::Released => {
+                self.disks.copies = Copies::HandedOver;
             }
-            (Side::Source, Command::Release) if self.copies == Copies::Ended => {
-                self.copies = Copies::Released;
-            }
-            (Side::Destination, Command::Withdraw) if self.copies == Copies::Released => {
-                self.copies = Copies::HandedOver;
-            }
-            (Side::Source, Command::Abandon) => self.copies = Copies::None,
+            (Side::Source, Command::Abandon) => self.abandon_copies(),
             _ => return Err("not here"),
         }
         Ok(())

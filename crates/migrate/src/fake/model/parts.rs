@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use dunlin_hypervisor::Side;
-use dunlin_record::Strategy;
+use dunlin_record::{StorageSettings, Strategy};
 
 use super::Command;
 use super::product::DaemonTurn;
@@ -52,6 +52,14 @@ pub(in crate::fake) struct Setting {
     pub(in crate::fake) waits: bool,
     /// Whether its disks move with it; then it waits too.
     pub(in crate::fake) disks: bool,
+    /// How they are copied.
+    pub(in crate::fake) how: StorageSettings,
+    /// Whether the guest writes them faster than they are copied.
+    pub(in crate::fake) outruns: bool,
+    /// Whether its writes can be made to wait for the copies once these have begun (QEMU 7.2 cannot).
+    pub(in crate::fake) keeps_step: bool,
+    /// Whether both hosts' images differ when they are compared.
+    pub(in crate::fake) differs: bool,
     /// What the switch to post-copy takes to begin after it was asked for.
     pub(in crate::fake) switch_ns: i64,
     /// How long post-copy takes after its switch.
@@ -110,7 +118,11 @@ pub(in crate::fake) enum Copies {
     Copying,
     Even,
     Finishing,
+    /// The VM changes for them, where it is.
+    Changing,
     Ended,
+    /// The VM has them, and the old ones are let go of.
+    LetGo,
     /// The source has let go of them, the destination's server has not.
     Released,
     HandedOver,
@@ -137,6 +149,8 @@ pub(super) enum Happening {
     Daemon(DaemonTurn),
     Step(Job, u32),
     Copied(Copies),
+    /// The VM has its new disk of this number.
+    Changed(usize),
     Switches,
     /// The source goes on with a VM that it had stopped for a migration that failed.
     RunsAgain,

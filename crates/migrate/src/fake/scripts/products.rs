@@ -61,7 +61,9 @@ fn one_fault_of_a_product_at_any_instant_leaves_one_copy_in_a_known_place() {
 /// All that goes wrong elsewhere goes wrong with each kind of product, and something with the product itself besides.
 #[test]
 fn faults_of_a_product_beside_others_leave_one_copy_in_a_known_place() {
-    let is_plain = |script: &Script| script.setting.strategy == PRE_COPY && !script.setting.waits;
+    let is_plain = |script: &Script| {
+        script.setting.strategy == PRE_COPY && !script.setting.waits && !script.setting.disks
+    };
     let all = one_fault().into_iter().chain(faults_around_an_end()).chain(late_events());
     let all: Vec<Script> = all.filter(is_plain).collect();
     // What is away for good is waited for with all patience: it has its own test.
