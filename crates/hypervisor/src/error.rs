@@ -38,6 +38,22 @@ pub enum HypervisorError {
         /// Whether we ended it: then its end explains nothing.
         by_us: bool,
     },
+    /// One of the VM's images could not be opened.
+    #[error("{host} could not open {disk} of {vm}, {place}: {why} (to mend: {mend})")]
+    Image {
+        /// Of which VM.
+        vm: VmId,
+        /// On which host.
+        host: HostId,
+        /// Which disk.
+        disk: String,
+        /// Where its image lies.
+        place: String,
+        /// The hypervisor's words.
+        why: String,
+        /// What may mend that.
+        mend: String,
+    },
     /// The guest reset itself: all that it did is lost.
     #[error("{vm} reset itself on {host}{}", last_words(words))]
     GuestReset {

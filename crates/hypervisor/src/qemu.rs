@@ -10,6 +10,7 @@ mod export;
 mod features;
 mod history;
 mod hypervisor;
+mod images;
 mod launch;
 mod mechanisms;
 mod mirror;

@@ -38,9 +38,10 @@ impl QemuVm {
     /// Takes that back: from now on nobody else writes them.
     pub(super) fn withdraw_all(&self) -> Result<()> {
         self.execute_within(ACT_LIMIT, "nbd-server-stop", json!({}))?;
-        while let Some(taker) = self.state().takers.last().cloned() {
+        let takers = self.state().takers.clone();
+        for taker in takers {
             self.execute_within(ACT_LIMIT, "blockdev-del", json!({ "node-name": taker }))?;
-            self.state().takers.pop();
+            self.state().takers.retain(|left| *left != taker);
         }
         Ok(())
     }

@@ -109,12 +109,17 @@ pub(super) fn copies_seen(
         all.push(MechanismSeen { mechanism: Mechanism::AllBlocks, used, evidence });
     }
     if let Some(rate_mib_s) = how.rate_mib_s {
-        let is_set = jobs.iter().all(|job| job["speed"].as_u64().is_some_and(|speed| speed > 0));
-        let mean_mib_s = sum("offset").map(|offset| offset as f64 / MIB / (took_ms / 1e3));
-        // A job may be ahead by the slice that it is in.
-        let used = mean_mib_s.map(|mean_mib_s| is_set && !jobs.is_empty() && mean_mib_s <= rate_mib_s * 1.1);
-        let mean = mean_mib_s.map_or_else(|| "not told".to_owned(), |mean| format!("{mean:.1}"));
-        let evidence = format!("speed: {}, {mean} of {rate_mib_s} MiB/s on average", told_of("speed", &jobs));
+        let is_set =
+            !jobs.is_empty() && jobs.iter().all(|job| job["speed"].as_u64().is_some_and(|speed| speed > 0));
+        // Holes are counted as copied, but not held back: what was sent tells. A job may be ahead by the slice that it is in.
+        let (took_s, slice_s) = (took_ms / 1e3, 0.1);
+        let most_bytes = rate_mib_s * MIB * (took_s + slice_s) * 1.1;
+        let used = Some(is_set && sent_bytes.is_none_or(|sent| sent as f64 <= most_bytes));
+        let mean = sent_bytes.map_or_else(
+            || "mean not told".to_owned(),
+            |sent| format!("{:.1} MiB/s of {rate_mib_s} on average", sent as f64 / MIB / took_s),
+        );
+        let evidence = format!("speed: {}, {mean}", told_of("speed", &jobs));
         all.push(MechanismSeen { mechanism: Mechanism::DisksRate, used, evidence });
     }
     all
@@ -202,8 +207,10 @@ mod tests {
         };
         assert_eq!(used(&StorageSettings::default(), 5e3, None), []);
         let rate = StorageSettings { rate_mib_s: Some(10.0), ..StorageSettings::default() };
-        assert_eq!(used(&rate, 5e3, None), [(Mechanism::DisksRate, Some(true))]);
-        assert_eq!(used(&rate, 1e3, None), [(Mechanism::DisksRate, Some(false))], "50 MiB in a second");
+        let sent = Some(50 << 20);
+        assert_eq!(used(&rate, 5e3, sent), [(Mechanism::DisksRate, Some(true))]);
+        assert_eq!(used(&rate, 1e3, sent), [(Mechanism::DisksRate, Some(false))], "50 MiB in a second");
+        assert_eq!(used(&rate, 1e3, None), [(Mechanism::DisksRate, Some(true))], "as far as is known");
         let all = StorageSettings { blocks: Blocks::All, ..StorageSettings::default() };
         for (sent, expected) in [(Some(100 << 20), Some(true)), (Some(60 << 20), Some(false)), (None, None)] {
             assert_eq!(used(&all, 5e3, sent), [(Mechanism::AllBlocks, expected)]);

@@ -202,8 +202,9 @@ impl QemuVm {
             return Ok(());
         };
         let took_ms = (dunlin_clock::now_ns() - began_ns) as f64 / 1e6;
-        let exported = order.how.blocks == Blocks::All && order.disks.is_none();
-        let sent_bytes = exported.then(|| self.sent_bytes(&order.address)).flatten();
+        let is_of_interest = order.how.blocks == Blocks::All || order.how.rate_mib_s.is_some();
+        let sent_bytes =
+            (is_of_interest && order.disks.is_none()).then(|| self.sent_bytes(&order.address)).flatten();
         let mut state = self.state();
         if let Some(in_step) = &mut state.noticed.in_step {
             in_step.seen = all_in_step(&jobs);

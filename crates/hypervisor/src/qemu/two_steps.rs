@@ -18,7 +18,8 @@ impl QemuVm {
 
     /// Those that the VM has changed for since it was made.
     pub(super) fn all_changed(&self) -> Result<Vec<String>> {
-        for mirror in self.state().mirrors.clone() {
+        let mirrors = self.state().mirrors.clone();
+        for mirror in mirrors {
             if self.has_changed_to(&mirror)? {
                 self.take_note_of_change(&mirror);
             }

@@ -17,6 +17,7 @@ use super::checkpoints::parse_checkpoints;
 use super::compare::Comparison;
 use super::events::{disk_failure, is_guest_reset, shut_down_reason, translate};
 use super::features::{QemuFeatures, append};
+use super::images;
 use super::launch::{self, Endpoints, Machine, QemuBinary, Start, arguments};
 use super::mechanisms::Noticed;
 use super::mirror::{Copying, Mirror};
@@ -134,7 +135,10 @@ impl QemuVm {
         let mut process =
             launch::start(host, binary, args, outbox.join(format!("{name}-stdout.log")), stderr.clone())?;
         let connected = connect_while_alive(host, &endpoints.qmp, &mut process);
-        let stream = connected.map_err(|error| ended_or(error, &mut process, machine, host, &stderr))?;
+        let mut why_not = |error| {
+            images::explain(ended_or(error, &mut process, machine, host, &stderr), &**host, spec, &stderr)
+        };
+        let stream = connected.map_err(&mut why_not)?;
         let first_disk_failure = Arc::<OnceLock<String>>::default();
         let guest_reset = Arc::<AtomicBool>::default();
         let shut_down = Arc::<Mutex<Option<String>>>::default();
@@ -157,7 +161,7 @@ impl QemuVm {
         };
         let qmp = Qmp::negotiate(stream, handler, Box::new(transcript), START_LIMIT)
             .map_err(|source| monitor_error(machine, host, "negotiating", source))
-            .map_err(|error| ended_or(error, &mut process, machine, host, &stderr))?;
+            .map_err(why_not)?;
         let identity = HypervisorIdentity {
             name: "qemu".into(),
             version: features.version.clone(),

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use dunlin_hypervisor::{HypervisorError, Vm};
+use dunlin_hypervisor::HypervisorError;
 
 use crate::guest::{Deed, image};
 use crate::world::{World, can_be_written, disk, spec, until};

@@ -23,7 +23,6 @@ const LIMIT: Duration = Duration::from_secs(20);
 pub(crate) struct World {
     pub(crate) hypervisors: [Arc<dyn Hypervisor>; 2],
     pub(crate) hosts: [Arc<dyn Host>; 2],
-    pub(crate) version: String,
     pub(crate) folder: tempfile::TempDir,
     /// Which is the older one, if that is what they have.
     pub(crate) old: bool,
@@ -79,7 +78,7 @@ impl World {
         let hypervisors = [open(&hosts[0], Side::Source), open(&hosts[1], Side::Destination)];
         let version = hypervisors[0].identity().version;
         println!("QEMU {version}");
-        Self { hypervisors, hosts, version, folder, old }
+        Self { hypervisors, hosts, folder, old }
     }
 
     /// A file of this world; hosts of the lab see the same.
