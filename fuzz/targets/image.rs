@@ -15,11 +15,16 @@ fuzz_target!(|bytes: &[u8]| {
     if let Some(length) = bytes.get_mut(LENGTH_AT + 3..LENGTH_AT + 8) {
         length.fill(0);
     }
-    let announced = bytes.get(LENGTH_AT..LENGTH_AT + 8).map(|length| u64::from_le_bytes(length.try_into().expect("eight")));
+    let announced = bytes
+        .get(LENGTH_AT..LENGTH_AT + 8)
+        .map(|length| u64::from_le_bytes(length.try_into().expect("eight")));
     let file = tempfile::tempfile().expect("a file");
     let received = receive(&mut &bytes[..], &file, 1, None);
     let metadata = file.metadata().expect("its metadata");
-    assert!(metadata.len() == 0 || Some(metadata.len()) == announced, "nothing lies outside the announced length");
+    assert!(
+        metadata.len() == 0 || Some(metadata.len()) == announced,
+        "nothing lies outside the announced length"
+    );
     if let Ok(received) = received {
         assert_eq!(Some(received.file_bytes), announced);
         assert!(received.content_bytes <= received.file_bytes);

@@ -58,7 +58,8 @@ pub struct CarryProgress {
 /// the migration network; `verified` then says that what was written has the checksum of what was read, for else it fails. By
 /// [`TransferWay::Scp`] it is first compressed by a program (`gzip`, `zstd`) to a file in the source's [`Host::scratch`], unless it is
 /// not to be, copied by `scp` over the migration network to an sshd of ours that takes nobody else, and decompressed there by the
-/// program: there must be room for that in both hosts' scratch folders. Nobody compares then. `scp` copies holes as zeros.
+/// program: there must be room for that in both hosts' scratch folders. Nobody compares then. `scp` copies
+/// holes as zeros. An ordinary user's lab cannot do it, as sshd changes users.
 ///
 /// If it fails, or is cancelled, a file that it made is removed, and one that was there is a hole again, of its former length; all
 /// that it started has ended. Where a host is not reached any more, that is left to what ends there with the testbed.

@@ -7,7 +7,7 @@ use dunlin_clock::Deadline;
 
 use super::keys::{Door, Folder, run, server_config, start_failed};
 use super::{Carry, Work, stream};
-use crate::{Launch, Process, Result};
+use crate::{Launch, Process, Result, TestbedError};
 
 /// Where distributions have it: it is not in the path of ordinary users, and wants to be called by its whole name.
 const PLACES: [&str; 4] = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd", "/usr/lib/ssh/sshd"];
@@ -52,6 +52,15 @@ impl<'a> Sshd<'a> {
             return Err(work
                 .order
                 .failed(format_args!("{}: sshd's settings cannot hold the user {user:?}", to.id())));
+        }
+        if user == "root" && !has_all_users(work)? {
+            return Err(TestbedError::Unsupported {
+                what: format!("to carry {} by scp", work.order.file),
+                because: format!(
+                    "sshd changes users, which {} has no others of: it is an ordinary user's lab",
+                    to.id()
+                ),
+            });
         }
         let made_empty_folder = user == "root" && make_empty_folder(work)?;
         let mut said = String::new();
@@ -134,6 +143,14 @@ fn find(work: &Work<'_>) -> Result<PathBuf> {
     Err(work
         .order
         .failed(format_args!("{}: there is no sshd, which the package openssh-server has", to.id())))
+}
+
+/// Whether root there is whom the kernel takes for that, and not one user who is called so (user_namespaces(7)).
+fn has_all_users(work: &Work<'_>) -> Result<bool> {
+    let Carry { to, .. } = work.order;
+    // As a program there sees it, which may be in other namespaces than whoever reads a file for us.
+    let map = run(work.order, to, "cat", &["/proc/self/uid_map".into()])?;
+    Ok(map.split_whitespace().eq(["0", "0", "4294967295"]))
 }
 
 /// Says whether it was not there.

@@ -263,7 +263,7 @@ fn an_ordinary_user_has_a_lab_too(test: &str) {
     // The machine's own /dev/net/tun may be closed to ordinary users; this one is seen by nobody else.
     let script = "mount -t tmpfs none /dev/net && mknod -m 666 /dev/net/tun c 10 200 && \
         exec setpriv --reuid 65534 --regid 65534 --clear-groups -- \"$0\" \"$@\"";
-    for role in ["reach", "node-files", "clocks", "storage-network"] {
+    for role in ["reach", "node-files", "clocks", "storage-network", "carry-ways"] {
         as_an_ordinary_user(test, role, script);
     }
 }
