@@ -30,6 +30,18 @@ fn a_table_gives_way_step_by_step() {
 }
 
 #[test]
+fn no_figure_stands_alone_below_all_the_others() {
+    let mut table = Table::new().key("case").figure("aaaa").figure("bbbb").figure("cccc").figure("dddd");
+    table.row(["x", "1", "2", "3", "4"]);
+    let grids = |width| {
+        let text = table.text(Some(width));
+        let names = text.lines().filter(|line| line.starts_with("case"));
+        names.map(|line| line.split_whitespace().count() - 1).collect::<Vec<_>>()
+    };
+    assert_eq!((grids(24), grids(23), grids(18)), (vec![4], vec![2, 2], vec![2, 2]));
+}
+
+#[test]
 fn foreign_words_take_the_columns_that_they_are_shown_in() {
     let mut table = Table::new().key("case").figure("ms");
     table.row(["\u{1b}[2J日本", "1"]);

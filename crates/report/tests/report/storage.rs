@@ -12,13 +12,13 @@ use super::{fixture, report};
 fn named(run: &mut fixture::Run, index: usize, name: &str, settings: &serde_json::Value) {
     let old = run.info.cases[index].title();
     let case = &mut run.info.cases[index];
-    let mut whole = serde_json::to_value(&*case).unwrap();
-    for (key, setting) in settings.as_object().unwrap() {
+    let mut whole = serde_json::to_value(&*case).expect("a case");
+    for (key, setting) in settings.as_object().expect("settings") {
         whole[key] = setting.clone();
     }
     whole["name"] = name.into();
     whole["dials"] = value!({});
-    *case = serde_json::from_value::<Case>(whole).unwrap();
+    *case = serde_json::from_value::<Case>(whole).expect("a case");
     let strategy = case.strategy.name().to_owned();
     for outcome in run.outcomes.iter_mut().filter(|outcome| outcome.case.title() == old) {
         outcome.case.name = name.into();

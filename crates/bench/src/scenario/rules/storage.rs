@@ -37,10 +37,10 @@ pub(super) fn broken_by_file(workload: &Workload, disk: Option<&Disk>) -> Option
     let room_mib = disk_room_mib(*size_mib).saturating_sub(used_mib.unwrap_or(0));
     let expected =
         format!("at most {room_mib} MiB (vm.disk.size_mib = {size_mib}, less its file system{used})");
-    (file_mib > room_mib).then(|| ("file_mib", impossible(expected, file_mib)))
+    (file_mib > room_mib).then(|| ("file_mib", impossible(expected, &file_mib)))
 }
 
-fn impossible(expected: impl Into<String>, found: impl ToString) -> ProblemKind {
+fn impossible(expected: impl Into<String>, found: &impl ToString) -> ProblemKind {
     ProblemKind::Impossible { expected: expected.into(), found: found.to_string() }
 }
 
@@ -70,7 +70,7 @@ fn broken_by_disk(disk: &Disk) -> Vec<Broken> {
     }
     if *backing && *format != ImageFormat::Qcow2 {
         let expected = "vm.disk.format = \"qcow2\" beside it: a raw image lies over no other";
-        broken.push(("vm.disk.backing", impossible(expected, quoted(format.name()))));
+        broken.push(("vm.disk.backing", impossible(expected, &quoted(format.name()))));
     }
     broken
 }
@@ -82,11 +82,11 @@ fn broken_by_place(case: &Case) -> Vec<Broken> {
     if server == StorageServer::Folder {
         if case.link.storage != Link::default() {
             let expected = "storage.server beside it, one that is reached through a network: \"nfs\", \"iscsi\" or \"nbd\"";
-            broken.push(("link.storage", impossible(expected, quoted(server.name()))));
+            broken.push(("link.storage", impossible(expected, &quoted(server.name()))));
         }
     } else if !case.vm.shared_storage {
         let expected = "\"folder\" where each host has disks of its own (vm.shared_storage = false)";
-        broken.push(("storage.server", impossible(expected, quoted(server.name()))));
+        broken.push(("storage.server", impossible(expected, &quoted(server.name()))));
     } else if case.vm.disk.is_none() && case.vm.swap_mib.is_none() {
         broken.push(("storage.server", missing("vm.disk or vm.swap_mib beside it: what is to be served")));
     }
@@ -103,7 +103,7 @@ fn broken_by_copy(case: &Case) -> Vec<Broken> {
     }
     if case.strategy.standstill().is_some() {
         let expected = "a strategy during which the VM runs: the files of one that stands still are brought as strategy says";
-        let refused = |path| (path, impossible(expected, quoted(case.strategy.name())));
+        let refused = |path| (path, impossible(expected, &quoted(case.strategy.name())));
         return asked.into_iter().map(refused).collect();
     }
     let mut broken = Vec::new();
@@ -113,12 +113,12 @@ fn broken_by_copy(case: &Case) -> Vec<Broken> {
     }
     if *two_steps && *compare {
         let expected = "no storage.two_steps beside it: once the VM runs on with the destination's disks, the source's are old";
-        broken.push(("storage.compare", impossible(expected, true)));
+        broken.push(("storage.compare", impossible(expected, &true)));
     }
     let limit_s = case.trials.limit_s;
     if let Some(pause_after_s) = pause_after_s.filter(|after_s| *after_s >= limit_s) {
         let expected = format!("less than trials.limit_s = {limit_s}");
-        broken.push(("storage.pause_after_s", impossible(expected, pause_after_s)));
+        broken.push(("storage.pause_after_s", impossible(expected, &pause_after_s)));
     }
     broken
 }
@@ -177,7 +177,7 @@ fn broken_by_transfer(transfer: &Transfer, vm: &VmSettings, strategy: &Strategy)
     let mut broken = Vec::new();
     if *way == TransferWay::Scp && *sparse == Some(true) {
         let expected = "false, or strategy.way = \"stream\": scp knows no holes";
-        broken.push(("strategy.sparse", impossible(expected, true)));
+        broken.push(("strategy.sparse", impossible(expected, &true)));
     }
     match (compression, level) {
         (FileCompression::None, Some(_)) => {
