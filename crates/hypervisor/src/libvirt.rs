@@ -22,6 +22,7 @@ mod same;
 mod settings;
 mod shell;
 mod stats;
+mod storage;
 mod virsh;
 mod vm;
 

@@ -1,9 +1,10 @@
 //! What a host's libvirt is, and what its `virsh` can be asked for.
 
-use dunlin_record::{Case, StorageServer, Strategy, TransportKind};
+use dunlin_record::{Case, Strategy, TransportKind};
 use dunlin_testbed::TestbedError;
 
 use super::settings::{LibvirtSettings, Mode};
+use super::storage;
 use super::virsh::{SLOW_LIMIT, Virsh};
 use crate::{HypervisorError, Result};
 
@@ -90,10 +91,7 @@ impl Features {
         {
             return no("compressed channels", "they need libvirt 9.4".into());
         }
-        if case.storage.server != StorageServer::Folder {
-            let because = "dunlin gives its guests there no disks of servers";
-            return no(&format!("disks by {}", case.storage.server.name()), because.into());
-        }
+        storage::check(case, &self.libvirt)?;
         if matches!(case.strategy, Strategy::Offline(_)) {
             return no("offline", "a VM's state in a file of its own is only read by libvirt itself".into());
         }

@@ -112,13 +112,27 @@ impl Guest {
             // Disks of servers are refused before.
             let Some(file) = disk.place.file() else { continue };
             let (file, serial, format) = (escaped_path(file), escaped(&disk.serial), disk.format.name());
+            let below = below(disk);
             let _ = writeln!(
                 xml,
                 "    <disk type='file' device='disk'><driver name='qemu' type='{format}' cache='{cache}'/><source \
-                 file='{file}'/><target dev='vd{letter}' bus='virtio'/><serial>{serial}</serial></disk>"
+                 file='{file}'/>{below}<target dev='vd{letter}' bus='virtio'/><serial>{serial}</serial></disk>"
             );
         }
         xml.push_str("  </devices>\n");
+    }
+}
+
+/// What lies below an image: nothing that its own header says is followed.
+fn below(disk: &VmDisk) -> String {
+    match &disk.backing {
+        Some(below) => format!(
+            "<backingStore type='file'><format type='{}'/><source file='{}'/><backingStore/></backingStore>",
+            below.format.name(),
+            escaped_path(&below.path)
+        ),
+        None if disk.format.has_backing() => "<backingStore/>".into(),
+        None => String::new(),
     }
 }
 
@@ -209,6 +223,31 @@ mod tests {
             "{xml}"
         );
         assert!(xml.contains("dev='tap-vm0' managed='no'"), "{xml}");
+    }
+
+    #[test]
+    fn what_lies_below_an_image_is_said_or_nothing() {
+        let mut disk = VmDisk {
+            serial: "disk".into(),
+            size_mib: 64,
+            format: ImageFormat::Qcow2,
+            place: DiskPlace::File("/srv/top".into()),
+            backing: None,
+            direct: true,
+        };
+        let xml = |disk: &VmDisk| guest(None).xml(&placed(std::slice::from_ref(disk), &[]));
+        assert!(
+            xml(&disk).contains("type='qcow2'") && xml(&disk).contains("/srv/top'/><backingStore/><target")
+        );
+        disk.backing = Some(crate::BackingImage { format: ImageFormat::Raw, path: "/srv/below".into() });
+        let said = xml(&disk);
+        assert!(
+            said.contains("<format type='raw'/><source file='/srv/below'/><backingStore/></backingStore>"),
+            "{said}"
+        );
+        disk.format = ImageFormat::Raw;
+        disk.backing = None;
+        assert!(!xml(&disk).contains("backingStore"));
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use dunlin_clock::{Deadline, now_ns};
 use dunlin_record::{
-    Event, EventKind, HostId, HypervisorReport, Mechanism, MechanismSeen, MigrationState, Seen, Strategy,
-    VmId,
+    Blocks, Event, EventKind, HostId, HypervisorReport, Mechanism, MechanismSeen, MigrationState, Seen,
+    Strategy, VmId,
 };
 use dunlin_testbed::{Host, Launch};
 
@@ -82,7 +82,12 @@ impl LibvirtMover {
                     will: to.virsh.destroy_at_end(&source.uuid)?,
                 });
                 // Disks that do not move are in a folder that both hosts were seen to share.
-                let copies = if order.copies.is_some() { CopyStorage::All } else { CopyStorage::None };
+                let copies = match order.copies.map(|how| how.blocks) {
+                    None => CopyStorage::None,
+                    Some(Blocks::Overlay) => CopyStorage::Inc,
+                    // All that holds something: what was never written does not travel.
+                    Some(Blocks::Allocated | Blocks::All) => CopyStorage::All,
+                };
                 (copies, !order.disks.is_empty() && order.copies.is_none())
             }
         };

@@ -63,7 +63,9 @@ pub(crate) fn refused(world: &World) {
     let missing = Some(BackingImage { format: ImageFormat::Raw, path: world.file("missing.raw") });
     let address = world.hosts[1].address(Network::Migration).unwrap();
     let nobody = std::net::SocketAddrV4::new(address, 9);
-    let (_server, place) = serve(world, &raw);
+    let served = world.file("served.raw");
+    image(&served, 8, Deed::Nothing);
+    let (_server, place) = serve(world, &served);
     let DiskPlace::Nbd { server, .. } = place else { panic!("{place:?}") };
     let at = |place| VmDisk { place, ..disk(&raw) };
     for (disk, words, mend) in [

@@ -14,7 +14,7 @@ use dunlin_testbed::{DiskPlace, Launch, Network, Process};
 
 use crate::world::{World, spec};
 
-const LIMITS: Limits = Limits { total_ms: 60_000.0, stall_ms: 30_000.0, patience_ms: 60_000.0 };
+const LIMITS: Limits = Limits { total_ms: 60_000.0, stall_ms: 12_000.0, patience_ms: 60_000.0 };
 
 /// A move under way: real time, and all that is told.
 struct Watched<'a> {
