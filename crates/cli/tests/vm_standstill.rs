@@ -3,7 +3,6 @@
 
 mod harness;
 
-use dunlin_test_support::skip_vms;
 use harness::{Finished, Run, number};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -96,12 +95,8 @@ fn vm_offline_and_cold_moves_bring_the_guest_and_its_disks() {
 }
 
 fn stages(events: &[Value]) -> Vec<&str> {
-    let stage = |event: &'_ Value| (event["event"] == "standstill-stage").then_some(());
-    events
-        .iter()
-        .filter(|event| stage(event).is_some())
-        .map(|event| event["stage"].as_str().unwrap())
-        .collect()
+    let stages = events.iter().filter(|event| event["event"] == "standstill-stage");
+    stages.map(|event| event["stage"].as_str().unwrap()).collect()
 }
 
 /// From the command on nobody runs it at the source once it has run at the destination.
@@ -187,8 +182,9 @@ fn vm_that_is_killed_as_it_is_woken_at_the_destination_is_woken_at_the_source() 
     let mut run = Run::start("test-standstill-killed", &slow("kind = \"cold\""));
     await_transfer(&mut run);
     // It is there as soon as it is booted.
-    let pid = run.hypervisor("host-b");
-    harness::send(pid, Signal::SIGKILL);
+    let log = run.folder.join("logs").join(SLOW).join("vm0-host-b-qmp.log");
+    run.until("a hypervisor at the destination", || log.exists());
+    harness::send(run.hypervisor("host-b"), Signal::SIGKILL);
     let error = is_back(&run.finish());
     assert!(error.contains("host-b"), "{error}");
 }

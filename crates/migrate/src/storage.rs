@@ -206,7 +206,9 @@ impl Run<'_, '_> {
 
     /// Lets the guest's writes wait for both hosts where that is due and the hypervisor can.
     fn hold_back(&mut self, course: &mut Course, progress: &MirrorProgress) -> Result<(), GaveUp> {
-        if course.in_step != InStep::NotYet {
+        // Disks that are even are changed for at once where that is a step of its own.
+        let are_done = course.how.two_steps && progress.stage == MirrorStage::Even;
+        if course.in_step != InStep::NotYet || are_done {
             return Ok(());
         }
         course.first_total_bytes =
@@ -235,7 +237,10 @@ impl Run<'_, '_> {
         };
         let Some(reason) = pause_for_copies(&behind) else { return Ok(()) };
         self.note(Act::HoldSource.name(), &reason);
-        Ok(self.act(Act::HoldSource)?)
+        self.act(Act::HoldSource)?;
+        // For as long as it takes the VM to stop, its hypervisor tells nothing of the copies.
+        self.watch.enter(Stage::Storage, self.world.now_ns());
+        Ok(())
     }
 
     /// A copy that failed, in the words of whoever is to blame: a destination that is gone, else the copy itself.

@@ -21,6 +21,8 @@ use crate::{BenchError, Result};
 
 /// Without a byte moving for this long a migration is ended as failed.
 const STALL_LIMIT: Duration = Duration::from_secs(5);
+/// What the copy of a disk has under way at once, at most (QEMU's `buf-size` of `blockdev-mirror`).
+const COPY_AT_ONCE_BYTES: u32 = 16 << 20;
 /// How long ends are waited for that do not answer, or stand still, once the VM may run at the destination.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long probes run before what is usual is taken from them: the guest's first answers are slow, and under emulation
@@ -328,7 +330,17 @@ impl Run<'_> {
 /// How long a migration of a case may take.
 pub(super) fn limits(case: &Case) -> Limits {
     let ms = |limit: Duration| limit.as_secs_f64() * 1e3;
-    Limits { total_ms: case.trials.limit_s * 1e3, stall_ms: ms(STALL_LIMIT), patience_ms: ms(PATIENCE) }
+    let stall_ms = ms(STALL_LIMIT) + at_once_ms(case);
+    Limits { total_ms: case.trials.limit_s * 1e3, stall_ms, patience_ms: ms(PATIENCE) }
+}
+
+/// How long the link takes for what the copy of a disk has under way at once: all of it may end at the same time, and until
+/// then no byte seems to move.
+fn at_once_ms(case: &Case) -> f64 {
+    let link_bytes_s = case.link.migration.rate_mbit.map(|rate| rate * 1e6 / 8.0);
+    let copy_bytes_s = case.storage.rate_mib_s.map(|rate| rate * f64::from(1 << 20));
+    let bytes_s = [link_bytes_s, copy_bytes_s].into_iter().flatten().fold(f64::INFINITY, f64::min);
+    if case.vm.moves_disks() { f64::from(COPY_AT_ONCE_BYTES) / bytes_s * 1e3 } else { 0.0 }
 }
 
 /// Says why the agent did not answer, where the probes are the reason.
