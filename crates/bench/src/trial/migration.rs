@@ -21,7 +21,7 @@ use crate::{BenchError, Result};
 
 /// Without a byte moving for this long a migration is ended as failed.
 const STALL_LIMIT: Duration = Duration::from_secs(5);
-/// What the copy of a disk has under way at once, at most (QEMU's `buf-size` of `blockdev-mirror`).
+/// What the copy of a disk has under way at once, at most: by libvirt's and QEMU's own default.
 const COPY_AT_ONCE_BYTES: u32 = 16 << 20;
 /// How long ends are waited for that do not answer, or stand still, once the VM may run at the destination.
 const PATIENCE: Duration = Duration::from_secs(60);
