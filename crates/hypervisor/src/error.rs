@@ -39,20 +39,14 @@ pub enum HypervisorError {
         by_us: bool,
     },
     /// One of the VM's images could not be opened.
-    #[error("{host} could not open {disk} of {vm}, {place}: {why} (to mend: {mend})")]
+    #[error("{host} could not open {} of {vm}, {}: {} (to mend: {})", image.disk, image.place, image.why, image.mend)]
     Image {
         /// Of which VM.
         vm: VmId,
         /// On which host.
         host: HostId,
-        /// Which disk.
-        disk: String,
-        /// Where its image lies.
-        place: String,
-        /// The hypervisor's words.
-        why: String,
-        /// What may mend that.
-        mend: String,
+        /// Which, and why not.
+        image: Box<ImageRefused>,
     },
     /// The guest reset itself: all that it did is lost.
     #[error("{vm} reset itself on {host}{}", last_words(words))]
@@ -159,6 +153,19 @@ pub enum HypervisorError {
         /// Why not.
         source: io::Error,
     },
+}
+
+/// An image that could not be opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageRefused {
+    /// Of which disk, as the guest knows it.
+    pub disk: String,
+    /// Where it lies.
+    pub place: String,
+    /// The hypervisor's words.
+    pub why: String,
+    /// What may mend that.
+    pub mend: String,
 }
 
 impl HypervisorError {

@@ -17,7 +17,7 @@ mod settings;
 mod stepwise;
 mod vm;
 
-pub use error::{HypervisorError, Result};
+pub use error::{HypervisorError, ImageRefused, Result};
 pub use hypervisor::{
     BackingImage, Hypervisor, Journey, Maker, MoveOrder, Obstacle, TrialBoot, VmDisk, VmOrder, VmSpec,
 };

@@ -47,7 +47,7 @@ mod tests {
 
     use super::*;
 
-    fn refused(storage: Value) -> Option<String> {
+    fn refused(storage: &Value) -> Option<String> {
         let case: Case = serde_json::from_value(json!({
             "name": "one", "vm": {}, "libvirt": {}, "link": {}, "probes": {}, "workload": null,
             "storage": storage, "strategy": { "kind": "pre-copy" }, "trials": {}
@@ -69,10 +69,10 @@ mod tests {
             (json!({ "compare": true }), "compare"),
             (json!({ "server": "nfs" }), "disks by nfs"),
         ] {
-            assert!(refused(storage.clone()).unwrap().contains(word), "{storage}");
+            assert!(refused(&storage).unwrap().contains(word), "{storage}");
         }
         for storage in [json!({}), json!({ "blocks": "overlay" }), json!({ "writes": "background" })] {
-            assert_eq!(refused(storage), None);
+            assert_eq!(refused(&storage), None);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use dunlin_testbed::Host;
 
 use super::blockdev;
-use crate::{HypervisorError, VmDisk, VmSpec};
+use crate::{HypervisorError, ImageRefused, VmDisk, VmSpec};
 
 /// How much of what it said last is looked at.
 const SAID_BYTES: usize = 8000;
@@ -53,10 +53,12 @@ pub(super) fn explain(
         Some((disk, why, mend)) => HypervisorError::Image {
             vm: spec.id.clone(),
             host: host.id().clone(),
-            disk: disk.serial.clone(),
-            place: blockdev::shown(&disk.place),
-            why,
-            mend,
+            image: Box::new(ImageRefused {
+                disk: disk.serial.clone(),
+                place: blockdev::shown(&disk.place),
+                why,
+                mend,
+            }),
         },
         None => error,
     }

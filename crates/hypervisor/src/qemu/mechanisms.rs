@@ -154,16 +154,16 @@ mod tests {
         asked
     }
 
-    fn seen(asked: &MigrationSettings, answer: &Value, noticed: Noticed) -> Vec<(Mechanism, Option<bool>)> {
+    fn seen(asked: &MigrationSettings, answer: &Value, noticed: &Noticed) -> Vec<(Mechanism, Option<bool>)> {
         let parameters = json!({ "tls-creds": "tls-1" });
-        let all = mechanisms_seen(asked, answer, &parameters, &noticed);
+        let all = mechanisms_seen(asked, answer, &parameters, noticed);
         all.into_iter().map(|seen| (seen.mechanism, seen.used)).collect()
     }
 
     #[test]
     fn what_was_asked_for_is_told_of_and_nothing_else() {
         let plain = asked(&["events"], &json!({ "multifd-compression": "none" }));
-        assert_eq!(seen(&plain, &json!({}), Noticed::default()), []);
+        assert_eq!(seen(&plain, &json!({}), &Noticed::default()), []);
         let all = asked(
             &["multifd", "xbzrle", "auto-converge", "postcopy-preempt"],
             &json!({ "multifd-compression": "zstd", "tls-creds": "tls-1" }),
@@ -183,7 +183,7 @@ mod tests {
             (Mechanism::Throttle, Some(true)),
             (Mechanism::DisksInStep, Some(true)),
         ];
-        assert_eq!(seen(&all, &answer, noticed), expected);
+        assert_eq!(seen(&all, &answer, &noticed), expected);
     }
 
     #[test]
@@ -193,8 +193,8 @@ mod tests {
         let not = |used| {
             [(Mechanism::Channels, used), (Mechanism::Compression, used), (Mechanism::Throttle, Some(false))]
         };
-        assert_eq!(seen(&both, &unused, Noticed::default()), not(Some(false)));
-        assert_eq!(seen(&both, &json!({}), Noticed::default()), not(None));
+        assert_eq!(seen(&both, &unused, &Noticed::default()), not(Some(false)));
+        assert_eq!(seen(&both, &json!({}), &Noticed::default()), not(None));
     }
 
     #[test]

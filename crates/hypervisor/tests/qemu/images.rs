@@ -78,9 +78,27 @@ pub(crate) fn refused(world: &World) {
     ] {
         let error = start(world, disk).unwrap_err();
         println!("{error}");
-        let HypervisorError::Image { disk, mend: told, .. } = &error else { panic!("{error:?}") };
-        assert_eq!(disk, "data");
-        assert!(error.to_string().contains(words) && told.contains(mend), "{error:?}");
+        let HypervisorError::Image { image, .. } = &error else { panic!("{error:?}") };
+        assert_eq!(image.disk, "data");
+        assert!(image.why.contains(words) && image.mend.contains(mend), "{error:?}");
+    }
+}
+
+/// The older one lies here without the drivers of network storage.
+pub(crate) fn without_drivers(world: &World) {
+    if !world.old {
+        return;
+    }
+    let server = [127, 0, 0, 1];
+    let portal = std::net::SocketAddrV4::new(server.into(), 3260);
+    for place in [
+        DiskPlace::Nfs { server: server.into(), path: "/export/a.raw".into() },
+        DiskPlace::Iscsi { portal, target: "iqn.2026-11.dunlin:disk".into(), lun: 1 },
+    ] {
+        let error = start(world, VmDisk { place, ..disk(Path::new("")) }).unwrap_err();
+        println!("{error}");
+        let HypervisorError::Image { image, .. } = &error else { panic!("{error:?}") };
+        assert!(image.mend.contains("apt-get install qemu-block-extra"), "{error:?}");
     }
 }
 
@@ -92,7 +110,7 @@ pub(crate) fn locked(world: &World) {
     let one = world.hypervisors[0].maker().unwrap().boot(&order).unwrap();
     let Err(error) = world.hypervisors[1].maker().unwrap().boot(&order) else { panic!("two write it") };
     println!("{error}");
-    let HypervisorError::Image { mend, .. } = &error else { panic!("{error:?}") };
-    assert!(mend.contains("another"), "{error:?}");
+    let HypervisorError::Image { image, .. } = &error else { panic!("{error:?}") };
+    assert!(image.mend.contains("another"), "{error:?}");
     one.check_alive().unwrap();
 }

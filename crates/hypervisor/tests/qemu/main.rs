@@ -19,7 +19,7 @@ use world::World;
 /// A test: its name, and what it does with each QEMU.
 type Test = (&'static str, fn(&World));
 
-const TESTS: [Test; 18] = [
+const TESTS: [Test; 19] = [
     ("a_state_is_stored_in_a_file_and_woken_at_the_other_host", standstill::stored_and_woken),
     ("a_state_that_cannot_be_stored_leaves_the_vm_as_it_was", standstill::not_stored),
     ("a_file_that_is_no_state_wakes_nothing", standstill::not_woken),
@@ -37,6 +37,7 @@ const TESTS: [Test; 18] = [
     ("a_vm_whose_storage_stands_still_is_waited_for", faults::frozen),
     ("images_of_each_kind_are_opened_as_they_are_said_to_be", images::opened),
     ("an_image_that_cannot_be_opened_is_told_with_what_mends_it", images::refused),
+    ("a_driver_of_storage_that_is_not_installed_is_told_with_its_package", images::without_drivers),
     ("an_image_is_not_written_by_two", images::locked),
 ];
 

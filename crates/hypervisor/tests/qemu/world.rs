@@ -68,7 +68,7 @@ impl World {
             settings["binary"] = binary.display().to_string().into();
             settings["firmware"] = firmware.display().to_string().into();
         }
-        let case = case(settings);
+        let case = case(&settings);
         let registry = Registry::builtin();
         let driver = registry.of(&case.hypervisor).unwrap();
         let hosts: [Arc<dyn Host>; 2] = [lab.hosts()[0].clone(), lab.hosts()[1].clone()];
@@ -111,7 +111,7 @@ impl Told {
 }
 
 /// A case with a QEMU as these settings say.
-fn case(settings: serde_json::Value) -> Case {
+fn case(settings: &serde_json::Value) -> Case {
     serde_json::from_value(json!({
         "name": "one", "vm": {}, "qemu": settings, "link": {}, "probes": {}, "workload": null,
         "strategy": { "kind": "pre-copy" }, "trials": {}
