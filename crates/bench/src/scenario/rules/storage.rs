@@ -3,8 +3,8 @@
 
 use dunlin_guest::disk_room_mib;
 use dunlin_record::{
-    Blocks, Case, Disk, FileCompression, ImageFormat, Link, StorageServer, StorageSettings, Strategy,
-    Transfer, TransferWay, Transport, VmSettings, Workload, Writes,
+    Blocks, Case, Disk, FileCompression, ImageFormat, Link, StorageFault, StorageServer, StorageSettings,
+    Strategy, Transfer, TransferWay, Transport, VmSettings, Workload, Writes,
 };
 
 use crate::toml_file::{ProblemKind, missing};
@@ -90,7 +90,23 @@ fn broken_by_place(case: &Case) -> Vec<Broken> {
     } else if case.vm.disk.is_none() && case.vm.swap_mib.is_none() {
         broken.push(("storage.server", missing("vm.disk or vm.swap_mib beside it: what is to be served")));
     }
+    broken.extend(case.storage.fault.as_ref().and_then(|fault| broken_by_fault(fault, case)));
     broken
+}
+
+/// What cannot befall a server.
+fn broken_by_fault(fault: &StorageFault, case: &Case) -> Option<Broken> {
+    let StorageSettings { server, two_steps, .. } = case.storage;
+    if server == StorageServer::Folder && !two_steps {
+        let servers =
+            "storage.server beside it, \"nfs\", \"iscsi\" or \"nbd\", or storage.two_steps: whom it befalls";
+        return Some(("storage.fault", missing(servers)));
+    }
+    let limit_s = case.trials.limit_s;
+    (fault.after_s >= limit_s).then(|| {
+        let expected = format!("less than trials.limit_s = {limit_s}");
+        ("storage.fault.after_s", impossible(expected, &fault.after_s))
+    })
 }
 
 /// How disks are copied while their VM runs.

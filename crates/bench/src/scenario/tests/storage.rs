@@ -106,6 +106,8 @@ fn copies_and_servers_that_cannot_be_are_told() {
         moved("two_steps = true, compare = true"),
         moved("pause_after_s = 60"),
         moved("rate_mib_s = 0"),
+        moved("fault.kind = \"kill\""),
+        moved("two_steps = true, fault = { after_s = 60, for_s = 1 }"),
     ];
     insta::assert_snapshot!(all.concat(), @r#"
     s.toml:6: storage.blocks: missing, expected vm.shared_storage = false and vm.disk or vm.swap_mib beside it: only disks that move are copied
@@ -120,6 +122,8 @@ fn copies_and_servers_that_cannot_be_are_told() {
     s.toml:6: storage.compare: expected no storage.two_steps beside it: once the VM runs on with the destination's disks, the source's are old, found true
     s.toml:6: storage.pause_after_s: expected less than trials.limit_s = 60, found 60
     s.toml:6: storage.rate_mib_s: expected more than 0 and at most 1000000 MiB/s, found 0
+    s.toml:6: storage.fault: missing, expected storage.server beside it, "nfs", "iscsi" or "nbd", or storage.two_steps: whom it befalls
+    s.toml:6: storage.fault.after_s: expected less than trials.limit_s = 60, found 60
     "#);
 }
 
