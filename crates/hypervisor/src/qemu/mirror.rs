@@ -24,7 +24,7 @@ use crate::{CopyOrder, HypervisorError, MirrorProgress, MirrorStage, Result, VmD
 /// 1 Gbit/s over a round trip of 30 ms.
 const AT_ONCE_BYTES: u64 = 4 << 20;
 /// The question how far mirrors are.
-const JOBS: &str = "query-block-jobs";
+pub(super) const JOBS: &str = "query-block-jobs";
 /// The command that makes a mirror write in step (QEMU >= 8.2).
 const CHANGE: &str = "block-job-change";
 /// Zeros in requests smaller than this are written as any other data by a node that is told so: a mirror's requests are.
@@ -318,7 +318,7 @@ fn progress(jobs: &Value, serials: &[String]) -> Result<MirrorProgress, (String,
 }
 
 /// A mirror's job and its status.
-fn status<'a>(jobs: &'a Value, serial: &str) -> Option<(&'a str, &'a Value)> {
+pub(super) fn status<'a>(jobs: &'a Value, serial: &str) -> Option<(&'a str, &'a Value)> {
     let id = job_of(serial);
     let job = jobs.as_array()?.iter().find(|job| job["device"] == *id)?;
     Some((job["status"].as_str()?, job))
