@@ -27,6 +27,8 @@ pub(crate) struct Observations {
     pub(crate) downtime_error_ms: DowntimeMs,
     pub(crate) downtime_at_most_ms: DowntimeMs,
     pub(crate) downtime_at_least_ms: DowntimeMs,
+    /// When, after the command, an outage of a probe began that went on when the probe ended.
+    pub(crate) unfinished_start_ms: BTreeMap<String, f64>,
     pub(crate) flags: BTreeSet<Flag>,
 }
 
@@ -68,6 +70,10 @@ pub(crate) fn observe(trial: &Trial, moments: &Moments) -> Observations {
                 }
                 None => {}
             }
+        }
+        if let Some(gap) = outages.gaps.iter().find(|gap| gap.is_unfinished) {
+            let start_ms = ms_between(moments.command, gap.start_ns);
+            all.unfinished_start_ms.insert(log.name.clone(), start_ms);
         }
         all.probes.insert(log.name, outcome);
     }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use dunlin_record::{
-    DiskMib, DowntimeMs, EventKind, Moment, ProbeOutcome, StorageBytes, StorageComparison, StorageHeld,
-    StorageMib, StorageNetworkBytes, StorageStep, StorageSteps,
+    DiskMib, DowntimeMs, EventKind, Moment, StorageBytes, StorageComparison, StorageHeld, StorageMib,
+    StorageNetworkBytes, StorageStep, StorageSteps,
 };
 
 use crate::moments::Moments;
@@ -71,24 +71,17 @@ pub(crate) fn steps(trial: &Trial, moments: &Moments, seen: &Observations) -> Op
     Some(StorageSteps { disks, memory: memory.unwrap_or_default() })
 }
 
-/// The longest outage of each probe among those that began at such a time. One that saw no end has no length.
+/// The longest outage of each probe among those that began at such a time. Where one of these saw no end, it has no length.
 fn longest(seen: &Observations, is_meant: impl Fn(f64) -> bool) -> DowntimeMs {
     let mut longest = DowntimeMs::default();
     for (name, probe) in &seen.probes {
         let Some(pick) = downtime_of(name) else { continue };
-        *pick(&mut longest) = longest_of(probe, *pick(&mut seen.downtime_at_least_ms.clone()), &is_meant);
+        let is_unfinished = seen.unfinished_start_ms.get(name).is_some_and(|start_ms| is_meant(*start_ms));
+        let meant = probe.outages.iter().filter(|outage| is_meant(outage.start_ms));
+        let length_ms = meant.map(|outage| outage.length_ms).max_by(f64::total_cmp);
+        *pick(&mut longest) = length_ms.filter(|_| !is_unfinished);
     }
     longest
-}
-
-fn longest_of(
-    probe: &ProbeOutcome,
-    unfinished_ms: Option<f64>,
-    is_meant: impl Fn(f64) -> bool,
-) -> Option<f64> {
-    let lengths =
-        probe.outages.iter().filter(|outage| is_meant(outage.start_ms)).map(|outage| outage.length_ms);
-    lengths.max_by(f64::total_cmp).filter(|length_ms| Some(*length_ms) != unfinished_ms)
 }
 
 /// Of which disks both hosts' images were compared; the last word on each, in the order in which they were first.
@@ -251,6 +244,13 @@ mod tests {
         assert_eq!((steps.disks.time_ms, steps.memory), (None, StorageStep::default()));
         let gone = in_two_steps().with_probe("icmp", |at| (at < 500.0).then_some(at + 0.2)).outcome();
         assert_eq!(gone.storage_steps.unwrap().memory.downtime_ms.icmp, None);
+        // Nor where one of the other step was longer than what was seen of it.
+        let later = in_two_steps()
+            .with_probe("icmp", |at| (!(20.0..420.0).contains(&at) && at < 1400.0).then_some(at + 0.2))
+            .outcome();
+        let steps = later.storage_steps.unwrap();
+        assert_eq!((steps.disks.downtime_ms.icmp, steps.memory.downtime_ms.icmp), (Some(400.0), None));
+        assert_eq!(later.downtime_ms.icmp, Some(400.0));
     }
 
     #[test]

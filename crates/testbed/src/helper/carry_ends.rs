@@ -247,8 +247,14 @@ fn take_sender(
 fn try_token(mut stream: TcpStream, token: &Token) -> Option<TcpStream> {
     let mut shown = Token::default();
     stream.set_nonblocking(false).ok()?;
-    limit(&stream, TOKEN_LIMIT).ok()?;
-    stream.read_exact(&mut shown).ok()?;
+    // All of it: who shows a byte now and then would keep the right one out.
+    let deadline = Deadline::after(TOKEN_LIMIT);
+    let mut rest = &mut shown[..];
+    while !rest.is_empty() {
+        limit(&stream, deadline.left().max(Duration::from_millis(1))).ok()?;
+        let read = stream.read(rest).ok().filter(|read| *read > 0 && !deadline.passed())?;
+        rest = &mut rest[read..];
+    }
     // Whoever guesses must not learn by the time it takes how much is right.
     let differ = shown.iter().zip(token).fold(0, |differ, (one, other)| differ | (one ^ other));
     if differ != 0 {
@@ -364,6 +370,27 @@ mod tests {
         meet_there(at, [7; 32]).unwrap();
         taking.join().unwrap().unwrap();
         assert!(meet_there(at, [7; 32]).is_err(), "one is taken, and no more");
+    }
+
+    #[test]
+    fn who_shows_a_byte_now_and_then_does_not_keep_the_right_one_out() {
+        let (listener, at) = listener();
+        let mut slow = TcpStream::connect(at).unwrap();
+        let taking = std::thread::spawn(move || {
+            take_sender(&listener, &[7; 32], &Carrying::default(), MEET_LIMIT).map(drop).map_err(why)
+        });
+        let is_done = Arc::new(AtomicBool::new(false));
+        let its = Arc::clone(&is_done);
+        let showing = std::thread::spawn(move || {
+            while !its.load(SeqCst) && slow.write_all(&[7]).is_ok() {
+                std::thread::sleep(TOKEN_LIMIT / 2);
+            }
+        });
+        let met = meet_there(at, [7; 32]).map(drop);
+        is_done.store(true, SeqCst);
+        met.unwrap();
+        taking.join().unwrap().unwrap();
+        showing.join().unwrap();
     }
 
     #[test]
