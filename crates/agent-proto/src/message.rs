@@ -66,7 +66,15 @@ pub enum Ask {
     /// What do the guest's clocks say? Answered by [`Reply::Clocks`].
     QueryClocks,
     /// Shut the guest down: its disks are let go of, then it powers itself off. Answered by [`Reply::Done`] before that begins.
-    ShutDown,
+    ShutDown {
+        /// A number of which a seal is left on the mounted disk; none if absent.
+        seal: Option<u64>,
+    },
+    /// Is the mounted disk the one that was left with this seal? Answered by [`Reply::Done`], or by [`Reply::Failed`] if not.
+    CheckSeal {
+        /// The seal's number.
+        seal: u64,
+    },
 }
 
 /// What the agent answers.

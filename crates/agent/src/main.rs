@@ -16,6 +16,7 @@ mod pages;
 mod port;
 mod program;
 mod role;
+mod seal;
 mod service;
 mod storage;
 mod sys;

@@ -49,7 +49,8 @@ impl Role {
             Ask::ConfigureNetwork(_) => "configure the network",
             Ask::MountDisk => "mount a disk",
             Ask::SwapOn => "swap to a disk",
-            Ask::ShutDown => "shut the guest down",
+            Ask::ShutDown { .. } => "shut the guest down",
+            Ask::CheckSeal { .. } => "look for a seal",
             Ask::Identify
             | Ask::Ping(_)
             | Ask::StartWorkload { .. }
@@ -109,7 +110,8 @@ mod tests {
             (Ask::ConfigureNetwork(network), "configure the network: "),
             (Ask::MountDisk, "mount a disk: "),
             (Ask::SwapOn, "swap to a disk: "),
-            (Ask::ShutDown, "shut the guest down: "),
+            (Ask::ShutDown { seal: None }, "shut the guest down: "),
+            (Ask::CheckSeal { seal: 1 }, "look for a seal: "),
         ];
         let program = Role::Program(Folder::make(&std::env::temp_dir()).unwrap());
         for (ask, begin) in forbidden {

@@ -8,6 +8,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -21,7 +22,7 @@ use crate::ending::Ending;
 use crate::port::Port;
 use crate::role::Role;
 use crate::workload::{self, Report};
-use crate::{memory, network, storage, sys};
+use crate::{memory, network, seal, storage, sys};
 
 /// How often the port is looked at while no client is connected: it cannot be waited for then.
 const AWAY_MS: i32 = 10;
@@ -285,7 +286,8 @@ impl Service {
             Ask::QueryMemory => Some(memory::read().map_or_else(failed, Reply::Memory)),
             Ask::QueryCpu => Some(cpu().map_or_else(failed, Reply::Cpu)),
             Ask::QueryClocks => Some(clocks().map_or_else(failed, Reply::Clocks)),
-            Ask::ShutDown => done(shut_down()),
+            Ask::ShutDown { seal } => done(shut_down(seal)),
+            Ask::CheckSeal { seal } => done(seal::check(Path::new(storage::DISK), seal)),
             Ask::StartWorkload { job, workload } => self.start_workload(asker, job, workload),
             Ask::StopWorkload { job } => self.stop_workload(asker, job),
         }
@@ -386,8 +388,9 @@ impl Service {
     }
 }
 
-/// Powers the guest off a moment from now, when the answer is out.
-fn shut_down() -> Result<(), String> {
+/// Seals the disk if asked to, and powers the guest off a moment from now, when the answer is out.
+fn shut_down(seal: Option<u64>) -> Result<(), String> {
+    seal.map_or(Ok(()), |number| seal::write(Path::new(storage::DISK), number))?;
     let thread = std::thread::Builder::new().name("shut-down".into()).spawn(|| {
         std::thread::sleep(ANSWER_FIRST);
         if let Err(trouble) = storage::let_go() {

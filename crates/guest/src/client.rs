@@ -278,7 +278,8 @@ fn describe(ask: &Ask) -> String {
         Ask::MountDisk => "mount the disk".into(),
         Ask::SwapOn => "swap to a disk".into(),
         Ask::QueryDisk => "how is the disk used".into(),
-        Ask::ShutDown => "shut the guest down".into(),
+        Ask::ShutDown { .. } => "shut the guest down".into(),
+        Ask::CheckSeal { .. } => "look for the disk's seal".into(),
     }
 }
 

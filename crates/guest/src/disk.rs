@@ -77,9 +77,12 @@ pub fn format_filled_disk(
 ) -> Result<()> {
     resize(file, size_mib)?;
     let program = find_mkfs()?.to_string_lossy().into_owned();
+    let file = std::path::absolute(file).map_err(GuestError::io("find", file))?;
     let name = file.to_string_lossy();
     let workshop = Workshop::open(folder)?;
-    let content = workshop.path().join("content");
+    // The program runs in that folder, from where a path that is not absolute leads elsewhere.
+    let here = std::path::absolute(workshop.path()).map_err(GuestError::io("find", workshop.path()))?;
+    let content = here.join("content");
     let mut arguments: Vec<&str> = MKFS_OPTIONS.to_vec();
     let content_name = content.to_string_lossy().into_owned();
     if used_mib > 0 {
@@ -149,6 +152,24 @@ mod tests {
             assert!(free_mib >= u64::from(disk_room_mib(size_mib)), "{free_mib} of {size_mib} MiB");
             assert!(disk_room_mib(size_mib) > size_mib / 3);
         }
+    }
+
+    #[test]
+    fn a_disk_is_filled_also_in_a_folder_that_is_named_from_here() {
+        let Ok(program) = find_mkfs() else {
+            return dunlin_test_support::skip(format!("{MKFS} is not installed"));
+        };
+        // Cargo runs tests in their package's folder.
+        let dir = tempfile::tempdir_in(".").unwrap();
+        let folder = Path::new(dir.path().file_name().unwrap());
+        let disk = folder.join("disk");
+        File::create(&disk).unwrap();
+        let fill = |file: &File| file.write_all_at(&[7; 4096], 0);
+        format_filled_disk(&disk, 64, folder, 8, fill).unwrap();
+        let debugfs = program.with_file_name("debugfs");
+        let said = Command::new(debugfs).args(["-R", "stat filler"]).arg(&disk).output().unwrap();
+        let said = String::from_utf8_lossy(&said.stdout).into_owned();
+        assert!(said.contains("Size: 8388608"), "{said}");
     }
 
     #[test]

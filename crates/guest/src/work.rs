@@ -63,12 +63,20 @@ impl AgentClient {
     }
 
     /// Has one of our guests let go of its disks and power itself off, a moment after it has answered. Workloads that write
-    /// to its disk had better be stopped before.
+    /// to its disk had better be stopped before. A number leaves a seal on its disk, which is then surely there.
     ///
     /// # Errors
-    /// As of a request.
-    pub fn shut_down(&self, limit: Duration) -> Result<()> {
-        self.done(Ask::ShutDown, limit)
+    /// As of a request; refused where the seal finds no room.
+    pub fn shut_down(&self, seal: Option<u64>, limit: Duration) -> Result<()> {
+        self.done(Ask::ShutDown { seal }, limit)
+    }
+
+    /// Looks whether the guest's disk is the one that was left with this seal.
+    ///
+    /// # Errors
+    /// As of a request; refused where it is not.
+    pub fn check_seal(&self, seal: u64, limit: Duration) -> Result<()> {
+        self.done(Ask::CheckSeal { seal }, limit)
     }
 
     /// Starts a workload, a single one, beside those that run; returns when it runs. `job` is its number from now on;

@@ -246,7 +246,7 @@ pub enum StandstillStage {
 /// What it took to bring a file of a VM to the other host; absent = not measured, or no such part.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct FileCarried {
-    /// Which, as in `disk`, `swap`, `state`.
+    /// Which: a disk by its serial number, as in `dunlin-disk`, or `state`.
     pub file: String,
     /// Its length.
     pub file_bytes: i64,

@@ -1,6 +1,9 @@
 //! What became of disks that moved with their VMs, or lay at a server: bytes, rates, steps, and the floor they set.
 
-use dunlin_record::{Blocks, Case, Outcome, StorageNetworkBytes, StorageServer, StorageStep, Writes};
+use dunlin_record::{
+    Blocks, Case, Outcome, StorageFault, StorageFaultKind, StorageNetworkBytes, StorageServer, StorageStep,
+    Writes,
+};
 
 use crate::Report;
 use crate::cases::{CaseRow, Spread, case_rows};
@@ -135,13 +138,25 @@ fn both_hosts(bytes: &StorageNetworkBytes) -> Option<i64> {
     [source_tx, source_rx, destination_tx, destination_rx].into_iter().copied().sum()
 }
 
+/// What was to befall the server of a case's disks.
+fn befell(fault: &StorageFault) -> String {
+    let how = match fault.kind {
+        StorageFaultKind::Kill => "killed",
+        StorageFaultKind::Freeze => "frozen",
+    };
+    format!(", {how} for {}\u{a0}s after {}\u{a0}s", fault.for_s, fault.after_s)
+}
+
 /// What was asked of a case's disks.
 fn how(case: &Case) -> String {
     let storage = &case.storage;
     if !case.vm.moves_disks() {
         return match storage.server {
             StorageServer::Folder => "shared".into(),
-            server => format!("shared, {}", server.name()),
+            server => {
+                let fault = storage.fault.as_ref().map(befell).unwrap_or_default();
+                format!("shared, {}{fault}", server.name())
+            }
         };
     }
     let blocks = match storage.blocks {
@@ -157,7 +172,8 @@ fn how(case: &Case) -> String {
     let steps = storage.two_steps.then(|| "two steps".to_owned());
     let rate = storage.rate_mib_s.map(|rate| format!("≤\u{a0}{rate}\u{a0}MiB/s"));
     let parts = [Some(blocks.to_owned()), writes, steps, rate];
-    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    let fault = storage.fault.as_ref().map(befell).unwrap_or_default();
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ") + &fault
 }
 
 fn steps(rows: &[CaseRow]) -> Grid {

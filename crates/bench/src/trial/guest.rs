@@ -10,7 +10,7 @@ use std::sync::mpsc::Sender;
 use std::thread;
 use std::time::Duration;
 
-use dunlin_clock::{Deadline, now_ns};
+use dunlin_clock::{Cancel, Deadline, now_ns};
 use dunlin_guest::{AgentClient, GuestError, Neighbour, Network as GuestNetwork, kernel_args};
 use dunlin_hypervisor::{Hypervisor, Maker, Side, Vm, VmDisk, VmOrder, VmSpec};
 use dunlin_record::{
@@ -50,6 +50,8 @@ pub(crate) struct Guest {
     made: Option<Made>,
     /// What is to be kept of it; absent where we made it.
     pub(super) found: Option<Found>,
+    /// The seal with which it left its disk when it was shut down last.
+    seal: Option<u64>,
 }
 
 /// What is to be kept of a VM that was found.
@@ -98,6 +100,7 @@ impl Guest {
             agent,
             made: None,
             found: Some(Found { name: existing.name.clone(), paused: found.paused, told_by: found.told_by }),
+            seal: None,
         })
     }
 
@@ -141,7 +144,7 @@ impl Guest {
         };
         let made = Some(Made { spec, given, storage, _taps: taps });
         let address = given.map(|(address, _)| address);
-        let guest = Self { id, source, address, agent, made, found: None };
+        let guest = Self { id, source, address, agent, made, found: None, seal: None };
         guest.settle_in(context)?;
         Ok(guest)
     }
@@ -205,9 +208,14 @@ impl Guest {
     }
 
     /// Has something befall the server of its disks, if it has one.
-    pub(super) fn befall(&self, fault: Option<&StorageFault>, events: Sender<Event>) -> Option<Befalling> {
+    pub(super) fn befall(
+        &self,
+        fault: Option<&StorageFault>,
+        events: Sender<Event>,
+        cancel: &Cancel,
+    ) -> Option<Befalling> {
         let service = self.made.as_ref()?.storage.service()?;
-        Some(Befalling::begin(fault?, service, events))
+        Some(Befalling::begin(fault?, service, events, cancel))
     }
 
     /// Starts all that the workload is made of, one after the other.

@@ -82,7 +82,7 @@ impl Run<'_> {
         let ended = observed.and_then(|()| {
             self.observer.stage("migrating");
             self.pause_if_asked(guest)?;
-            befalling = guest.befall(case.storage.fault.as_ref(), journal.sender());
+            befalling = guest.befall(case.storage.fault.as_ref(), journal.sender(), self.trial.cancel);
             let (ended, kept) = match &mut moving {
                 Moving::Live(mover) => self.migrate(guest, &mut **mover, journal)?,
                 Moving::Still(still) => self.move_still(guest, still, &streams, journal)?,

@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use dunlin_clock::{Cancel, now_ns};
+use dunlin_clock::{Cancel, Deadline, now_ns};
 use dunlin_record::{
     Event, EventKind, HostId, ImageFormat, StorageFault, StorageFaultKind, StorageServer, in_one_line,
 };
@@ -80,8 +80,11 @@ impl Server {
     ) -> Result<Served> {
         let image = self.folder.path().join(name);
         self.service.host().copy_to(&file.path(), &image)?;
-        let lease = self.leases.take(&image, owner)?;
-        let place = self.service.export(&image, format, name)?;
+        let taken = self.leases.take(&image, owner);
+        let exported = taken.and_then(|lease| Ok((lease, self.service.export(&image, format, name)?)));
+        let (lease, place) = exported.inspect_err(|_| {
+            let _ = self.service.host().remove(&image);
+        })?;
         let service = Arc::clone(&self.service);
         Ok(Served { place, image, name: name.to_owned(), service, _lease: lease })
     }
@@ -131,13 +134,26 @@ pub(super) struct Befalling {
 
 impl Befalling {
     /// Has a fault befall a server from now on as it says, and tells when it is away and when it is back.
-    pub(super) fn begin(fault: &StorageFault, service: &Arc<StorageService>, events: Sender<Event>) -> Self {
-        let (leave, left) = mpsc::channel();
-        let (fault, service) = (fault.clone(), Arc::clone(service));
+    pub(super) fn begin(
+        fault: &StorageFault,
+        service: &Arc<StorageService>,
+        events: Sender<Event>,
+        cancel: &Cancel,
+    ) -> Self {
+        let (leave, left) = mpsc::channel::<()>();
+        let (fault, service, cancel) = (fault.clone(), Arc::clone(service), cancel.clone());
         let thread = std::thread::spawn(move || {
             let host = service.host().id().clone();
             let is_over = |seconds: f64| {
-                left.recv_timeout(Duration::from_secs_f64(seconds)) != Err(RecvTimeoutError::Timeout)
+                let deadline = Deadline::after(Duration::from_secs_f64(seconds));
+                loop {
+                    let is_left =
+                        left.recv_timeout(deadline.step(LOOK_EVERY)) != Err(RecvTimeoutError::Timeout);
+                    // A user who wants to go is not kept by a server that we froze.
+                    if is_left || cancel.is_cancelled() || deadline.passed() {
+                        return is_left || cancel.is_cancelled();
+                    }
+                }
             };
             if is_over(fault.after_s) {
                 return;

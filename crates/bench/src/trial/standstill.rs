@@ -6,6 +6,7 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use dunlin_clock::{Cancel, Deadline};
+use dunlin_guest::GuestError;
 use dunlin_hypervisor::{HypervisorError, Presence, Side, Vm};
 use dunlin_migrate::{Fault, Standstill};
 use dunlin_record::{Event, EventKind, HostId, Seen, Strategy, Transfer, VmId, Workload, in_one_line};
@@ -14,7 +15,7 @@ use dunlin_testbed::{Carry, Host, NamelessFile, carry};
 use super::disk_file::{DiskFile, Ground};
 use super::streams::Streams;
 use super::{Guest, Run, TrialContext};
-use crate::{Observer, Result};
+use crate::{BenchError, Observer, Result};
 
 /// How long a guest may take to shut itself down once its agent has said that it does.
 const SHUT_DOWN_LIMIT: Duration = Duration::from_secs(60);
@@ -101,7 +102,12 @@ impl Parts<'_> {
         if self.still.state.is_some() {
             return self.guest.go_on(vm);
         }
-        self.guest.come_up(self.context, vm, self.workload, self.streams)
+        let up = self.guest.come_up(self.context, vm, self.workload, self.streams);
+        if let Err(BenchError::Guest(GuestError::Refused { .. })) = &up {
+            // Its agent found its disk or its room other than it was: the source's images are whole.
+            vm.end(END_LIMIT)?;
+        }
+        up
     }
 
     /// Makes the VM on a side out of what lies there, which then runs.
@@ -141,7 +147,10 @@ impl Parts<'_> {
         if self.still.state.is_some() {
             return self.guest.go_on(&*vm);
         }
-        self.guest.come_up(self.context, &*vm, self.workload, self.streams)
+        // Also where the user has had enough: the VM is to run again, and to be heard.
+        let never = Cancel::new();
+        let context = TrialContext { cancel: &never, ..self.context };
+        self.guest.come_up(context, &*vm, self.workload, self.streams)
     }
 
     /// What has to be brought, by name, from where to where.

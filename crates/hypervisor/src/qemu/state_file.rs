@@ -59,9 +59,9 @@ pub(super) fn load_from(vm: &QemuVm, features: &QemuFeatures, file: &Path) -> Re
     let before = all_capabilities(vm)?;
     vm.configure(&settings(features, &before))?;
     vm.load(&address, limit_of(vm))?;
-    // It was saved stopped.
-    vm.resume()?;
-    vm.configure(&before)
+    // It was saved stopped, and runs only when nothing of it can be refused any more.
+    vm.configure(&before)?;
+    vm.resume()
 }
 
 #[derive(Clone, Copy)]

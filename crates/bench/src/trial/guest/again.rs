@@ -15,11 +15,15 @@ use crate::trial::streams::Streams;
 use crate::{BenchError, Result};
 
 impl Guest {
-    /// Has it shut itself down: its workload ends first. Gives what that found damaged, in words.
-    pub(in crate::trial) fn shut_down(&self, workload: Option<&Workload>) -> Result<Option<String>> {
+    /// Has it shut itself down: its workload ends first. Gives what that found damaged, in words. Its disk, if it has one, is
+    /// left with a seal, by which it is known when the guest comes up again.
+    pub(in crate::trial) fn shut_down(&mut self, workload: Option<&Workload>) -> Result<Option<String>> {
         let damage = workload.map(|workload| self.stop_workload(workload)).transpose()?;
         let agent = self.agent.as_ref().ok_or_else(no_agent)?;
-        agent.shut_down(ANSWER_LIMIT)?;
+        let has_disk = self.made.as_ref().is_some_and(|made| made.storage.has_disk());
+        let seal = has_disk.then(|| now_ns().unsigned_abs());
+        agent.shut_down(seal, ANSWER_LIMIT)?;
+        self.seal = seal;
         Ok(damage.and_then(|achieved| achieved.damage()))
     }
 
@@ -62,6 +66,9 @@ impl Guest {
         // Another session: this guest has never heard of the old one.
         self.agent = Some(await_agent(context, vm, BOOT_LIMIT)?);
         self.settle_in(context)?;
+        if let (Some(seal), Some(agent)) = (self.seal, &self.agent) {
+            agent.check_seal(seal, ANSWER_LIMIT)?;
+        }
         workload.map_or(Ok(()), |workload| self.start_workload(workload, streams))
     }
 
