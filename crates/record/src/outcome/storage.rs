@@ -136,7 +136,7 @@ impl StandstillMs {
 /// A file of a VM that stood still, and what it took to bring it to the other host.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FileOutcome {
-    /// Which, as in `disk`, `swap`, `state`.
+    /// Which: a disk by its serial number, as in `dunlin-disk`, or `state`.
     pub file: String,
     /// Its length.
     pub file_bytes: i64,
