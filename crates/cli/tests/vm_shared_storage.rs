@@ -157,6 +157,32 @@ fn vm_nothing_is_lost_while_the_server_of_its_disks_is_away_for_long() {
     }
 }
 
+/// While a server is frozen, so may be the hypervisor: what was decided meanwhile comes about once it answers again, and the
+/// VM is where it was.
+#[test]
+fn vm_a_migration_that_is_given_up_while_the_server_is_frozen_leaves_the_vm_at_the_source() {
+    need_vms!();
+    let frozen = [("nfs", "raw", "{ kind = \"freeze\", after_s = 0.3, for_s = 7 }")];
+    // A guest that comes back has much to answer.
+    let probes = "[probes]\nicmp.interval_ms = 50\nudp.interval_ms = 50\n";
+    let text = scenario(&frozen, probes);
+    let text = text.replace("limit_s = 60", "limit_s = 3").replace("settle_s = 0.3", "settle_s = 3");
+    let finished = Run::start("test-served-limit", &text).finish();
+    let outcomes = finished.outcomes();
+    assert_eq!((finished.code, outcomes.len()), (Some(0), 1), "{}", finished.story());
+    let outcome = &outcomes[0];
+    assert_eq!(outcome["status"], "not-converged", "{outcome:#}");
+    assert_eq!(
+        outcome.pointer("/workload/achieved/corrupt_disk_pages"),
+        Some(&Value::from(0)),
+        "{outcome:#}"
+    );
+    let events = finished.events(outcome["id"].as_str().unwrap());
+    let placed = events.iter().find(|event| event["event"] == "vm-placed").unwrap();
+    assert_eq!((&placed["place"], &placed["source"]), (&"source".into(), &"runs".into()), "{placed:#}");
+    was_away(&finished, outcome, frozen[0].2, 7.0);
+}
+
 /// A host's link to the storage network is cut twice: while the VM runs there, and while it moves.
 #[test]
 fn vm_nothing_is_lost_while_a_host_is_cut_off_from_its_disks() {
