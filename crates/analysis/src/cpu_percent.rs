@@ -1,6 +1,6 @@
 //! How busy CPUs were with a VM before, during and after its migration.
 
-use dunlin_record::{CpuPercent, CpuShares, EventKind, HostId};
+use dunlin_record::{CpuPercent, CpuShares, EventKind, HostId, Strategy};
 
 use crate::moments::Moments;
 use crate::samples::Samples;
@@ -21,7 +21,16 @@ pub(crate) fn cpu_percent(trial: &Trial, moments: &Moments) -> CpuPercent {
         source_vcpus: process(trial.source, "vcpus_ns"),
         destination: process(trial.destination, "process_ns"),
         destination_vcpus: process(trial.destination, "vcpus_ns"),
-        guest: spans.asked(&guest(trial)),
+        guest: guest_shares(trial, &spans),
+    }
+}
+
+fn guest_shares(trial: &Trial, spans: &Spans<'_>) -> CpuShares {
+    let shares = spans.asked(&guest(trial));
+    match trial.case.strategy {
+        // It booted anew in between, and counts from that on.
+        Strategy::Cold(_) => CpuShares { during: None, ..shares },
+        _ => shares,
     }
 }
 
@@ -80,7 +89,7 @@ fn share(cpu_ns: i64, during_ns: i64) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use dunlin_record::{ABSENT, Series, shapes};
+    use dunlin_record::{ABSENT, FileCompression, Series, shapes};
 
     use super::*;
     use crate::fixture::{Fixture, ns};
@@ -134,6 +143,20 @@ mod tests {
             .without(|kind| matches!(kind, EventKind::GuestCpu { busy_ns, .. } if *busy_ns > 500 * MS));
         let expected = CpuShares { before: Some(50.0), ..CpuShares::default() };
         assert_eq!(of(&silent).guest, expected, "it did not answer after the move");
+    }
+
+    #[test]
+    fn what_a_guest_counted_in_one_boot_is_not_subtracted_from_what_it_did_in_the_next() {
+        let asked =
+            |at_ms: f64, busy_ms: i64| (at_ms, EventKind::GuestCpu { busy_ns: busy_ms * MS, idle_ns: 0 });
+        let mut cold = Fixture::cold(FileCompression::None);
+        for (at_ms, kind) in
+            [asked(-1010.0, 0), asked(-10.0, 500), asked(130_010.0, 9000), asked(131_010.0, 9250)]
+        {
+            cold = cold.with(at_ms, "", kind);
+        }
+        let expected = CpuShares { before: Some(50.0), during: None, after: Some(25.0) };
+        assert_eq!(of(&cold).guest, expected);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! How the guest's clocks fared: a hypervisor that stops a VM may stop its clocks with it, and inside nothing shows it.
 
-use dunlin_record::{Event, EventKind, GuestClock};
+use dunlin_record::{Event, EventKind, GuestClock, Strategy};
 
 use crate::moments::Moments;
 use crate::trial::Trial;
@@ -34,8 +34,12 @@ impl Reading {
     }
 }
 
-/// From the last reading before the migration (before a stop that came before the command) to the last of all.
+/// From the last reading before the migration (before a stop that came before the command) to the last of all. Absent where the
+/// guest booted anew in between: the clocks of one boot say nothing of another's.
 pub(crate) fn guest_clock(trial: &Trial, moments: &Moments) -> Option<GuestClock> {
+    if matches!(trial.case.strategy, Strategy::Cold(_)) {
+        return None;
+    }
     let begin = moments.stopped.unwrap_or(moments.command).min(moments.command);
     let before = trial.events().filter_map(Reading::of).rfind(|read| read.bench <= begin)?;
     let after = trial.events().filter_map(Reading::of).rfind(|read| read.bench >= moments.end)?;
@@ -59,7 +63,7 @@ pub(crate) fn is_behind(clock: &GuestClock) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use dunlin_record::{Flag, Workload};
+    use dunlin_record::{FileCompression, Flag, Transfer, Workload};
 
     use super::*;
     use crate::fixture::Fixture;
@@ -99,6 +103,31 @@ mod tests {
         assert_eq!(outcome.guest_clock, Some(clock));
         assert_eq!(outcome.flags, [Flag::GuestClockBehind]);
         assert_eq!(with(500.0).outcome().flags, [], "there is no rate that suffers by it");
+    }
+
+    #[test]
+    fn a_guest_that_booted_anew_has_other_clocks_and_not_those_of_before_behind() {
+        let booted = |at_ms: f64, since_boot_ms: f64| {
+            let since_boot = (since_boot_ms * 1e6) as i64;
+            let kind = EventKind::GuestClocks {
+                monotonic_ns: since_boot,
+                boottime_ns: since_boot,
+                realtime_ns: (at_ms * 1e6) as i64,
+                error_ns: 250_000,
+            };
+            (at_ms, kind)
+        };
+        let cold = [booted(-10.0, 100_000.0), booted(132_000.0, 20_000.0)]
+            .into_iter()
+            .fold(Fixture::cold(FileCompression::None), |fixture, (at_ms, kind)| {
+                fixture.with(at_ms, "", kind)
+            })
+            .with_case(|case| case.workload = Some(Workload::Clock));
+        let outcome = cold.outcome();
+        assert_eq!((outcome.guest_clock, outcome.flags), (None, vec![]));
+        // One that was only saved goes on with the clocks it had: that they stood still is told.
+        let offline = cold.with_case(|case| case.strategy = Strategy::Offline(Transfer::default()));
+        assert_eq!(offline.outcome().flags, [Flag::GuestClockBehind]);
     }
 
     #[test]

@@ -34,9 +34,9 @@ pub trait Standstill {
     /// Asks an end where the VM is. No answer is an answer too; an end at which nothing was started is [`Seen::Gone`].
     fn ask(&mut self, side: Side) -> Presence;
 
-    /// Whether it can be woken at the source after it has run at the destination: not where a saved state would meet disks that
-    /// have been written since.
-    fn can_return_after_it_ran(&self) -> bool;
+    /// Whether it can be woken out of what lies at the source after it has run on a side since it was put to rest: not where a
+    /// saved state would meet disks that have been written since.
+    fn can_return_after_it_ran(&self, side: Side) -> bool;
 
     /// Puts the VM to rest at the source: shuts it down, or saves its state and leaves it stopped.
     ///
@@ -93,7 +93,8 @@ pub struct StandstillJob<'a> {
 pub fn stand_still(job: StandstillJob<'_>, world: &mut dyn Surroundings) -> Ended {
     while world.next(Duration::ZERO).is_some() {}
     let until_ns = after(world.now_ns(), job.limit);
-    let mut run = Run { job, world, until_ns, may_run_there: false, has_run_there: false };
+    let mut run =
+        Run { job, world, until_ns, may_run_there: false, has_run_there: false, has_run_here: false };
     run.tell(Side::Source, EventKind::MigrateCommand);
     match run.there() {
         Ok(()) => run.conclude(Place::Destination, Status::Completed, None),
@@ -116,6 +117,8 @@ struct Run<'a, 'w> {
     may_run_there: bool,
     /// It was seen to run there.
     has_run_there: bool,
+    /// It was seen to run at the source since it was put to rest there.
+    has_run_here: bool,
 }
 
 impl Run<'_, '_> {
@@ -126,7 +129,10 @@ impl Run<'_, '_> {
             return Err(failed(format!("the VM does not run at its source: {}", at_source.word)));
         }
         self.stage(StandstillStage::Rest);
-        self.job.parts.rest().map_err(|fault| failed(in_one_line(&*fault)))?;
+        let rested = self.job.parts.rest();
+        self.follow();
+        self.has_run_here = false;
+        rested.map_err(|fault| failed(in_one_line(&*fault)))?;
         self.check()?;
         self.bring()?;
         self.check()?;
@@ -137,7 +143,11 @@ impl Run<'_, '_> {
         }
         self.stage(StandstillStage::Wake);
         self.may_run_there = true;
-        self.job.parts.wake(Side::Destination).map_err(|fault| failed(in_one_line(&*fault)))?;
+        if let Err(fault) = self.job.parts.wake(Side::Destination) {
+            // Nobody is waited for any more where the user has had enough.
+            let is_left = self.job.cancel.is_cancelled();
+            return Err(if is_left { cancelled() } else { failed(in_one_line(&*fault)) });
+        }
         self.tell(Side::Destination, EventKind::MigrationCompleted);
         Ok(())
     }
@@ -186,21 +196,26 @@ impl Run<'_, '_> {
         if let Err(fault) = self.job.parts.clear_away() {
             self.warn("what was brought to the destination is still there", &*fault);
         }
-        let place = if self.has_run_there && !self.job.parts.can_return_after_it_ran() {
-            let why =
-                "it has written to its disks since its state was saved: woken of that, it would destroy them";
-            self.note("leave-at-rest", why);
-            Place::Nowhere
+        let place = if self.has_run_there && !self.job.parts.can_return_after_it_ran(Side::Destination) {
+            self.leave_at_rest()
         } else {
             self.wake_at_source()
         };
         self.conclude(place, status, Some(reason))
     }
 
+    /// Its state is older than its disks.
+    fn leave_at_rest(&mut self) -> Place {
+        let why =
+            "it has written to its disks since its state was saved: woken of that, it would destroy them";
+        self.note("leave-at-rest", why);
+        Place::Nowhere
+    }
+
     /// Sees to it that the VM does not run at the destination; says whether that is known. One that runs there is left alone:
     /// it may have written to its disks.
     fn is_out_of_there(&mut self) -> bool {
-        match self.answer_of(Side::Destination).seen {
+        let is_gone = match self.answer_of(Side::Destination).seen {
             Seen::Gone => true,
             Seen::Runs => false,
             // What does not answer may be ended all the same: it was started for this, and it is seen whether it is gone.
@@ -210,7 +225,12 @@ impl Run<'_, '_> {
                 }
                 self.ask(Side::Destination).seen == Seen::Gone
             }
+        };
+        if is_gone {
+            // That it ran before its end may still be on its way to us.
+            self.pause();
         }
+        is_gone
     }
 
     /// Sees to it that the VM runs at the source, and says where it is.
@@ -219,9 +239,21 @@ impl Run<'_, '_> {
             match self.settled_source().seen {
                 Seen::Runs => return Place::Source,
                 Seen::Silent => return Place::Unknown,
-                Seen::Holds | Seen::Waits | Seen::Gone => {}
+                Seen::Holds | Seen::Waits => {}
+                Seen::Gone => {
+                    // That it ran before its end may still be on its way to us.
+                    self.pause();
+                    if self.has_run_here && !self.job.parts.can_return_after_it_ran(Side::Source) {
+                        return self.leave_at_rest();
+                    }
+                }
             }
-            self.note("wake-source", "it is to run again where it was");
+            let why = if self.has_run_there {
+                "it is to run again where it was, and as it was: what it did at the destination is lost to it"
+            } else {
+                "it is to run again where it was"
+            };
+            self.note("wake-source", why);
             if let Err(fault) = self.job.parts.wake(Side::Source) {
                 self.warn("it could not be woken at the source", &*fault);
             }
@@ -294,7 +326,9 @@ impl Run<'_, '_> {
 
     fn ask(&mut self, side: Side) -> Presence {
         let presence = self.job.parts.ask(side);
-        self.has_run_there |= side == Side::Destination && presence.seen == Seen::Runs;
+        if presence.seen == Seen::Runs {
+            self.saw_it_run(side);
+        }
         self.follow();
         presence
     }
@@ -307,8 +341,18 @@ impl Run<'_, '_> {
     }
 
     fn see(&mut self, event: &Event) {
-        let is_there = event.host.as_ref() == Some(self.job.parts.host(Side::Destination));
-        self.has_run_there |= is_there && event.kind == EventKind::VcpusRunning;
+        let is_at = |side| event.host.as_ref() == Some(self.job.parts.host(side));
+        let side = [Side::Source, Side::Destination].into_iter().find(|side| is_at(*side));
+        if let Some(side) = side.filter(|_| event.kind == EventKind::VcpusRunning) {
+            self.saw_it_run(side);
+        }
+    }
+
+    fn saw_it_run(&mut self, side: Side) {
+        match side {
+            Side::Source => self.has_run_here = true,
+            Side::Destination => self.has_run_there = true,
+        }
     }
 
     fn pause(&mut self) {

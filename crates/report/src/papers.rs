@@ -45,8 +45,6 @@ const REPEATED: [Repeated; 4] = [
         figures: &[
             quoted("memory", "downtime, KVM", "0.18 s", downtime),
             quoted("storage-all", "downtime, KVM", "0.21 s", downtime),
-            quoted("two-steps-all", "first downtime, VMware", "0.11 s", first_outage),
-            quoted("two-steps-all", "second downtime, VMware", "about 2.3 s", second_outage),
             quoted("two-steps-allocated", "first downtime, VMware", "0.11 s", first_outage),
             quoted("two-steps-allocated", "second downtime, VMware", "about 2.3 s", second_outage),
         ],

@@ -50,7 +50,50 @@ pub fn capabilities() -> Vec<Capability> {
         capability("packet-sockets", "seeing which host's VM answers", true, try_packet_sockets()),
         capability("netem", "delays made by the kernel", false, try_netem()),
         capability("userfaultfd", "post-copy", false, try_userfaultfd()),
+        capability(
+            "loop devices",
+            "folders of images that leave nothing, for servers of disks",
+            false,
+            try_loop(),
+        ),
+        programs("qcow2", "images in QEMU's own layout", &[("qemu-img", "qemu-utils")]),
+        programs("nbd server", "disks by NBD, and in two steps", &[("qemu-storage-daemon", "qemu-utils")]),
+        programs("nfs server", "disks by NFS", &NFS),
+        programs("iscsi server", "disks by iSCSI", &[("tgtd", "tgt"), ("tgtadm", "tgt")]),
+        programs("scp", "cold and offline moves by scp", &SCP),
     ]
+}
+
+const NFS: [(&str, &str); 2] = [("ganesha.nfsd", "nfs-ganesha nfs-ganesha-vfs"), ("rpcbind", "rpcbind")];
+const SCP: [(&str, &str); 3] =
+    [("scp", "openssh-client"), ("ssh-keygen", "openssh-client"), ("sshd", "openssh-server")];
+/// Debian keeps servers out of an ordinary user's `PATH`.
+const MORE_PATHS: [&str; 2] = ["/usr/sbin", "/sbin"];
+
+/// Whether programs are installed, each given with its package in Debian.
+fn programs(name: &'static str, purpose: &'static str, wanted: &[(&str, &str)]) -> Capability {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&paths).chain(MORE_PATHS.map(Into::into)).collect::<Vec<_>>();
+    let is_there = |program: &str| folders.iter().any(|folder| folder.join(program).is_file());
+    let missing: Vec<_> = wanted.iter().filter(|(program, _)| !is_there(program)).collect();
+    let list = |which: fn(&(&str, &str)) -> String, between: &str| {
+        let mut all: Vec<String> = missing.iter().map(|one| which(one)).collect();
+        all.dedup();
+        all.join(between)
+    };
+    let lack = (!missing.is_empty()).then(|| Lack {
+        because: format!("{} not installed", list(|(program, _)| (*program).to_owned(), ", ")),
+        mend: format!("apt-get install {}", list(|(_, package)| (*package).to_owned(), " ")),
+    });
+    Capability { name, purpose, required: false, lack }
+}
+
+fn try_loop() -> Option<Lack> {
+    let opened = File::options().read(true).write(true).open("/dev/loop-control").map(drop);
+    lack(opened, |error| match error.kind() {
+        io::ErrorKind::PermissionDenied => "run it as root".into(),
+        _ => "sudo modprobe loop (in a container: docker run --privileged -v /dev:/dev)".into(),
+    })
 }
 
 fn try_namespaces() -> Option<Lack> {

@@ -224,12 +224,12 @@ impl Host for LabHost {
 
     fn copy_to(&self, local: &Path, there: &Path) -> Result<()> {
         let from = File::open(local).map_err(TestbedError::io(format!("open {}", local.display())))?;
-        self.on_files(|| copy(from, there).map_err(self.io(&format!("copy {} to", local.display()), there)))
+        self.on_files(|| copy(&from, there).map_err(self.io(&format!("copy {} to", local.display()), there)))
     }
 
     fn copy_from(&self, there: &Path, local: &Path) -> Result<()> {
         let from = self.on_files(|| File::open(there).map_err(self.io("open", there)))?;
-        copy(from, local).map_err(self.io(&format!("copy to {} from", local.display()), there))
+        copy(&from, local).map_err(self.io(&format!("copy to {} from", local.display()), there))
     }
 
     fn read(&self, there: &Path) -> Result<Vec<u8>> {
@@ -302,11 +302,11 @@ impl Taps for LabHost {
 }
 
 /// Copies an open file to a path, with its mode, as `fs::copy` does between paths; holes stay holes.
-fn copy(from: File, to: &Path) -> std::io::Result<()> {
+fn copy(from: &File, to: &Path) -> std::io::Result<()> {
     let metadata = from.metadata()?;
     let mut to = File::create(to)?;
     if metadata.is_file() {
-        for extent in data_extents(&from) {
+        for extent in data_extents(from) {
             let Extent { begin, end } = extent.map_err(std::io::Error::other)?;
             // The extents move the position of the one they are of.
             let mut part = from.try_clone()?;
@@ -316,7 +316,7 @@ fn copy(from: File, to: &Path) -> std::io::Result<()> {
         }
         to.set_len(metadata.len())?;
     } else {
-        std::io::copy(&mut &from, &mut to)?;
+        std::io::copy(&mut &*from, &mut to)?;
     }
     to.set_permissions(metadata.permissions())
 }

@@ -270,6 +270,7 @@ impl Run<'_> {
             streams,
             events: journal.sender(),
             observer: &mut *self.observer,
+            remains: Default::default(),
         };
         let job = StandstillJob {
             parts: &mut parts,

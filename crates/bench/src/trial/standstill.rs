@@ -1,14 +1,14 @@
 //! The parts of a move for which one of our guests stands still, as a trial does them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use dunlin_clock::{Cancel, Deadline};
-use dunlin_hypervisor::{Presence, Side, Vm};
+use dunlin_hypervisor::{HypervisorError, Presence, Side, Vm};
 use dunlin_migrate::{Fault, Standstill};
-use dunlin_record::{Event, EventKind, HostId, Seen, Strategy, Transfer, VmId, Workload};
+use dunlin_record::{Event, EventKind, HostId, Seen, Strategy, Transfer, VmId, Workload, in_one_line};
 use dunlin_testbed::{Carry, Host, NamelessFile, carry};
 
 use super::disk_file::{DiskFile, Ground};
@@ -20,6 +20,8 @@ use crate::{Observer, Result};
 const SHUT_DOWN_LIMIT: Duration = Duration::from_secs(60);
 /// How long a hypervisor may take to end.
 const END_LIMIT: Duration = Duration::from_secs(10);
+/// How long a host may take to answer at all.
+const ANSWER_LIMIT: Duration = Duration::from_secs(3);
 /// The saved state's name in the record.
 const STATE: &str = "state";
 
@@ -66,37 +68,79 @@ pub(super) struct Parts<'a> {
     /// Where changes of the VM's state go.
     pub(super) events: Sender<Event>,
     pub(super) observer: &'a mut dyn Observer,
+    /// What was started on a side without coming up.
+    pub(super) remains: [Remains; 2],
+}
+
+/// What may be left on a host of a VM that did not come up there, and that nobody has in hand any more.
+#[derive(Default)]
+pub(super) struct Remains {
+    why: Option<String>,
+}
+
+impl Remains {
+    /// The host's word where what was started is not known to be gone. It was ordered to be ended when it did not come up, which
+    /// a host that answers has done; one that is lost may still run it.
+    fn presence(&mut self, ask_host: impl FnOnce() -> Result<()>) -> Option<Presence> {
+        let why = self.why.as_ref()?;
+        let Err(error) = ask_host() else {
+            self.why = None;
+            return None;
+        };
+        let lost = in_one_line(&error);
+        let word = format!("what was started there is not known to be gone ({lost}), after: {why}");
+        Some(Presence { seen: Seen::Silent, word })
+    }
 }
 
 impl Parts<'_> {
     /// Lets the VM run at the destination.
     fn wake_there(&mut self) -> Result<()> {
-        let side = Side::Destination;
-        let Some([_, state]) = &self.still.state else {
-            let vm = self.guest.boot_at(self.context, side, self.events.clone())?;
-            let vm = &**self.still.there.insert(vm);
-            return self.guest.come_up(self.context, vm, self.workload, self.streams);
+        let vm = self.make(Side::Destination)?;
+        let vm = &**self.still.there.insert(vm);
+        if self.still.state.is_some() {
+            return self.guest.go_on(vm);
+        }
+        self.guest.come_up(self.context, vm, self.workload, self.streams)
+    }
+
+    /// Makes the VM on a side out of what lies there, which then runs.
+    fn make(&mut self, side: Side) -> Result<Arc<dyn Vm>> {
+        let events = self.events.clone();
+        let made = match &self.still.state {
+            Some(states) => {
+                let state = states[index(side)].path(side);
+                self.guest.make_of_state(self.context, side, &state, events)
+            }
+            None => self.guest.boot_at(self.context, side, events),
         };
-        let state = state.path(side);
-        let vm = self.guest.make_of_state(self.context, side, &state, self.events.clone())?;
-        self.guest.go_on(&**self.still.there.insert(vm))
+        self.remains[index(side)].why = made.as_ref().err().map(|error| in_one_line(error));
+        made
     }
 
     /// Lets it run at the source again: where it still stands there it goes on, else it is made again.
     fn wake_here(&mut self) -> Result<()> {
-        let side = Side::Source;
-        let stands = Presence::of(&*self.guest.source).seen == Seen::Holds;
-        if stands {
-            self.guest.source.resume()?;
-            return self.guest.go_on(&*self.guest.source);
+        match self.ask(Side::Source) {
+            Presence { seen: Seen::Holds, .. } => {
+                self.guest.source.resume()?;
+                return self.guest.go_on(&*self.guest.source);
+            }
+            Presence { seen: Seen::Gone, .. } => {}
+            // Beside what is not known to be gone nothing is made.
+            Presence { word, .. } => {
+                return Err(HypervisorError::Refused {
+                    host: self.host(Side::Source).clone(),
+                    command: "to wake the VM".into(),
+                    description: format!("what there is of it says {word:?}"),
+                }
+                .into());
+            }
         }
-        if let Some([state, _]) = &self.still.state {
-            let state = state.path(side);
-            self.guest.source = self.guest.make_of_state(self.context, side, &state, self.events.clone())?;
-            return self.guest.go_on(&*self.guest.source);
-        }
-        self.guest.source = self.guest.boot_at(self.context, side, self.events.clone())?;
+        self.guest.source = self.make(Side::Source)?;
         let vm = Arc::clone(&self.guest.source);
+        if self.still.state.is_some() {
+            return self.guest.go_on(&*vm);
+        }
         self.guest.come_up(self.context, &*vm, self.workload, self.streams)
     }
 
@@ -118,10 +162,15 @@ impl Standstill for Parts<'_> {
     }
 
     fn host(&self, side: Side) -> &HostId {
-        self.hosts[usize::from(side == Side::Destination)].id()
+        self.hosts[index(side)].id()
     }
 
     fn ask(&mut self, side: Side) -> Presence {
+        let host = &self.hosts[index(side)];
+        let answers = || Ok(host.run(Path::new("true"), &[], ANSWER_LIMIT).map(drop)?);
+        if let Some(presence) = self.remains[index(side)].presence(answers) {
+            return presence;
+        }
         let vm = match side {
             Side::Source => Some(&*self.guest.source),
             Side::Destination => self.still.there(),
@@ -129,8 +178,8 @@ impl Standstill for Parts<'_> {
         vm.map_or_else(|| Presence { seen: Seen::Gone, word: "not started".into() }, Presence::of)
     }
 
-    fn can_return_after_it_ran(&self) -> bool {
-        self.still.state.is_none() || !self.still.shares_disks
+    fn can_return_after_it_ran(&self, side: Side) -> bool {
+        self.still.state.is_none() || (side == Side::Destination && !self.still.shares_disks)
     }
 
     fn rest(&mut self) -> Result<(), Fault> {
@@ -191,5 +240,30 @@ impl Standstill for Parts<'_> {
     fn clear_away(&mut self) -> Result<(), Fault> {
         // What carries files leaves none half; those that came whole go with their handles at the end of the trial.
         Ok(())
+    }
+}
+
+fn index(side: Side) -> usize {
+    usize::from(side == Side::Destination)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::BenchError;
+
+    use super::*;
+
+    #[test]
+    fn what_did_not_come_up_on_a_host_that_is_lost_is_not_told_as_gone() {
+        let mut remains = Remains::default();
+        assert!(remains.presence(|| Err(BenchError::Cancelled)).is_none(), "nothing was started");
+        remains.why = Some("its monitor was closed".into());
+        for _ in 0..2 {
+            let presence = remains.presence(|| Err(BenchError::Cancelled)).unwrap();
+            assert_eq!(presence.seen, Seen::Silent);
+            assert!(presence.word.ends_with("after: its monitor was closed"), "{}", presence.word);
+        }
+        assert!(remains.presence(|| Ok(())).is_none(), "its host has ended it");
+        assert!(remains.presence(|| Err(BenchError::Cancelled)).is_none());
     }
 }

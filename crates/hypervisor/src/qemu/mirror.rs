@@ -24,7 +24,7 @@ use crate::{CopyOrder, HypervisorError, MirrorProgress, MirrorStage, Result, VmD
 /// 1 Gbit/s over a round trip of 30 ms.
 const AT_ONCE_BYTES: u64 = 4 << 20;
 /// The question how far mirrors are.
-const JOBS: &str = "query-block-jobs";
+pub(super) const JOBS: &str = "query-block-jobs";
 /// The command that makes a mirror write in step (QEMU >= 8.2).
 const CHANGE: &str = "block-job-change";
 /// Zeros in requests smaller than this are written as any other data by a node that is told so: a mirror's requests are.
@@ -59,7 +59,7 @@ impl QemuVm {
         if how.writes == Writes::InStep {
             self.state().noticed.in_step = Some(InStep { seen: Some(false), from_begin: true });
         }
-        let disks = self.disks_now();
+        let disks = self.least_first(self.disks_now())?;
         let share = disks.len().max(1) as f64;
         for (from, disk) in disks {
             let (mirror, node) = self.other_end(order, &disk, &from)?;
@@ -87,6 +87,14 @@ impl QemuVm {
             self.execute("blockdev-mirror", job)?;
         }
         Ok(())
+    }
+
+    /// Disks by what their images take up. A copy that is begun beside another waits until that has done what it has under
+    /// way, and QEMU with it: the guest was seen to stand still for a second, until the first disk was there.
+    fn least_first(&self, mut disks: Vec<(String, VmDisk)>) -> Result<Vec<(String, VmDisk)>> {
+        let nodes = self.execute("query-named-block-nodes", json!({ "flat": true }))?;
+        disks.sort_by_key(|(node, _)| actual_size(&nodes, node));
+        Ok(disks)
     }
 
     /// The VM's disks, with their nodes' names.
@@ -318,10 +326,16 @@ fn progress(jobs: &Value, serials: &[String]) -> Result<MirrorProgress, (String,
 }
 
 /// A mirror's job and its status.
-fn status<'a>(jobs: &'a Value, serial: &str) -> Option<(&'a str, &'a Value)> {
+pub(super) fn status<'a>(jobs: &'a Value, serial: &str) -> Option<(&'a str, &'a Value)> {
     let id = job_of(serial);
     let job = jobs.as_array()?.iter().find(|job| job["device"] == *id)?;
     Some((job["status"].as_str()?, job))
+}
+
+/// What a node's image takes up, by `query-named-block-nodes`; as much as can be where that is not told.
+fn actual_size(nodes: &Value, node: &str) -> u64 {
+    let known = nodes.as_array().into_iter().flatten().find(|known| known["node-name"] == node);
+    known.and_then(|known| known["image"]["actual-size"].as_u64()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -330,6 +344,16 @@ mod tests {
 
     fn job(serial: &str, status: &str, copied: i64) -> Value {
         json!({ "device": job_of(serial), "type": "mirror", "status": status, "io-status": "ok", "offset": copied, "len": 100 })
+    }
+
+    #[test]
+    fn what_an_image_takes_up_is_told_by_its_node() {
+        let nodes = json!([
+            { "node-name": "data", "image": { "actual-size": 4096 } },
+            { "node-name": "swap", "image": {} },
+        ]);
+        let sizes = ["data", "swap", "other"].map(|node| actual_size(&nodes, node));
+        assert_eq!(sizes, [4096, u64::MAX, u64::MAX]);
     }
 
     #[test]

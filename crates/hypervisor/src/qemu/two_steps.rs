@@ -1,8 +1,8 @@
 //! Disks that move before the memory, in two steps: the mirrors end by the VM going on with the new ones, where it is.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::mirror::{Mirror, job_of};
+use super::mirror::{JOBS, Mirror, job_of, status};
 use super::vm::{ACT_LIMIT, QemuVm};
 use crate::{HypervisorError, Result};
 
@@ -16,9 +16,16 @@ impl QemuVm {
         self.mirrored().iter().try_for_each(complete)
     }
 
-    /// Those that the VM has changed for since it was made.
+    /// Those that the VM has changed for since it was made. Fails where it may yet change for one: that is not known then.
     pub(super) fn all_changed(&self) -> Result<Vec<String>> {
         let mirrors = self.state().mirrors.clone();
+        // Asked first: what has ended by then changes no more.
+        let jobs = self.execute_within(ACT_LIMIT, JOBS, json!({}))?;
+        if let Some(undecided) = mirrors.iter().find(|mirror| may_change(&jobs, &mirror.serial)) {
+            let why =
+                "its copy was to be given up and has not ended: the VM may still change for the new one";
+            return Err(self.failed_mirror(&undecided.serial, why));
+        }
         for mirror in mirrors {
             if self.has_changed_to(&mirror)? {
                 self.take_note_of_change(&mirror);
@@ -57,5 +64,25 @@ impl QemuVm {
             let now = (mirror.to.clone(), disk.clone());
             self.state().changed.insert(mirror.serial.clone(), now);
         }
+    }
+}
+
+/// Whether the VM may still change for the other disk: its copy has not ended one way or the other.
+fn may_change(jobs: &Value, serial: &str) -> bool {
+    status(jobs, serial).is_some_and(|(status, _)| status != "concluded")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_that_has_not_ended_leaves_open_which_disk_the_vm_has() {
+        let jobs = |status: &str| json!([{ "device": job_of("disk"), "type": "mirror", "status": status }]);
+        for open in ["running", "ready", "standby", "waiting", "pending", "aborting", "paused"] {
+            assert!(may_change(&jobs(open), "disk"), "{open}");
+        }
+        assert!(!may_change(&jobs("concluded"), "disk"));
+        assert!(!may_change(&jobs("ready"), "swap"), "it was dismissed, or never begun");
     }
 }

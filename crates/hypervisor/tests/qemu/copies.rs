@@ -115,7 +115,8 @@ const WRITES: Deed = Deed::Write { first: 4096, last: 24576 };
 pub(crate) fn outrun(world: &World) {
     let how = |writes| StorageSettings {
         writes,
-        rate_mib_s: Some(8.0),
+        // Less than what a guest writes on a busy machine.
+        rate_mib_s: Some(3.0),
         pause_after_s: Some(3.0),
         ..StorageSettings::default()
     };

@@ -74,7 +74,7 @@ pub(crate) fn refused(world: &World) {
         (disk(&world.file("nowhere.raw")), "No such file", "is it there"),
         (VmDisk { backing: missing, ..qcow2(&over) }, "missing.raw", "backing image"),
         (at(DiskPlace::Nbd { server: nobody, export: "disk".into() }), "refused", "server"),
-        (at(DiskPlace::Nbd { server, export: "another".into() }), "another", "export"),
+        (at(DiskPlace::Nbd { server, export: "another".into() }), "not available", "export"),
     ] {
         let error = start(world, disk).unwrap_err();
         println!("{error}");

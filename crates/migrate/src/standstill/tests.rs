@@ -19,19 +19,22 @@ enum Trouble {
     Hangs,
     /// … or for ever.
     HangsForEver,
-    /// The user has had enough meanwhile.
+    /// The user has had enough meanwhile …
     Cancelled,
+    /// … and it is not waited for.
+    LeftForThat,
     /// The record cannot be kept any more.
     RecordFull,
 }
 
-const TROUBLES: [Trouble; 7] = [
+const TROUBLES: [Trouble; 8] = [
     Trouble::Refused,
     Trouble::Unanswered,
     Trouble::Dies,
     Trouble::Hangs,
     Trouble::HangsForEver,
     Trouble::Cancelled,
+    Trouble::LeftForThat,
     Trouble::RecordFull,
 ];
 
@@ -69,11 +72,14 @@ struct World {
     ends: [End; 2],
     now_ns: i64,
     cancel: Cancel,
-    events: VecDeque<Event>,
+    /// What is told, and from when on: words take a moment.
+    events: VecDeque<(i64, Event)>,
     spent: [bool; 2],
     is_full: bool,
     brought: bool,
     has_run_there: bool,
+    /// It was woken at the source since it was put to rest there.
+    has_run_here: bool,
     /// What must never be: two running copies, an old state over newer disks, a copy woken out of files that are not there.
     broken: Option<String>,
 }
@@ -97,6 +103,7 @@ impl World {
             is_full: false,
             brought: false,
             has_run_there: false,
+            has_run_here: false,
             broken: None,
         }
     }
@@ -156,6 +163,12 @@ impl World {
                 self.look();
                 Ok(())
             }
+            Some(Trouble::LeftForThat) => {
+                self.cancel.cancel();
+                effect(self);
+                self.look();
+                Err("it was cancelled".into())
+            }
             Some(Trouble::RecordFull) => {
                 self.is_full = true;
                 effect(self);
@@ -192,9 +205,9 @@ impl Standstill for Shared {
         Presence { seen, word: format!("{seen:?}") }
     }
 
-    fn can_return_after_it_ran(&self) -> bool {
+    fn can_return_after_it_ran(&self, side: Side) -> bool {
         let script = self.0.borrow().script;
-        !(script.saves && script.shares)
+        !(script.saves && (script.shares || side == Side::Source))
     }
 
     fn rest(&mut self) -> Result<(), Fault> {
@@ -215,16 +228,20 @@ impl Standstill for Shared {
             if end == 1 && !world.brought {
                 world.broken = Some("woken without its files".into());
             }
+            let of_state = end == 0 && world.script.saves && world.ends[0].seen == Seen::Gone;
             if end == 0 && world.has_run_there && world.script.saves && world.script.shares {
                 world.broken = Some("an old state was woken over newer disks".into());
             }
-            world.ends[end].seen = Seen::Runs;
-            if end == 1 {
-                world.has_run_there = true;
-                let (host, vm) = (Some(world.hosts[1].clone()), Some(world.vm.clone()));
-                let t_ns = world.now_ns;
-                world.events.push_back(Event { t_ns, host, vm, kind: EventKind::VcpusRunning });
+            if of_state && world.has_run_here {
+                world.broken = Some("a state was woken a second time, over the disks of the first".into());
             }
+            world.ends[end].seen = Seen::Runs;
+            world.has_run_there |= end == 1;
+            world.has_run_here |= end == 0;
+            let (host, vm) = (Some(world.hosts[end].clone()), Some(world.vm.clone()));
+            let t_ns = world.now_ns;
+            let heard_ns = t_ns + 100_000_000;
+            world.events.push_back((heard_ns, Event { t_ns, host, vm, kind: EventKind::VcpusRunning }));
         })
     }
 
@@ -265,10 +282,11 @@ impl Surroundings for Here {
             let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
             self.failure = Some(RecordError::io("write", "events")(full));
         }
-        let event = world.events.pop_front();
-        if event.is_none() {
-            world.now_ns += i64::try_from(limit.as_nanos()).unwrap();
-        }
+        let until_ns = world.now_ns + i64::try_from(limit.as_nanos()).unwrap();
+        let is_due = world.events.front().is_some_and(|(heard_ns, _)| *heard_ns <= until_ns);
+        let next = if is_due { world.events.pop_front() } else { None };
+        world.now_ns = next.as_ref().map_or(until_ns, |(heard_ns, _)| world.now_ns.max(*heard_ns));
+        let event = next.map(|(_, event)| event);
         self.recorded.extend(event.clone());
         event
     }
@@ -397,6 +415,28 @@ fn two_troubles_never_make_two_copies() {
         for (first, second) in all.iter().flat_map(|first| all.iter().map(move |second| (*first, *second))) {
             check(Script { troubles: [first, second], ..script });
         }
+    }
+}
+
+#[test]
+fn one_that_the_user_left_while_it_was_woken_is_cancelled_and_has_not_failed() {
+    for script in kinds() {
+        let troubles = [Some((Call::Wake(1), Trouble::LeftForThat)), None];
+        let Played { ended, .. } = check(Script { troubles, ..script });
+        assert_eq!((ended.status, ended.place), (Status::Cancelled, Place::Destination));
+        assert_eq!(ended.error.as_deref(), Some("ended by the user"));
+    }
+}
+
+#[test]
+fn a_state_out_of_which_the_vm_ran_again_is_not_woken_once_more() {
+    for script in kinds() {
+        let troubles = [Some((Call::Bring, Trouble::Refused)), Some((Call::Wake(0), Trouble::Dies))];
+        let Played { ended, recorded, .. } = check(Script { troubles, ..script });
+        let expected = if script.saves { Place::Nowhere } else { Place::Source };
+        assert_eq!(ended.place, expected, "{script:?}");
+        let left = |event: &Event| matches!(&event.kind, EventKind::Decision { action, .. } if action == "leave-at-rest");
+        assert_eq!(recorded.iter().any(left), script.saves);
     }
 }
 

@@ -44,7 +44,7 @@ fn run() -> fixture::Run {
     named(
         &mut run,
         3,
-        "two-steps-all",
+        "two-steps-allocated",
         &value!({ "vm": vm(false), "storage": two, "strategy": { "kind": "pre-copy" } }),
     );
     for outcome in &mut run.outcomes {
@@ -90,7 +90,7 @@ fn run() -> fixture::Run {
                     vec![disk.clone(), FileOutcome { file: "swap".into(), verified: None, ..disk }];
             }
             name => {
-                let two = name == "two-steps-all";
+                let two = name == "two-steps-allocated";
                 outcome.storage_bytes = Some(StorageBytes {
                     data: Some(90_000_000),
                     copied: Some(1_073_741_824),
@@ -184,8 +184,8 @@ fn csv_and_json_have_the_figures_where_there_are_any() {
     assert_eq!(cell("cold", "standstill_compress_ms"), "30000");
     assert_eq!(cell("cold", "files_sent_bytes"), "56000000");
     assert_eq!(cell("cold", "files_verified"), "", "one file was not compared");
-    assert_eq!(cell("two-steps-all", "storage_disks_step_downtime_icmp_ms"), "110");
-    assert_eq!(cell("two-steps-all", "storage_compared_equal"), "true");
+    assert_eq!(cell("two-steps-allocated", "storage_disks_step_downtime_icmp_ms"), "110");
+    assert_eq!(cell("two-steps-allocated", "storage_compared_equal"), "true");
     assert_eq!(cell("memory", "storage_network_source_tx_bytes"), "1500000");
     assert_eq!(cell("memory", "storage_wire_bytes"), "");
     assert!(!csv(&report(&fixture::run())).contains("standstill_"));

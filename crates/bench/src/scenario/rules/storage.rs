@@ -19,6 +19,7 @@ type Broken = (&'static str, ProblemKind);
 pub(super) fn broken_by_storage(case: &Case) -> Vec<Broken> {
     let mut broken: Vec<Broken> = case.vm.disk.iter().flat_map(broken_by_disk).collect();
     broken.extend(broken_by_place(case));
+    broken.extend(broken_by_server(case));
     broken.extend(broken_by_copy(case));
     if let Some(transfer) = case.strategy.standstill() {
         broken.extend(broken_by_standstill(case));
@@ -94,14 +95,22 @@ fn broken_by_place(case: &Case) -> Vec<Broken> {
     broken
 }
 
-/// What cannot befall a server.
-fn broken_by_fault(fault: &StorageFault, case: &Case) -> Option<Broken> {
-    let StorageSettings { server, two_steps, .. } = case.storage;
-    if server == StorageServer::Folder && !two_steps {
-        let servers =
-            "storage.server beside it, \"nfs\", \"iscsi\" or \"nbd\", or storage.two_steps: whom it befalls";
-        return Some(("storage.fault", missing(servers)));
+/// What takes a server of disks, or cannot be with one.
+fn broken_by_server(case: &Case) -> Option<Broken> {
+    let is_shared = case.storage.server != StorageServer::Folder;
+    if is_shared || (case.vm.moves_disks() && case.storage.two_steps) {
+        // One is started for each VM's disks, and a host has room for one of a kind: it has one port.
+        let setting = if is_shared { "storage.server" } else { "storage.two_steps" };
+        let expected = format!("1 where {setting} has disks served: they are served for one VM at a time");
+        return (case.vm.count > 1).then(|| ("vm.count", impossible(expected, &case.vm.count)));
     }
+    let server =
+        "storage.server beside it, other than \"folder\", or storage.two_steps = true: what it befalls";
+    case.storage.fault.as_ref().map(|_| ("storage.fault", missing(server)))
+}
+
+/// When nothing can befall a server any more.
+fn broken_by_fault(fault: &StorageFault, case: &Case) -> Option<Broken> {
     let limit_s = case.trials.limit_s;
     (fault.after_s >= limit_s).then(|| {
         let expected = format!("less than trials.limit_s = {limit_s}");

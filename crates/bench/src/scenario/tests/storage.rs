@@ -106,8 +106,10 @@ fn copies_and_servers_that_cannot_be_are_told() {
         moved("two_steps = true, compare = true"),
         moved("pause_after_s = 60"),
         moved("rate_mib_s = 0"),
-        moved("fault.kind = \"kill\""),
         moved("two_steps = true, fault = { after_s = 60, for_s = 1 }"),
+        with("vm = { disk.size_mib = 64, count = 2 }\nstorage.server = \"nbd\""),
+        with("vm = { disk.size_mib = 64, count = 3, shared_storage = false }\nstorage.two_steps = true"),
+        with("vm.disk.size_mib = 64\nstorage.fault = { kind = \"kill\", after_s = 1, for_s = 10 }"),
     ];
     insta::assert_snapshot!(all.concat(), @r#"
     s.toml:6: storage.blocks: missing, expected vm.shared_storage = false and vm.disk or vm.swap_mib beside it: only disks that move are copied
@@ -122,8 +124,10 @@ fn copies_and_servers_that_cannot_be_are_told() {
     s.toml:6: storage.compare: expected no storage.two_steps beside it: once the VM runs on with the destination's disks, the source's are old, found true
     s.toml:6: storage.pause_after_s: expected less than trials.limit_s = 60, found 60
     s.toml:6: storage.rate_mib_s: expected more than 0 and at most 1000000 MiB/s, found 0
-    s.toml:6: storage.fault: missing, expected storage.server beside it, "nfs", "iscsi" or "nbd", or storage.two_steps: whom it befalls
     s.toml:6: storage.fault.after_s: expected less than trials.limit_s = 60, found 60
+    s.toml:5: vm.count: expected 1 where storage.server has disks served: they are served for one VM at a time, found 2
+    s.toml:5: vm.count: expected 1 where storage.two_steps has disks served: they are served for one VM at a time, found 3
+    s.toml:6: storage.fault: missing, expected storage.server beside it, other than "folder", or storage.two_steps = true: what it befalls
     "#);
 }
 

@@ -32,6 +32,7 @@ pub(super) fn settings() -> Vec<Setting> {
         Setting { strategy: HYBRID, ..plain },
         in_two_steps(),
         Setting { runs_at_first: false, ..in_two_steps() },
+        Setting { waits: true, ..in_two_steps() },
         Setting { strategy: POST_COPY, ..in_two_steps() },
         outrun(Writes::WhenDue),
         Setting {
@@ -130,12 +131,14 @@ fn a_vm_is_stopped_for_its_disks_only_where_that_is_asked_for_and_nothing_else_h
         (ended.status, ended.place, stops)
     };
     let (there, never) = ((Status::Completed, Place::Destination), (Status::NotConverged, Place::Source));
+    let at_once = StorageSettings { pause_after_s: Some(0.0), ..outrun(Writes::Background).how };
+    let paused_by_its_owner = Setting { runs_at_first: false, how: at_once, ..outrun(Writes::Background) };
     for (setting, (status, place), stops) in [
         (outrun(Writes::WhenDue), there, true),
         (outrun(Writes::Background), there, true),
         (Setting { keeps_step: true, ..outrun(Writes::WhenDue) }, there, false),
         (outrun(Writes::InStep), there, false),
-        (Setting { runs_at_first: false, ..outrun(Writes::Background) }, there, false),
+        (paused_by_its_owner, there, false),
         (
             Setting {
                 how: StorageSettings { pause_after_s: None, ..outrun(Writes::Background).how },
