@@ -188,8 +188,8 @@ fn vm_a_migration_that_is_given_up_while_the_server_is_frozen_leaves_the_vm_at_t
 fn vm_nothing_is_lost_while_a_host_is_cut_off_from_its_disks() {
     need_vms!();
     let cases = [("nfs", "raw", ""), ("iscsi", "raw", ""), ("nbd", "raw", "")];
-    let slow = "[link.migration]\nrate_mbit = 200\n";
-    let text = scenario(&cases, slow).replace("baseline_s = 0.4", "baseline_s = 4");
+    let slow = "[link.migration]\nrate_mbit = 500\n";
+    let text = scenario(&cases, slow).replace("baseline_s = 0.4", "baseline_s = 3");
     let mut run = Run::start("test-served-cut", &text);
     for (number, (server, format, _)) in cases.iter().enumerate() {
         let trial = format!("{:02}-{number}-{server}-{format}-1", number + 1);
