@@ -232,7 +232,7 @@ pub enum BenchError {
     },
 }
 
-/// A setting that a hypervisor refuses, whatever its version.
+/// A setting that a hypervisor refuses, whatever its version, or an image that no disk can begin with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistake {
     /// The cases that have it, by their titles; never empty.
@@ -242,8 +242,12 @@ pub struct Mistake {
 }
 
 impl Mistake {
-    /// What a driver says is wrong with a case, with the word that may have been meant; nothing where it says another thing.
+    /// What a driver says is wrong with a case, with the word that may have been meant, or what is wrong with the image that its
+    /// disk begins with; nothing where it is another thing.
     pub(crate) fn of(case: &str, error: &BenchError) -> Option<Self> {
+        if let BenchError::ImageTooLarge { .. } | BenchError::Guest(GuestError::Image { .. }) = error {
+            return Some(Self { cases: vec![case.to_owned()], what: format!("vm.disk.image: {error}") });
+        }
         let BenchError::Hypervisor(HypervisorError::WrongSetting { word, known, .. }) = error else {
             return None;
         };

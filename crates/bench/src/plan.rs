@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dunlin_guest::{
-    Image, Kernel, READY_LINE, build_image, find_kernel, find_mkfs, find_qemu_img, image_info, kernel_args,
+    Image, Kernel, READY_LINE, build_image, find_kernel, find_mkfs, find_qemu_img, kernel_args,
 };
 use dunlin_hypervisor::{Driver, Hypervisor, HypervisorError, OpenOrder, Registry, Side, TrialBoot};
 use dunlin_record::{Case, ExistingVm, ImageFormat};
 use dunlin_testbed::{Host, TestbedError};
 
 use crate::existing::{FoundVm, Observable, check_room};
+use crate::trial::fitting_image;
 use crate::world::World;
 use crate::{BenchError, Result, VmObstacle};
 
@@ -73,7 +74,7 @@ impl<'a> Planner<'a> {
         if let Some(disk) = &case.vm.disk {
             match &disk.image {
                 None => drop(find_mkfs()?),
-                Some(image) => drop(image_info(image, world.cache())?),
+                Some(image) => drop(fitting_image(image, disk.size_mib, world.cache())?),
             }
             if disk.format == ImageFormat::Qcow2 {
                 find_qemu_img()?;

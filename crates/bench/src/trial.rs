@@ -30,6 +30,7 @@ use crate::world::World;
 use crate::{BenchError, Observer, Result};
 use captures::Captures;
 use clocks::Clocks;
+pub(crate) use disk_image::fitting_image;
 pub(crate) use guest::Guest;
 use observation::Observation;
 use way_back::Moved;

@@ -2,6 +2,10 @@
 
 mod harness;
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::process::Command;
+
 use harness::Run;
 use serde_json::Value;
 
@@ -82,4 +86,53 @@ fn vm_a_binary_that_is_not_there_is_named_and_no_package() {
     assert_eq!(finished.code, Some(4), "{}", finished.stderr);
     let hint = finished.stderr.lines().find(|line| line.contains("hint:")).unwrap_or_default();
     assert!(hint.contains("/nowhere/qemu-of-mine") && !hint.contains("apt"), "{}", finished.stderr);
+}
+
+#[test]
+fn vm_images_that_no_disk_can_begin_with_are_told_by_file_case_and_path_before_the_first_trial() {
+    need_vms!();
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    let image = |name: &str, format: &str, more: &[&str], size: &str| {
+        let path = at(name);
+        let arguments = [&["create", "-q", "-f", format], more, &[path.as_str(), size]].concat();
+        let made = Command::new("qemu-img").args(&arguments).status();
+        assert!(made.unwrap().success(), "{arguments:?}");
+    };
+    image("damaged", "qcow2", &[], "64M");
+    // Where its first table lies (docs/interop/qcow2.txt, "Header").
+    File::options().write(true).open(at("damaged")).unwrap().write_all_at(&[0xff; 8], 40).unwrap();
+    image("other", "vmdk", &[], "64M");
+    image("large", "qcow2", &[], "65M");
+    image("over", "qcow2", &["-u", "-F", "qcow2", "-b", "gone"], "64M");
+    let wrong = [
+        ("missing", "No such file"),
+        ("damaged", "L1 table"),
+        ("other", "its format is vmdk, expected raw or qcow2"),
+        ("large", "65 MiB large: vm.disk.size_mib = 64 is less"),
+        ("over", "gone"),
+    ];
+    let settings = wrong.map(|(name, _)| format!("vm.disk = {{ size_mib = 64, image = {:?} }}", at(name)));
+    let asked: Vec<(&str, &str)> =
+        wrong.iter().zip(&settings).map(|((name, _), text)| (*name, text.as_str())).collect();
+    let finished = Run::start("images", &cases(&asked)).finish();
+    assert_eq!(finished.code, Some(3), "{}", finished.stderr);
+    for (name, told) in wrong {
+        let begin = format!("scenario.toml: case \"{name}\": vm.disk.image: {}", at(name));
+        let line = finished.stderr.lines().find(|line| line.contains(&begin));
+        assert!(line.is_some_and(|line| line.contains(told)), "{name}: {}", finished.stderr);
+    }
+    assert!(!finished.folder.exists());
+
+    // What needs no look at a file is told by its line.
+    for (setting, told) in [
+        ("format = \"vdi\"", "vm.disk.format: expected one of \"raw\", \"qcow2\", found \"vdi\""),
+        ("backing = true", "vm.disk.backing: expected vm.disk.format = \"qcow2\" beside it"),
+    ] {
+        let disk = format!("vm.disk = {{ size_mib = 64, {setting} }}");
+        let finished = Run::start("disks", &cases(&[("disk", &disk)])).finish();
+        assert_eq!(finished.code, Some(3), "{}", finished.stderr);
+        assert!(finished.stderr.contains(&format!("scenario.toml:10: {told}")), "{}", finished.stderr);
+        assert!(!finished.folder.exists());
+    }
 }

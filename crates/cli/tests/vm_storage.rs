@@ -255,12 +255,17 @@ fn vm_a_destination_without_room_for_the_disks_is_told() {
     fs::write(&cramped, "#!/bin/bash\ntrap '' XFSZ\nulimit -f 8192\nexec qemu-system-x86_64 \"$@\"\n")
         .unwrap();
     fs::set_permissions(&cramped, fs::Permissions::from_mode(0o755)).unwrap();
-    let binary = format!("qemu.destination_binary = {:?}\n", cramped.display().to_string());
-    let error = stayed_at_home(&Run::start("test-storage-full", &slow(60, &binary)).finish(), "failed");
-    assert!(
-        error.contains("could not copy dunlin-disk of vm0") && error.contains("No space left"),
-        "{error}"
-    );
+    for format in ["raw", "qcow2"] {
+        let binary = format!(
+            "qemu.destination_binary = {:?}\nvm.disk.format = \"{format}\"\n",
+            cramped.display().to_string()
+        );
+        let error = stayed_at_home(&Run::start("test-storage-full", &slow(60, &binary)).finish(), "failed");
+        assert!(
+            error.contains("could not copy dunlin-disk of vm0") && error.contains("No space left"),
+            "{format}: {error}"
+        );
+    }
 }
 
 /// Its memory is dirtied faster than the link carries it, so that the limit finds the disks even and kept so.

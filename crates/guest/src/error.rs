@@ -49,6 +49,14 @@ pub enum GuestError {
         /// The end of what it said.
         said: String,
     },
+    /// An image of the user's that no disk can begin with.
+    #[error("{} is no image that a disk can begin with: {why}", image.display())]
+    Image {
+        /// Its path.
+        image: PathBuf,
+        /// What speaks against it.
+        why: String,
+    },
     /// A program that did not end in time.
     #[error("`{command}` did not end within {} s", limit.as_secs())]
     Slow {

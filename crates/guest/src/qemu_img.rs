@@ -44,19 +44,24 @@ pub fn find_qemu_img() -> Result<PathBuf> {
     found.ok_or_else(|| GuestError::NoProgram { program: QEMU_IMG.into(), advice: ADVICE })
 }
 
-/// Looks at an image of the user's. Works in a folder that is gone afterwards, made in `folder`.
+/// Looks at an image of the user's, and at those below it. Works in a folder that is gone afterwards, made in `folder`.
 ///
 /// # Errors
 /// Where it cannot be read, is damaged, lacks its backing file, or is neither raw nor qcow2.
 pub fn image_info(image: &Path, folder: &Path) -> Result<ImageInfo> {
-    let image = absolute(image)?;
-    let told = qemu_img(&["info", "--output=json", "-U", &image], folder, SHORT_LIMIT)?;
-    let refused = |said: String| GuestError::Failed { command: format!("{QEMU_IMG} info {image}"), said };
-    let told: Told = serde_json::from_str(&told).map_err(|error| refused(error.to_string()))?;
+    let path = absolute(image)?;
+    let refused = |why: String| GuestError::Image { image: image.to_owned(), why };
+    let told = qemu_img(&["info", "--output=json", "--backing-chain", "-U", &path], folder, SHORT_LIMIT);
+    let told = told.map_err(|error| match error {
+        GuestError::Failed { said, .. } => refused(said),
+        other => other,
+    })?;
+    let told: Vec<Told> = serde_json::from_str(&told).map_err(|error| refused(error.to_string()))?;
+    let told = told.first().ok_or_else(|| refused(format!("{QEMU_IMG} says nothing of it")))?;
     let format = match told.format.as_str() {
         "raw" => ImageFormat::Raw,
         "qcow2" => ImageFormat::Qcow2,
-        other => return Err(refused(format!("its format is {other}: only raw and qcow2 are known here"))),
+        other => return Err(refused(format!("its format is {other}, expected raw or qcow2"))),
     };
     Ok(ImageInfo { format, virtual_size_bytes: told.virtual_size })
 }
@@ -141,6 +146,11 @@ mod tests {
             let told = image_info(&image, dir.path()).unwrap_err().to_string();
             assert!(told.contains("vmdk") && told.contains("qcow2"), "{told}");
         }
+        let mut over = Command::new(QEMU_IMG);
+        over.args(["create", "-q", "-u", "-f", "qcow2", "-F", "qcow2", "-b", "gone"]).arg(&image).arg("64M");
+        assert!(over.status().unwrap().success());
+        let told = image_info(&image, dir.path()).unwrap_err().to_string();
+        assert!(told.contains("gone") && told.contains("No such file"), "{told}");
         let told = image_info(&dir.path().join("none"), dir.path()).unwrap_err().to_string();
         assert!(told.contains("No such file"), "{told}");
     }

@@ -206,8 +206,8 @@ impl Run<'_, '_> {
 
     /// Lets the guest's writes wait for both hosts where that is due and the hypervisor can.
     fn hold_back(&mut self, course: &mut Course, progress: &MirrorProgress) -> Result<(), GaveUp> {
-        // Disks that are even are changed for at once where that is a step of its own.
-        let are_done = course.how.two_steps && progress.stage == MirrorStage::Even;
+        // Disks that are even are changed for at once where that is a step of its own, and a copy that has ended takes no word.
+        let are_done = course.how.two_steps && progress.stage >= MirrorStage::Even;
         if course.in_step != InStep::NotYet || are_done {
             return Ok(());
         }

@@ -68,15 +68,21 @@ fn content(asked: &Disk, folder: &Path) -> Result<NamelessFile> {
         format_filled_disk(&raw.path(), asked.size_mib, folder, used_mib, write)?;
         return Ok(raw);
     };
-    let ImageInfo { format, virtual_size_bytes } = image_info(image, folder)?;
-    if virtual_size_bytes > size_bytes {
-        return Err(BenchError::ImageTooLarge {
-            image: image.clone(),
-            virtual_size_mib: virtual_size_bytes.div_ceil(MIB),
-            size_mib: asked.size_mib,
-        });
-    }
+    let format = fitting_image(image, asked.size_mib, folder)?;
     convert_image((image, format), (&raw.path(), ImageFormat::Raw), folder)?;
     raw.resize(size_bytes)?;
     Ok(raw)
+}
+
+/// How an image of the user's is laid out. Refuses one that cannot be read, or is larger than its disk.
+pub(crate) fn fitting_image(image: &Path, size_mib: u32, folder: &Path) -> Result<ImageFormat> {
+    let ImageInfo { format, virtual_size_bytes } = image_info(image, folder)?;
+    if virtual_size_bytes > u64::from(size_mib) * MIB {
+        return Err(BenchError::ImageTooLarge {
+            image: image.to_owned(),
+            virtual_size_mib: virtual_size_bytes.div_ceil(MIB),
+            size_mib,
+        });
+    }
+    Ok(format)
 }
