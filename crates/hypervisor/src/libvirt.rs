@@ -2,10 +2,13 @@
 //!
 //! The files: `virsh` runs it and understands what it refuses, `events` its long-lived readers, `stats` its counters,
 //! `domain` a VM's XML as it is, `guest_xml` that of one of ours; `hypervisor`, `maker`, `vm` and `mover` are the
-//! contracts; `command` says `virsh migrate`'s words, `limits` sets back what libvirt keeps, `obstacles` what speaks against it, `peer`
+//! contracts; `command` says `virsh migrate`'s words, `copies` moves disks before their memory, of which
+//! `copy_state` reads what libvirt tells; `limits` sets back what libvirt keeps, `obstacles` what speaks against it, `peer`
 //! and `disks` of that what the other daemon and the disks do.
 
 mod command;
+mod copies;
+mod copy_state;
 mod disks;
 mod domain;
 mod events;

@@ -12,6 +12,7 @@ mod mechanisms;
 mod obstacles;
 mod ours;
 mod roles;
+mod storage;
 mod watch;
 
 use std::path::PathBuf;
@@ -28,11 +29,12 @@ const LIMIT: Duration = Duration::from_secs(280);
 const LONG_LIMIT: Duration = Duration::from_secs(3000);
 
 /// The tests, each with the role that it plays.
-const TESTS: [(&str, &str); 5] = [
+const TESTS: [(&str, &str); 6] = [
     ("vm_our_guest_is_moved_by_libvirt_and_its_own_figures_are_told", "ours"),
     ("vm_a_domain_that_virsh_made_is_moved_back_and_forth_and_is_as_it_was", "existing"),
     ("vm_what_speaks_against_moving_a_domain_is_told_before_it_is_touched", "obstacles"),
     ("vm_each_mechanism_works_or_is_refused_with_its_reason", "mechanisms"),
+    ("vm_disks_move_with_their_guest_by_libvirt_and_before_it", "storage"),
     ("vm_after_each_fault_the_domain_runs_once_and_nothing_of_ours_is_left", "faults"),
 ];
 

@@ -7,7 +7,7 @@ use dunlin_ssh_nodes::on_libvirt_nodes;
 use dunlin_test_support::not_permitted;
 
 use super::ground::Ground;
-use super::{existing, faults, mechanisms, obstacles, ours};
+use super::{existing, faults, mechanisms, obstacles, ours, storage};
 
 /// As in a lab of a scenario that says nothing of links.
 const RATE_MBIT: f64 = 1000.0;
@@ -23,6 +23,7 @@ pub(crate) fn play(role: &str, args: &[String]) -> ExitCode {
             "existing" => existing::play(&ground),
             "obstacles" => obstacles::play(&ground),
             "mechanisms" => mechanisms::play(&ground),
+            "storage" => storage::play(&ground),
             "faults" => faults::play(&ground),
             other => panic!("no role {other}"),
         }

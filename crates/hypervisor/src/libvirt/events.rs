@@ -102,7 +102,9 @@ impl Hearing {
                     completed = (name == "job-completed" && said.is_empty()).then(Counters::new);
                     self.job_hears(&name, &said);
                     let data = if said.is_empty() { Value::Null } else { Value::String(said) };
-                    self.tell(received_ns, EventKind::HypervisorEvent { name, data });
+                    let kind = EventKind::HypervisorEvent { name, data };
+                    lock(&self.job).hear(self.side, &kind);
+                    self.tell(received_ns, kind);
                 }
                 (Some(Line::Qemu { name, epoch_ns, data }), _) => {
                     completed = None;

@@ -3,8 +3,12 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+use dunlin_testbed::DiskPlace;
+
 use crate::{VmDisk, VmSpec};
 
+/// How long a disk's server may be away before the guest hears of it, in seconds (NBD). libvirt 9.0 leaves it out, without a word.
+const RECONNECT_S: u32 = 60;
 /// The machine type where a scenario names none.
 pub(super) const DEFAULT_MACHINE: &str = "q35";
 
@@ -107,20 +111,54 @@ impl Guest {
                  type='virtio'/></interface>"
             );
         }
-        for (disk, letter) in placed.disks.iter().zip('a'..='z') {
-            let cache = if disk.direct { "none" } else { "writeback" };
-            // Disks of servers are refused before.
-            let Some(file) = disk.place.file() else { continue };
-            let (file, serial, format) = (escaped_path(file), escaped(&disk.serial), disk.format.name());
-            let below = below(disk);
+        for (target, disk) in targets(placed.disks) {
+            let serial = escaped(&disk.serial);
+            let Some(source) = source(disk) else { continue };
             let _ = writeln!(
                 xml,
-                "    <disk type='file' device='disk'><driver name='qemu' type='{format}' cache='{cache}'/><source \
-                 file='{file}'/>{below}<target dev='vd{letter}' bus='virtio'/><serial>{serial}</serial></disk>"
+                "    <disk type='{}' device='disk'>{}<target dev='{target}' bus='virtio'/><serial>{serial}</serial></disk>",
+                kind(&disk.place),
+                source
             );
         }
         xml.push_str("  </devices>\n");
     }
+}
+
+/// What the disks of a guest of ours are called in it, as libvirt is told.
+pub(super) fn targets(disks: &[VmDisk]) -> impl Iterator<Item = (String, &VmDisk)> {
+    ('a'..='z').map(|letter| format!("vd{letter}")).zip(disks)
+}
+
+/// A disk that both hosts reach, as one that another is to be copied to; nothing where it is none, or no guest of ours gets such.
+pub(super) fn copy_target(disk: &VmDisk) -> Option<String> {
+    let source = source(disk).filter(|_| disk.place.file().is_none())?;
+    Some(format!("<disk type='{}'>{source}</disk>\n", kind(&disk.place)))
+}
+
+/// What libvirt calls the kind of place where a disk lies.
+fn kind(place: &DiskPlace) -> &'static str {
+    if place.file().is_some() { "file" } else { "network" }
+}
+
+/// How and where a disk lies; nothing where it is at a server of which our guests get none.
+fn source(disk: &VmDisk) -> Option<String> {
+    let cache = if disk.direct { "none" } else { "writeback" };
+    let source = match &disk.place {
+        DiskPlace::File(file) => format!("<source file='{}'/>", escaped_path(file)),
+        DiskPlace::Nbd { server, export } => format!(
+            "<source protocol='nbd' name='{}'><host name='{}' port='{}'/><reconnect delay='{RECONNECT_S}'/></source>",
+            escaped(export),
+            server.ip(),
+            server.port()
+        ),
+        DiskPlace::Nfs { .. } | DiskPlace::Iscsi { .. } => return None,
+    };
+    Some(format!(
+        "<driver name='qemu' type='{}' cache='{cache}'/>{source}{}",
+        disk.format.name(),
+        below(disk)
+    ))
 }
 
 /// What lies below an image: nothing that its own header says is followed.
@@ -165,7 +203,6 @@ mod tests {
 
     use super::super::domain::Domain;
     use dunlin_record::ImageFormat;
-    use dunlin_testbed::DiskPlace;
 
     use super::*;
 
@@ -248,6 +285,25 @@ mod tests {
         disk.format = ImageFormat::Raw;
         disk.backing = None;
         assert!(!xml(&disk).contains("backingStore"));
+    }
+
+    #[test]
+    fn a_disk_of_a_server_is_said_with_its_address_and_copied_to_only_where_both_hosts_reach_it() {
+        let mut disk = VmDisk {
+            serial: "disk".into(),
+            size_mib: 64,
+            format: ImageFormat::Qcow2,
+            place: DiskPlace::Nbd { server: "10.0.0.2:10809".parse().unwrap(), export: "vm0-d".into() },
+            backing: None,
+            direct: false,
+        };
+        let source = "<driver name='qemu' type='qcow2' cache='writeback'/><source protocol='nbd' name='vm0-d'><host \
+                      name='10.0.0.2' port='10809'/><reconnect delay='60'/></source><backingStore/>";
+        assert_eq!(copy_target(&disk).unwrap(), format!("<disk type='network'>{source}</disk>\n"));
+        let xml = guest(None).xml(&placed(std::slice::from_ref(&disk), &[]));
+        assert!(xml.contains(&format!("<disk type='network' device='disk'>{source}<target dev='vda'")), "{xml}");
+        disk.place = DiskPlace::File("/srv/disk".into());
+        assert_eq!(copy_target(&disk), None);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use dunlin_clock::{Deadline, now_ns};
 use dunlin_record::{Event, EventKind, HostId, MigrationState, VmId};
 use dunlin_testbed::{Output, Process};
 
+use super::copy_state::Heard;
 use super::stats::{self, Counters, JobInfo};
 use super::virsh::{ASK_LIMIT, Failure, Virsh, failure, last_words};
 use super::vm::{Asked, ask};
@@ -56,6 +57,8 @@ pub(super) struct Job {
     pub(super) cancel_asked: bool,
     /// Whether the VM may run at the destination by now.
     pub(super) is_in_post_copy: bool,
+    /// What was heard of the copies of its disks that go before.
+    pub(super) copies: Heard,
 }
 
 impl Job {
@@ -70,6 +73,11 @@ impl Job {
                 self.is_called = true;
             }
             EventKind::VcpusStopped if side == Side::Source => self.is_called = true,
+            EventKind::HypervisorEvent { name, data } if side == Side::Source => match name.as_str() {
+                "block-job-2" => self.copies.hear_libvirt(data.as_str().unwrap_or_default()),
+                "BLOCK_JOB_COMPLETED" => self.copies.hear_qemu(data),
+                _ => {}
+            },
             _ => {}
         }
     }

@@ -12,6 +12,7 @@ use dunlin_record::{
 use dunlin_testbed::{Host, Launch};
 
 use super::command::Migration;
+use super::copies::Copies;
 use super::disks;
 use super::events::{Hearing, Readers};
 use super::hypervisor::LibvirtHypervisor;
@@ -21,7 +22,7 @@ use super::settings::{CopyStorage, LibvirtSettings, Mode};
 use super::stats::{self, Counters, JobInfo};
 use super::virsh::{ACT_LIMIT, ASK_LIMIT, Virsh};
 use super::vm::{Handle, LibvirtVm, Made};
-use crate::{Act, Condition, HypervisorError, MoveOrder, Mover, Presence, Progress, Result, Side, Vm};
+use crate::{Act, Condition, DiskCopies, HypervisorError, MoveOrder, Mover, Presence, Progress, Result, Side, Vm};
 
 /// How long libvirt's last word of a job that ended may take to come.
 const REPORT_LIMIT: Duration = Duration::from_secs(2);
@@ -37,6 +38,8 @@ pub(super) struct LibvirtMover {
     destination: Virsh,
     /// How the VM is handled there, where it is ours.
     made: Option<Made>,
+    /// The copies of its disks, where these go before its memory.
+    disks_first: Option<Copies>,
     settings: LibvirtSettings,
     /// The words after `virsh`.
     words: Vec<String>,
@@ -61,7 +64,8 @@ impl LibvirtMover {
     ) -> Result<Self> {
         let peer = to.peer_uri()?;
         let mut files = Files { host: Arc::clone(&from.virsh.host), paths: Vec::new() };
-        let mut made = None;
+        let job = Arc::<Mutex<Job>>::default();
+        let (mut made, mut disks_first) = (None, None);
         let (copy_storage, is_unsafe) = match &source.made {
             None => {
                 let domain = super::domain::Domain::ask(&from.virsh, &source.uuid)?;
@@ -81,14 +85,18 @@ impl LibvirtMover {
                     guest: ours.guest.clone(),
                     will: to.virsh.destroy_at_end(&source.uuid)?,
                 });
-                // Disks that do not move are in a folder that both hosts were seen to share.
-                let copies = match order.copies.map(|how| how.blocks) {
+                if let Some(how) = order.copies.filter(|how| how.two_steps) {
+                    let disks = (&ours.guest.spec.disks[..], order.disks);
+                    disks_first = Some(Copies::prepare(&source, how, disks, &job)?);
+                }
+                let copies = match order.copies.filter(|_| disks_first.is_none()).map(|how| how.blocks) {
                     None => CopyStorage::None,
                     Some(Blocks::Overlay) => CopyStorage::Inc,
                     // All that holds something: what was never written does not travel.
                     Some(Blocks::Allocated | Blocks::All) => CopyStorage::All,
                 };
-                (copies, !order.disks.is_empty() && order.copies.is_none())
+                // Disks that libvirt does not copy are in a folder that both hosts were seen to share, or at a server by then.
+                (copies, !order.disks.is_empty() && copies == CopyStorage::None)
             }
         };
         let xml = files.paths.first().map(|file| file.display().to_string());
@@ -109,7 +117,6 @@ impl LibvirtMover {
             keep_definition(to, &source)?;
         }
         let words = migration.words();
-        let job = Arc::<Mutex<Job>>::default();
         let readers = |side, virsh: &Virsh| {
             let hearing = Hearing {
                 side,
@@ -128,6 +135,7 @@ impl LibvirtMover {
             arrived: None,
             destination: to.virsh.clone(),
             made,
+            disks_first,
             settings: from.settings.clone(),
             words,
             _files: files,
@@ -407,7 +415,13 @@ impl Mover for LibvirtMover {
                 };
                 MechanismSeen { mechanism, used, evidence }
             })
+            .chain(self.disks_first.as_ref().and_then(Copies::rate_seen))
             .collect())
+    }
+
+    fn disks(&mut self) -> Option<&mut dyn DiskCopies> {
+        let disks: &mut dyn DiskCopies = self.disks_first.as_mut()?;
+        Some(disks)
     }
 }
 

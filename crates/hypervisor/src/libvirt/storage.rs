@@ -29,14 +29,24 @@ pub(super) fn check(case: &Case, version: &str) -> Result<()> {
     if storage.writes == Writes::InStep {
         return no("storage.writes = \"in-step\"", "dunlin lets it copy in the background only");
     }
+    if storage.two_steps && storage.blocks == Blocks::Overlay {
+        return no(
+            "storage.two_steps with storage.blocks = \"overlay\"",
+            "the source would have to open what lies below the new image, which only the destination has",
+        );
+    }
+    let in_one = "it copies disks and memory in one command of its own";
     let asked = [
-        (storage.two_steps, "storage.two_steps"),
-        (storage.rate_mib_s.is_some(), "storage.rate_mib_s"),
-        (storage.pause_after_s.is_some(), "storage.pause_after_s"),
-        (storage.compare, "storage.compare"),
+        (storage.rate_mib_s.is_some() && !storage.two_steps, "storage.rate_mib_s", in_one),
+        (
+            storage.pause_after_s.is_some(),
+            "storage.pause_after_s",
+            "dunlin stops no VM of libvirt's for the copies of its disks",
+        ),
+        (storage.compare, "storage.compare", in_one),
     ];
-    match asked.into_iter().find(|(is_asked, _)| *is_asked) {
-        Some((_, what)) => no(what, "it copies disks and memory in one command of its own"),
+    match asked.into_iter().find(|(is_asked, ..)| *is_asked) {
+        Some((_, what, because)) => no(what, because),
         None => Ok(()),
     }
 }
@@ -63,7 +73,10 @@ mod tests {
         for (storage, word) in [
             (json!({ "blocks": "all" }), "blocks"),
             (json!({ "writes": "in-step" }), "in-step"),
-            (json!({ "two_steps": true }), "two_steps"),
+            (json!({ "two_steps": true, "blocks": "overlay" }), "two_steps"),
+            (json!({ "two_steps": true, "blocks": "all" }), "blocks"),
+            (json!({ "two_steps": true, "writes": "in-step" }), "in-step"),
+            (json!({ "two_steps": true, "pause_after_s": 5.0 }), "pause_after_s"),
             (json!({ "rate_mib_s": 5.0 }), "rate_mib_s"),
             (json!({ "pause_after_s": 5.0 }), "pause_after_s"),
             (json!({ "compare": true }), "compare"),
@@ -71,7 +84,13 @@ mod tests {
         ] {
             assert!(refused(&storage).unwrap().contains(word), "{storage}");
         }
-        for storage in [json!({}), json!({ "blocks": "overlay" }), json!({ "writes": "background" })] {
+        for storage in [
+            json!({}),
+            json!({ "blocks": "overlay" }),
+            json!({ "writes": "background" }),
+            json!({ "two_steps": true }),
+            json!({ "two_steps": true, "rate_mib_s": 5.0 }),
+        ] {
             assert_eq!(refused(&storage), None);
         }
     }
