@@ -21,6 +21,8 @@ use crate::{BenchError, Result};
 
 /// Without a byte moving for this long a migration is ended as failed.
 const STALL_LIMIT: Duration = Duration::from_secs(5);
+/// How long clients of a server that was away may take to come back to it (docs/storage.md).
+const BACK_LIMIT: Duration = Duration::from_secs(10);
 /// What the copy of a disk has under way at once, at most: by libvirt's and QEMU's own default.
 const COPY_AT_ONCE_BYTES: u32 = 16 << 20;
 /// How long ends are waited for that do not answer, or stand still, once the VM may run at the destination.
@@ -331,7 +333,9 @@ impl Run<'_> {
 /// How long a migration of a case may take.
 pub(super) fn limits(case: &Case) -> Limits {
     let ms = |limit: Duration| limit.as_secs_f64() * 1e3;
-    let stall_ms = ms(STALL_LIMIT) + at_once_ms(case);
+    // While the server of its disks is made to be away, a VM may not stop, and clients take a while to come back to it.
+    let away_ms = case.storage.fault.as_ref().map_or(0.0, |fault| fault.for_s * 1e3 + ms(BACK_LIMIT));
+    let stall_ms = ms(STALL_LIMIT) + at_once_ms(case) + away_ms;
     Limits { total_ms: case.trials.limit_s * 1e3, stall_ms, patience_ms: ms(PATIENCE) }
 }
 

@@ -301,7 +301,10 @@ mod tests {
                       name='10.0.0.2' port='10809'/><reconnect delay='60'/></source><backingStore/>";
         assert_eq!(copy_target(&disk).unwrap(), format!("<disk type='network'>{source}</disk>\n"));
         let xml = guest(None).xml(&placed(std::slice::from_ref(&disk), &[]));
-        assert!(xml.contains(&format!("<disk type='network' device='disk'>{source}<target dev='vda'")), "{xml}");
+        assert!(
+            xml.contains(&format!("<disk type='network' device='disk'>{source}<target dev='vda'")),
+            "{xml}"
+        );
         disk.place = DiskPlace::File("/srv/disk".into());
         assert_eq!(copy_target(&disk), None);
     }
