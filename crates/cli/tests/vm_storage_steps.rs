@@ -6,6 +6,7 @@ mod harness;
 
 use std::fs;
 
+use dunlin_test_support::skip;
 use harness::{Finished, Run, number};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -44,8 +45,10 @@ fn named<'a>(events: &'a [Value], name: &str) -> Vec<&'a Value> {
     events.iter().filter(|event| event["event"] == name).collect()
 }
 
-fn decided<'a>(events: &'a [Value], what: &str) -> Vec<&'a Value> {
-    events.iter().filter(|event| event["event"] == "decision" && event["action"] == what).collect()
+/// Why something was decided, each time.
+fn why(events: &[Value], action: &str) -> Vec<String> {
+    let decisions = named(events, "decision").into_iter().filter(|event| event["action"] == action);
+    decisions.map(|event| event["reason"].as_str().unwrap().to_owned()).collect()
 }
 
 /// The VM runs at the source, its disk is whole, and it never ran at the destination.
@@ -101,13 +104,16 @@ each = [
 #[test]
 fn vm_with_its_new_disks_stays_at_the_source_where_its_memory_does_not_follow() {
     need_vms!();
-    let finished = Run::start("test-steps-limit", &case("steps", 200, 10, TWO_STEPS)).finish();
+    let finished = Run::start("test-steps-limit", &case("steps", 100, 8, TWO_STEPS)).finish();
     let (outcome, events) = only(&finished, 0);
     assert_eq!(outcome["status"], "not-converged", "{outcome:#}");
     assert_eq!(named(&events, "storage-moved").len(), 1, "{events:#?}");
     runs_at_source(&outcome, &events, "/parts/1/corrupt_disk_pages");
     let told = outcome["error"].as_str().unwrap();
-    assert!(told.contains("it has its new disks since then, at 10.78.0.12:10809"), "{told}");
+    assert!(
+        told.contains("it has its new disks since then, at nbd://10.78.0.12:10809/vm0-dunlin-disk"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -186,36 +192,80 @@ fn vm_goes_on_with_its_own_disks_when_the_destination_is_killed_after_they_were_
     runs_at_source(&outcome, &events, "/parts/1/corrupt_disk_pages");
 }
 
-/// A guest that writes several times as much as this link carries.
+/// A guest that writes as fast as it can, and more than this link carries. Its memory would not get through beside that: it follows
+/// when the VM is stopped.
 const FAST: &str = r#"
-vm.disk = { size_mib = 64, used_mib = 4 }
-workload = { kind = "disk-write", file_mib = 32, rate_mib_s = 12, direct = true }
+[vm]
+memory_mib = 128
+shared_storage = false
+disk = { size_mib = 64, used_mib = 4 }
+[link.migration]
+rate_mbit = 40
+[trials]
+count = 1
+limit_s = 100
+baseline_s = 0.4
+settle_s = 0.3
+[run]
+shuffle = false
+[strategy]
+kind = "suspend"
+[workload]
+kind = "disk-write"
+file_mib = 24
+rate_mib_s = "full"
+[[case]]
+name = "in-step"
+[[case]]
+name = "paused"
+storage = { writes = "background", pause_after_s = 3 }
 "#;
 
 #[test]
 fn vm_writes_that_no_copy_catches_up_with_are_held_back_or_the_vm_is_paused_for_them() {
     need_vms!();
-    let finished = Run::start("test-in-step", &case("fast", 24, 100, FAST)).finish();
-    let (outcome, events) = only(&finished, 0);
-    assert_eq!(outcome["status"], "completed", "{outcome:#}");
-    assert_eq!(
-        outcome.pointer("/workload/achieved/corrupt_disk_pages"),
-        Some(&Value::from(0)),
-        "{outcome:#}"
-    );
-    assert_eq!(decided(&events, "mirror-in-step").len(), 1, "{events:#?}");
+    let finished = Run::start("test-in-step", FAST).finish();
+    let outcomes = finished.outcomes();
+    assert_eq!((finished.code, outcomes.len()), (Some(0), 2), "{}", finished.story());
+    let why_in_step_and_stopped = outcomes.iter().map(|outcome| {
+        assert_eq!(outcome["status"], "completed", "{outcome:#}");
+        let corrupt = outcome.pointer("/workload/achieved/corrupt_disk_pages");
+        assert_eq!(corrupt, Some(&Value::from(0)), "{outcome:#}");
+        let events = finished.events(outcome["id"].as_str().unwrap());
+        ["mirror-in-step", "stop-vm"].map(|action| why(&events, action))
+    });
+    let [in_step, paused] = &why_in_step_and_stopped.collect::<Vec<_>>()[..] else { panic!() };
+    assert_eq!(in_step[0].len(), 1, "{in_step:?}");
+    assert!(paused[0].is_empty(), "{paused:?}");
+    let stopped_for_the_copy = |why: &&String| why.contains("not caught up within 3 s");
+    assert_eq!(in_step[1].iter().filter(stopped_for_the_copy).count(), 0, "{in_step:?}");
+    assert_eq!(paused[1].iter().filter(stopped_for_the_copy).count(), 1, "{paused:?}");
+}
 
-    let background = format!("storage = {{ writes = \"background\", pause_after_s = 4 }}\n{FAST}");
-    let finished = Run::start("test-paused", &case("fast", 24, 100, &background)).finish();
-    let (outcome, events) = only(&finished, 0);
-    assert_eq!(outcome["status"], "completed", "{outcome:#}");
+/// Its disks are then behind a server that is there no more: its writes wait, and fail in the end.
+#[test]
+fn vm_whose_new_disks_have_lost_their_server_is_told_of() {
+    need_vms!();
+    if std::env::var_os("DUNLIN_LONG").is_none_or(|value| value != "1") {
+        return skip("a minute of a guest that waits for its disks' server: DUNLIN_LONG=1 runs it");
+    }
+    let mut run = Run::start("test-steps-server", &case("steps", 100, 12, TWO_STEPS));
+    run.await_migration("01-steps-1");
+    let serves = |pid: &u32| {
+        harness::cmdline(*pid).first().is_some_and(|program| program.ends_with("qemu-storage-daemon"))
+    };
+    // Of this run alone: others may have such servers.
+    let server = run.inner_pids().into_iter().find(serves).unwrap();
+    harness::send(server, Signal::SIGKILL);
+    let (outcome, events) = only(&run.finish(), 5);
+    assert_eq!(outcome["status"], "failed", "{outcome:#}");
+    let placed = named(&events, "vm-placed");
     assert_eq!(
-        outcome.pointer("/workload/achieved/corrupt_disk_pages"),
-        Some(&Value::from(0)),
-        "{outcome:#}"
+        (&placed[0]["place"], &placed[0]["source"]),
+        (&"source".into(), &"runs".into()),
+        "{placed:#?}"
     );
-    assert_eq!(decided(&events, "mirror-in-step").len(), 0, "{events:#?}");
-    let paused = decided(&events, "hold-source");
-    assert_eq!(paused.len(), 1, "{events:#?}");
-    assert!(paused[0]["reason"].as_str().unwrap().contains("4"), "{paused:#?}");
+    let told = outcome["error"].as_str().unwrap();
+    assert!(told.contains("it has its new disks since then, at nbd://10.78.0.12:10809"), "{told}");
+    assert!(told.contains("the server of its new disks is gone") && told.contains("signal 9"), "{told}");
 }

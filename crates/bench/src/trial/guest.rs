@@ -218,6 +218,12 @@ impl Guest {
         Some(Befalling::begin(fault?, service, events, cancel))
     }
 
+    /// Fails where the server of its disks has ended, if it has one.
+    pub(super) fn check_server(&self) -> Result<()> {
+        let service = self.made.as_ref().and_then(|made| made.storage.service());
+        Ok(service.map_or(Ok(()), |service| service.check())?)
+    }
+
     /// Starts all that the workload is made of, one after the other.
     pub(super) fn start_workload(&self, workload: &Workload, streams: &Streams) -> Result<()> {
         let agent = self.agent.as_ref().ok_or_else(no_agent)?;

@@ -117,7 +117,13 @@ impl Run<'_> {
         let (ended, settled) = (drowned(ended, drowning.as_deref()), drowned(settled, drowning.as_deref()));
         probing.stop(guest, journal)?;
         unhurt?;
-        let ended = ended?;
+        let mut ended = ended?;
+        if let Err(error) = guest.check_server() {
+            let which = if case.vm.moves_disks() { "its new disks" } else { "its disks" };
+            let lost = format!("the server of {which} is gone: {}", in_one_line(&error));
+            ended.error = Some(ended.error.map_or_else(|| lost.clone(), |why| format!("{why}; {lost}")));
+            ended.status = Status::Failed;
+        }
         self.observer.stage("asking the guest");
         match settled.and_then(|()| self.close(guest, moving, ended.place, streams, journal)) {
             // What went wrong with the migration says more than what came of it.
