@@ -14,23 +14,23 @@ const MIB: f64 = 1_048_576.0;
 const CASES: &str = r#"
 [[case]]
 name = "all"
-vm.disk = { size_mib = 160, format = "qcow2", used_mib = 64 }
+vm.disk = { size_mib = 128, format = "qcow2", used_mib = 64 }
 [[case]]
 name = "overlay"
-vm.disk = { size_mib = 160, format = "qcow2", used_mib = 64, backing = true }
+vm.disk = { size_mib = 128, format = "qcow2", used_mib = 64, backing = true }
 storage.blocks = "overlay"
 [[case]]
 name = "two-steps"
-vm.disk = { size_mib = 160, format = "qcow2", used_mib = 64, backing = true }
+vm.disk = { size_mib = 128, format = "qcow2", used_mib = 64, backing = true }
 vm.swap_mib = 64
 storage = { two_steps = true, rate_mib_s = 40 }
 [[case]]
 name = "server-killed"
-vm.disk = { size_mib = 160, used_mib = 64 }
+vm.disk = { size_mib = 128, used_mib = 64 }
 storage = { two_steps = true, rate_mib_s = 10, fault = { kind = "kill", after_s = 1, for_s = 3 } }
 [[case]]
 name = "in-step"
-vm.disk = { size_mib = 160 }
+vm.disk = { size_mib = 128 }
 storage.writes = "in-step"
 "#;
 

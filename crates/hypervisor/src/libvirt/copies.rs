@@ -60,7 +60,8 @@ impl Copies {
     ) -> Result<Self> {
         let copy = |(target, disk): (String, &VmDisk)| {
             let other = to.iter().find(|other| other.serial == disk.serial);
-            let other = other.ok_or_else(|| failed(source, &disk.serial, "the destination has no such disk"))?;
+            let other =
+                other.ok_or_else(|| failed(source, &disk.serial, "the destination has no such disk"))?;
             let xml = guest_xml::copy_target(other).ok_or_else(|| unreachable_place(other))?;
             Ok(DiskCopy {
                 xml,
@@ -88,7 +89,8 @@ impl Copies {
         let rate_mib_s = self.how.rate_mib_s?;
         let speeds = || self.copies.iter().map(|copy| copy.counted.map(|counted| counted.speed));
         let used = speeds().collect::<Option<Vec<_>>>().map(|all| all.iter().all(|speed| *speed > 0));
-        let told = speeds().map(|speed| speed.map_or_else(|| "not told".to_owned(), |speed| speed.to_string()));
+        let told =
+            speeds().map(|speed| speed.map_or_else(|| "not told".to_owned(), |speed| speed.to_string()));
         let told = told.collect::<Vec<_>>().join(" + ");
         let evidence = format!("bandwidth: {told} bytes/s of {rate_mib_s} MiB/s");
         Some(MechanismSeen { mechanism: Mechanism::DisksRate, used, evidence })
@@ -180,9 +182,8 @@ impl Copies {
     /// Those that the VM has by now where they were to go.
     fn there(&self) -> Result<Vec<&DiskCopy>> {
         let xml = self.xml()?;
-        let is_there = |copy: &&DiskCopy| {
-            standing(&xml, &copy.target, &copy.disk.place) == Some(Standing::There)
-        };
+        let is_there =
+            |copy: &&DiskCopy| standing(&xml, &copy.target, &copy.disk.place) == Some(Standing::There);
         Ok(self.copies.iter().filter(is_there).collect())
     }
 
@@ -215,9 +216,8 @@ impl DiskCopies for Copies {
         }
         let stage = self.copies.iter().map(|copy| copy.stage).min().unwrap_or(MirrorStage::Ended);
         // What one of them does not tell, nobody can tell of all.
-        let sum = |of: fn(Counted) -> i64| {
-            self.copies.iter().map(|copy| copy.counted.map(of)).sum::<Option<i64>>()
-        };
+        let sum =
+            |of: fn(Counted) -> i64| self.copies.iter().map(|copy| copy.counted.map(of)).sum::<Option<i64>>();
         Ok(MirrorProgress {
             stage,
             copied_bytes: sum(|counted| counted.copied_bytes),

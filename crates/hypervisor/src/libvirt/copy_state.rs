@@ -27,7 +27,8 @@ pub(super) enum Told {
 impl Heard {
     /// Takes note of what the event `block-job-2` says, as in `Block Copy for vda ready`.
     pub(super) fn hear_libvirt(&mut self, said: &str) {
-        let Some((target, word)) = said.strip_prefix("Block Copy for ").and_then(|rest| rest.rsplit_once(' '))
+        let Some((target, word)) =
+            said.strip_prefix("Block Copy for ").and_then(|rest| rest.rsplit_once(' '))
         else {
             return;
         };

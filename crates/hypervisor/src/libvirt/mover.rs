@@ -22,7 +22,9 @@ use super::settings::{CopyStorage, LibvirtSettings, Mode};
 use super::stats::{self, Counters, JobInfo};
 use super::virsh::{ACT_LIMIT, ASK_LIMIT, Virsh};
 use super::vm::{Handle, LibvirtVm, Made};
-use crate::{Act, Condition, DiskCopies, HypervisorError, MoveOrder, Mover, Presence, Progress, Result, Side, Vm};
+use crate::{
+    Act, Condition, DiskCopies, HypervisorError, MoveOrder, Mover, Presence, Progress, Result, Side, Vm,
+};
 
 /// How long libvirt's last word of a job that ended may take to come.
 const REPORT_LIMIT: Duration = Duration::from_secs(2);
