@@ -187,10 +187,13 @@ impl Copies {
         Ok(self.copies.iter().filter(is_there).collect())
     }
 
-    /// Whether libvirt has a job for the copy of a disk.
+    /// Whether libvirt has a job for the copy of a disk; it has none for a VM that is gone.
     fn has_job(&self, copy: &DiskCopy) -> Result<bool> {
         let words = ["blockjob", &self.source.uuid, &copy.target, "--raw"];
-        Ok(!self.source.virsh.say(&words, ASK_LIMIT)?.trim().is_empty())
+        match self.source.virsh.say(&words, ASK_LIMIT) {
+            Err(error) if error.is_refusal() => Ok(false),
+            said => Ok(!said?.trim().is_empty()),
+        }
     }
 }
 

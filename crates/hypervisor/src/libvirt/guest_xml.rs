@@ -141,7 +141,8 @@ fn kind(place: &DiskPlace) -> &'static str {
     if place.file().is_some() { "file" } else { "network" }
 }
 
-/// How and where a disk lies; nothing where it is at a server of which our guests get none.
+/// How and where a disk lies: holes that are copied to it stay holes, and no limited rate holds them back. Nothing where it is at a
+/// server of which our guests get none.
 fn source(disk: &VmDisk) -> Option<String> {
     let cache = if disk.direct { "none" } else { "writeback" };
     let source = match &disk.place {
@@ -155,7 +156,7 @@ fn source(disk: &VmDisk) -> Option<String> {
         DiskPlace::Nfs { .. } | DiskPlace::Iscsi { .. } => return None,
     };
     Some(format!(
-        "<driver name='qemu' type='{}' cache='{cache}'/>{source}{}",
+        "<driver name='qemu' type='{}' cache='{cache}' discard='unmap'/>{source}{}",
         disk.format.name(),
         below(disk)
     ))
@@ -297,7 +298,7 @@ mod tests {
             backing: None,
             direct: false,
         };
-        let source = "<driver name='qemu' type='qcow2' cache='writeback'/><source protocol='nbd' name='vm0-d'><host \
+        let source = "<driver name='qemu' type='qcow2' cache='writeback' discard='unmap'/><source protocol='nbd' name='vm0-d'><host \
                       name='10.0.0.2' port='10809'/><reconnect delay='60'/></source><backingStore/>";
         assert_eq!(copy_target(&disk).unwrap(), format!("<disk type='network'>{source}</disk>\n"));
         let xml = guest(None).xml(&placed(std::slice::from_ref(&disk), &[]));
