@@ -224,6 +224,11 @@ storage = { writes = "background", pause_after_s = 3 }
 #[test]
 fn vm_writes_that_no_copy_catches_up_with_are_held_back_or_the_vm_is_paused_for_them() {
     need_vms!();
+    if std::env::var_os("DUNLIN_LONG").is_none_or(|value| value != "1") {
+        return skip(
+            "80 s of a guest that outruns its copies, as the driver's own test does: DUNLIN_LONG=1 runs it",
+        );
+    }
     let finished = Run::start("test-in-step", FAST).finish();
     let outcomes = finished.outcomes();
     assert_eq!((finished.code, outcomes.len()), (Some(0), 2), "{}", finished.story());
