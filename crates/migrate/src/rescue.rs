@@ -359,17 +359,7 @@ impl Run<'_, '_> {
                 self.warn("the destination was not ended", &error);
             }
         }
-        let (source_word, destination_word) = (source.word.clone(), destination.word.clone());
-        self.tell(
-            Side::Source,
-            EventKind::VmPlaced {
-                place,
-                source: source.seen,
-                source_word,
-                destination: destination.seen,
-                destination_word,
-            },
-        );
+        self.tell(Side::Source, placed(place, &source, &destination));
         let ended = match (place, self.check_record()) {
             (_, Err(unkept)) => Ended { status: Status::Failed, error: Some(unkept.reason), place },
             (Place::Destination, Ok(())) if arrived => {
@@ -381,7 +371,7 @@ impl Run<'_, '_> {
                 Ended { status: Status::Failed, error, place }
             }
             (Place::Nowhere | Place::Unknown, Ok(())) => {
-                let error = lost(place, &source, &destination, error.as_deref());
+                let error = lost(place, &source, &destination, "resumed", error.as_deref());
                 Ended { status: Status::Failed, error: Some(error), place }
             }
         };
@@ -451,10 +441,28 @@ fn why(ends: &Ends) -> String {
     format!("the source {}, the destination {}", word(ends.source), word(ends.destination))
 }
 
-fn lost(place: Place, source: &Presence, destination: &Presence, reason: Option<&str>) -> String {
+/// Where the VM is in the end, as both ends said.
+pub(crate) fn placed(place: Place, source: &Presence, destination: &Presence) -> EventKind {
+    EventKind::VmPlaced {
+        place,
+        source: source.seen,
+        source_word: source.word.clone(),
+        destination: destination.seen,
+        destination_word: destination.word.clone(),
+    }
+}
+
+/// What is told of a VM that runs nowhere, or nobody knows where; then nothing was ended, nor what else might be to be done.
+pub(crate) fn lost(
+    place: Place,
+    source: &Presence,
+    destination: &Presence,
+    undone: &str,
+    reason: Option<&str>,
+) -> String {
     let head = match place {
-        Place::Nowhere => "the VM runs nowhere",
-        _ => "it is not known where the VM runs, so nothing was ended and nothing resumed",
+        Place::Nowhere => "the VM runs nowhere".to_owned(),
+        _ => format!("it is not known where the VM runs, so nothing was ended and nothing {undone}"),
     };
     let reason = reason.map(|reason| format!(" after: {reason}")).unwrap_or_default();
     format!("{head} (source: {}; destination: {}){reason}", source.word, destination.word)

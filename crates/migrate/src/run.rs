@@ -57,6 +57,13 @@ impl GaveUp {
     pub(crate) fn cancelled() -> Self {
         Self { status: Status::Cancelled, reason: "ended by the user".into(), asks_for_words: false }
     }
+
+    /// Fails once something of the record could not be kept.
+    pub(crate) fn if_unkept(world: &dyn Surroundings) -> Result<(), Self> {
+        world.failure().map_or(Ok(()), |error| {
+            Err(Self::failed(format!("its record cannot be kept: {}", in_one_line(error))))
+        })
+    }
 }
 
 impl From<HypervisorError> for GaveUp {
@@ -96,14 +103,12 @@ impl Run<'_, '_> {
 
     /// The moment that lies a time ahead.
     pub(crate) fn after(&self, time: Duration) -> i64 {
-        let ns = i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
-        self.world.now_ns().saturating_add(ns)
+        self.world.after(time)
     }
 
     /// How long it is until a moment; nothing once it has come.
     pub(crate) fn left_until(&self, moment_ns: i64) -> Option<Duration> {
-        let left = u64::try_from(moment_ns - self.world.now_ns()).ok().filter(|left| *left > 0);
-        left.map(Duration::from_nanos)
+        self.world.left_until(moment_ns)
     }
 
     /// Records what happened to the VM on a side, now.
@@ -165,9 +170,7 @@ impl Run<'_, '_> {
 
     /// Fails once something of the record could not be kept.
     pub(crate) fn check_record(&self) -> Result<(), GaveUp> {
-        self.world.failure().map_or(Ok(()), |error| {
-            Err(GaveUp::failed(format!("its record cannot be kept: {}", in_one_line(error))))
-        })
+        GaveUp::if_unkept(&*self.world)
     }
 
     /// Reads the source's counters. No answer in time is none: whether bytes move decides.

@@ -10,6 +10,8 @@ use dunlin_clock::Cancel;
 use dunlin_hypervisor::{Presence, Side};
 use dunlin_record::{Event, EventKind, HostId, Place, Seen, StandstillStage, Status, VmId, in_one_line};
 
+use crate::rescue::{lost, placed};
+use crate::run::GaveUp;
 use crate::sequence::Ended;
 use crate::surroundings::Surroundings;
 
@@ -92,7 +94,7 @@ pub struct StandstillJob<'a> {
 /// unless it could not be woken again or an end does not answer.
 pub fn stand_still(job: StandstillJob<'_>, world: &mut dyn Surroundings) -> Ended {
     while world.next(Duration::ZERO).is_some() {}
-    let until_ns = after(world.now_ns(), job.limit);
+    let until_ns = world.after(job.limit);
     let mut run =
         Run { job, world, until_ns, may_run_there: false, has_run_there: false, has_run_here: false };
     run.tell(Side::Source, EventKind::MigrateCommand);
@@ -100,12 +102,6 @@ pub fn stand_still(job: StandstillJob<'_>, world: &mut dyn Surroundings) -> Ende
         Ok(()) => run.conclude(Place::Destination, Status::Completed, None),
         Err(gave_up) => run.back(gave_up),
     }
-}
-
-/// Why a move was left before its end.
-struct GaveUp {
-    status: Status,
-    reason: String,
 }
 
 struct Run<'a, 'w> {
@@ -126,27 +122,30 @@ impl Run<'_, '_> {
     fn there(&mut self) -> Result<(), GaveUp> {
         let at_source = self.ask(Side::Source);
         if at_source.seen != Seen::Runs {
-            return Err(failed(format!("the VM does not run at its source: {}", at_source.word)));
+            return Err(GaveUp::failed(format!("the VM does not run at its source: {}", at_source.word)));
         }
         self.stage(StandstillStage::Rest);
         let rested = self.job.parts.rest();
         self.follow();
         self.has_run_here = false;
-        rested.map_err(|fault| failed(in_one_line(&*fault)))?;
+        rested.map_err(|fault| GaveUp::failed(in_one_line(&*fault)))?;
         self.check()?;
         self.bring()?;
         self.check()?;
         // Nobody else may have let it run again meanwhile.
         let at_source = self.ask(Side::Source);
         if !matches!(at_source.seen, Seen::Holds | Seen::Gone) {
-            return Err(failed(format!("it is not at rest at its source any more: {}", at_source.word)));
+            return Err(GaveUp::failed(format!(
+                "it is not at rest at its source any more: {}",
+                at_source.word
+            )));
         }
         self.stage(StandstillStage::Wake);
         self.may_run_there = true;
         if let Err(fault) = self.job.parts.wake(Side::Destination) {
             // Nobody is waited for any more where the user has had enough.
             let is_left = self.job.cancel.is_cancelled();
-            return Err(if is_left { cancelled() } else { failed(in_one_line(&*fault)) });
+            return Err(if is_left { GaveUp::cancelled() } else { GaveUp::failed(in_one_line(&*fault)) });
         }
         self.tell(Side::Destination, EventKind::MigrationCompleted);
         Ok(())
@@ -155,8 +154,7 @@ impl Run<'_, '_> {
     fn bring(&mut self) -> Result<(), GaveUp> {
         let Self { job: StandstillJob { parts, cancel, limit, .. }, world, until_ns, .. } = self;
         let (vm, host) = (parts.vm().clone(), parts.host(Side::Source).clone());
-        let left_ns = until_ns.saturating_sub(world.now_ns());
-        let left = Duration::from_nanos(u64::try_from(left_ns).unwrap_or(0));
+        let left = world.left_until(*until_ns).unwrap_or(Duration::ZERO);
         let mut tell = |kind| {
             let t_ns = world.now_ns();
             world.keep(&Event { t_ns, host: Some(host.clone()), vm: Some(vm.clone()), kind });
@@ -165,26 +163,24 @@ impl Run<'_, '_> {
         let Err(fault) = brought else { return Ok(()) };
         let reason = in_one_line(&*fault);
         if self.job.cancel.is_cancelled() {
-            return Err(cancelled());
+            return Err(GaveUp::cancelled());
         }
         if self.world.now_ns() >= self.until_ns {
             let reason = format!("its files were not there within {:.1} s: {reason}", limit.as_secs_f64());
-            return Err(GaveUp { status: Status::NotConverged, reason });
+            return Err(GaveUp::not_converged(reason));
         }
-        Err(failed(reason))
+        Err(GaveUp::failed(reason))
     }
 
     /// Whether to go on, as long as that can be chosen.
     fn check(&mut self) -> Result<(), GaveUp> {
         self.follow();
-        if let Some(error) = self.world.failure() {
-            return Err(failed(format!("its record cannot be kept: {}", in_one_line(error))));
-        }
-        if self.job.cancel.is_cancelled() { Err(cancelled()) } else { Ok(()) }
+        GaveUp::if_unkept(self.world)?;
+        if self.job.cancel.is_cancelled() { Err(GaveUp::cancelled()) } else { Ok(()) }
     }
 
     /// The way back, unless the VM runs at the destination.
-    fn back(mut self, GaveUp { status, reason }: GaveUp) -> Ended {
+    fn back(mut self, GaveUp { status, reason, .. }: GaveUp) -> Ended {
         self.note("go-back", &reason);
         if self.may_run_there && !self.is_out_of_there() {
             let place = match self.ask(Side::Destination).seen {
@@ -267,7 +263,7 @@ impl Run<'_, '_> {
 
     /// The source's answer when it is not about to become another: a guest may still be shutting down.
     fn settled_source(&mut self) -> Presence {
-        let until_ns = after(self.world.now_ns(), LATE_REST);
+        let until_ns = self.world.after(LATE_REST);
         loop {
             let presence = self.answer_of(Side::Source);
             if presence.seen != Seen::Runs || self.world.now_ns() >= until_ns {
@@ -279,7 +275,7 @@ impl Run<'_, '_> {
 
     /// An end's answer, waited for with patience.
     fn answer_of(&mut self, side: Side) -> Presence {
-        let until_ns = after(self.world.now_ns(), self.job.patience);
+        let until_ns = self.world.after(self.job.patience);
         loop {
             let presence = self.ask(side);
             if presence.seen != Seen::Silent || self.world.now_ns() >= until_ns {
@@ -302,25 +298,10 @@ impl Run<'_, '_> {
             self.tell(Side::Source, EventKind::SourceChecked { running, state: source.word.clone() });
         }
         if matches!(place, Place::Nowhere | Place::Unknown) {
-            let head = match place {
-                Place::Nowhere => "the VM runs nowhere",
-                _ => "it is not known where the VM runs, so nothing was ended and nothing woken",
-            };
-            let after = error.map(|reason| format!(" after: {reason}")).unwrap_or_default();
-            let words = format!("(source: {}; destination: {})", source.word, destination.word);
-            error = Some(format!("{head} {words}{after}"));
+            error = Some(lost(place, &source, &destination, "woken", error.as_deref()));
             status = Status::Failed;
         }
-        self.tell(
-            Side::Source,
-            EventKind::VmPlaced {
-                place,
-                source: source.seen,
-                source_word: source.word,
-                destination: destination.seen,
-                destination_word: destination.word,
-            },
-        );
+        self.tell(Side::Source, placed(place, &source, &destination));
         Ended { status, error, place }
     }
 
@@ -356,7 +337,7 @@ impl Run<'_, '_> {
     }
 
     fn pause(&mut self) {
-        let until_ns = after(self.world.now_ns(), ASK_EVERY);
+        let until_ns = self.world.after(ASK_EVERY);
         while self.world.now_ns() < until_ns {
             if let Some(event) = self.world.next(ASK_EVERY) {
                 self.see(&event);
@@ -383,18 +364,6 @@ impl Run<'_, '_> {
         let t_ns = self.world.now_ns();
         self.world.keep(&Event { t_ns, host: Some(host), vm: Some(vm), kind });
     }
-}
-
-fn failed(reason: String) -> GaveUp {
-    GaveUp { status: Status::Failed, reason }
-}
-
-fn cancelled() -> GaveUp {
-    GaveUp { status: Status::Cancelled, reason: "ended by the user".into() }
-}
-
-fn after(now_ns: i64, time: Duration) -> i64 {
-    now_ns.saturating_add(i64::try_from(time.as_nanos()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

@@ -21,6 +21,18 @@ pub trait Surroundings {
 
     /// The first thing that could not be recorded, if there is one.
     fn failure(&self) -> Option<&RecordError>;
+
+    /// The moment that lies a time ahead.
+    fn after(&self, time: Duration) -> i64 {
+        let ns = i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
+        self.now_ns().saturating_add(ns)
+    }
+
+    /// How long it is until a moment; nothing once it has come.
+    fn left_until(&self, moment_ns: i64) -> Option<Duration> {
+        let left = u64::try_from(moment_ns - self.now_ns()).ok().filter(|left| *left > 0);
+        left.map(Duration::from_nanos)
+    }
 }
 
 /// The real clock and a trial's journal.
