@@ -50,6 +50,14 @@ pub(crate) struct Trial<'a> {
     pub(crate) stay: bool,
 }
 
+impl<'a> Trial<'a> {
+    /// What its guests are started in.
+    fn context(&self, world: &'a World, logs: &'a Path) -> TrialContext<'a> {
+        let Self { case, plan, cancel, .. } = *self;
+        TrialContext { case, plan, world, logs, cancel }
+    }
+}
+
 /// What came of a trial.
 pub(crate) struct Ran {
     pub(crate) status: Status,
@@ -167,13 +175,7 @@ impl Run<'_> {
     }
 
     fn context(&self) -> TrialContext<'_> {
-        TrialContext {
-            case: self.trial.case,
-            plan: self.trial.plan,
-            world: self.world,
-            logs: &self.logs,
-            cancel: self.trial.cancel,
-        }
+        self.trial.context(self.world, &self.logs)
     }
 
     /// The head of the record.

@@ -168,14 +168,7 @@ impl World {
         if server == StorageServer::Folder || matches!(self.ground, Ground::Lab(_)) {
             return Ok(());
         }
-        if self.testbed()?.storage_host().is_none() {
-            return Err(TestbedError::Unsupported {
-                what: format!("disks by {}", server.name()),
-                because: "the testbed has no host that serves storage: only labs have one today".into(),
-            }
-            .into());
-        }
-        Ok(())
+        Ok(storage_host(self.testbed()?, server).map(drop)?)
     }
 
     /// Refuses a product that the testbed's hosts cannot have.
@@ -335,6 +328,17 @@ impl World {
     fn up(&self) -> Result<&Up, TestbedError> {
         self.up.as_ref().ok_or_else(not_up)
     }
+}
+
+/// The host that serves disks of a kind.
+pub(crate) fn storage_host(
+    testbed: &dyn Testbed,
+    kind: StorageServer,
+) -> Result<Arc<dyn Host>, TestbedError> {
+    testbed.storage_host().ok_or_else(|| TestbedError::Unsupported {
+        what: format!("disks by {}", kind.name()),
+        because: "the testbed has no host that serves storage: only labs have one today".into(),
+    })
 }
 
 /// Why a VM cannot have a disk that both hosts see.

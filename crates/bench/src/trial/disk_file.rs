@@ -70,11 +70,10 @@ impl<'a> Ground<'a> {
         let Self::There { hosts, folders, are_shared, .. } = self else {
             return Ok(DiskFile::Here(Arc::new(file)));
         };
-        let index = usize::from(side == Side::Destination);
         let name = name();
         let there = RemoteFile {
-            host: Arc::clone(&hosts[index]),
-            path: folders[index].join(&name),
+            host: Arc::clone(&hosts[side as usize]),
+            path: folders[side as usize].join(&name),
             at_destination: are_shared.then(|| folders[1].join(&name)),
         };
         there.host.copy_to(&file.path(), &there.path)?;

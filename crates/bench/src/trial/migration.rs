@@ -15,7 +15,7 @@ use super::served::Befalling;
 use super::standstill::{Parts, Still};
 use super::streams::Streams;
 use super::way_back::Moved;
-use super::{Ended, Guest, Run, TrialContext, event};
+use super::{Ended, Guest, Run, event};
 use crate::recording::SeriesHandle;
 use crate::{BenchError, Result};
 
@@ -263,13 +263,7 @@ impl Run<'_> {
         let transfer = case.strategy.standstill().cloned().unwrap_or_default();
         guest.tell_storage(Blocks::Overlay, journal)?;
         let mut parts = Parts {
-            context: TrialContext {
-                case,
-                plan: self.trial.plan,
-                world: self.world,
-                logs: &self.logs,
-                cancel: self.trial.cancel,
-            },
+            context: self.trial.context(self.world, &self.logs),
             transfer: &transfer,
             workload: case.workload.as_ref(),
             hosts: self.world.hosts()?,
@@ -322,8 +316,7 @@ impl Run<'_> {
             journal.keep(&event(Some(at.host()), Some(&guest.id), reported))?;
         }
         if guest.is_ours() {
-            let ends = [Side::Source, Side::Destination].map(|side| moving.handle(guest, side));
-            for vm in ends.into_iter().flatten() {
+            for vm in moving.handles(guest) {
                 vm.end(QUIT_LIMIT)?;
             }
         }
@@ -371,11 +364,7 @@ fn check_vm(vm: &dyn Vm) -> Result<()> {
 
 /// The same at both ends.
 fn check_ends(guest: &Guest, moving: &Moving) -> Result<()> {
-    [Side::Source, Side::Destination]
-        .map(|side| moving.handle(guest, side))
-        .into_iter()
-        .flatten()
-        .try_for_each(check_vm)
+    moving.handles(guest).try_for_each(check_vm)
 }
 
 /// A move that is prepared.
@@ -389,11 +378,15 @@ enum Moving {
 impl Moving {
     /// The VM on a side; absent where it is not there (yet).
     fn handle<'a>(&'a self, guest: &'a Guest, side: Side) -> Option<&'a dyn Vm> {
-        match (self, side) {
-            (Self::Live(mover), _) => mover.handle(side),
-            (Self::Still(_), Side::Source) => Some(&*guest.source),
-            (Self::Still(still), Side::Destination) => still.there(),
+        match self {
+            Self::Live(mover) => mover.handle(side),
+            Self::Still(still) => still.handle(guest, side),
         }
+    }
+
+    /// The VM on those sides where it is.
+    fn handles<'a>(&'a self, guest: &'a Guest) -> impl Iterator<Item = &'a dyn Vm> {
+        [Side::Source, Side::Destination].into_iter().filter_map(|side| self.handle(guest, side))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The parts of a move for which one of our guests stands still, as a trial does them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use dunlin_record::{Event, EventKind, HostId, Seen, Strategy, Transfer, VmId, Wo
 use dunlin_testbed::{Carry, Host, NamelessFile, carry};
 
 use super::disk_file::{DiskFile, Ground};
+use super::storage::FileToCarry;
 use super::streams::Streams;
 use super::{Guest, Run, TrialContext};
 use crate::{BenchError, Observer, Result};
@@ -44,16 +45,19 @@ impl Still {
         let saves = matches!(case.strategy, Strategy::Offline(_));
         let state = saves.then(|| {
             let here = ground.put(NamelessFile::make_in(ground.work())?, Side::Source)?;
-            Ok::<_, crate::BenchError>([here, ground.hole(0)?])
+            Ok::<_, BenchError>([here, ground.hole(0)?])
         });
         let has_disks = case.vm.disk.is_some() || case.vm.swap_mib.is_some();
         let shares_disks = has_disks && !case.vm.moves_disks();
         Ok(Self { there: None, state: state.transpose()?, shares_disks })
     }
 
-    /// The VM at the destination, once it was started there.
-    pub(super) fn there(&self) -> Option<&dyn Vm> {
-        self.there.as_deref()
+    /// The VM on a side; absent at the destination until it was started there.
+    pub(super) fn handle<'a>(&'a self, guest: &'a Guest, side: Side) -> Option<&'a dyn Vm> {
+        match side {
+            Side::Source => Some(&*guest.source),
+            Side::Destination => self.there.as_deref(),
+        }
     }
 }
 
@@ -115,12 +119,12 @@ impl Parts<'_> {
         let events = self.events.clone();
         let made = match &self.still.state {
             Some(states) => {
-                let state = states[index(side)].path(side);
+                let state = states[side as usize].path(side);
                 self.guest.make_of_state(self.context, side, &state, events)
             }
             None => self.guest.boot_at(self.context, side, events),
         };
-        self.remains[index(side)].why = made.as_ref().err().map(|error| in_one_line(error));
+        self.remains[side as usize].why = made.as_ref().err().map(|error| in_one_line(error));
         made
     }
 
@@ -153,15 +157,14 @@ impl Parts<'_> {
         self.guest.come_up(context, &*vm, self.workload, self.streams)
     }
 
-    /// What has to be brought, by name, from where to where.
-    fn files(&self) -> Vec<(&'static str, PathBuf, PathBuf)> {
-        let state = self
-            .still
-            .state
-            .iter()
-            .map(|[here, there]| (STATE, here.path(Side::Source), there.path(Side::Destination)));
-        let disks = self.guest.disks_to_carry().into_iter().map(|disk| (disk.serial, disk.from, disk.to));
-        state.chain(disks).collect()
+    /// What has to be brought.
+    fn files(&self) -> Vec<FileToCarry> {
+        let state = self.still.state.iter().map(|[here, there]| FileToCarry {
+            name: STATE,
+            from: here.path(Side::Source),
+            to: there.path(Side::Destination),
+        });
+        state.chain(self.guest.disks_to_carry()).collect()
     }
 }
 
@@ -171,19 +174,16 @@ impl Standstill for Parts<'_> {
     }
 
     fn host(&self, side: Side) -> &HostId {
-        self.hosts[index(side)].id()
+        self.hosts[side as usize].id()
     }
 
     fn ask(&mut self, side: Side) -> Presence {
-        let host = &self.hosts[index(side)];
+        let host = &self.hosts[side as usize];
         let answers = || Ok(host.run(Path::new("true"), &[], ANSWER_LIMIT).map(drop)?);
-        if let Some(presence) = self.remains[index(side)].presence(answers) {
+        if let Some(presence) = self.remains[side as usize].presence(answers) {
             return presence;
         }
-        let vm = match side {
-            Side::Source => Some(&*self.guest.source),
-            Side::Destination => self.still.there(),
-        };
+        let vm = self.still.handle(self.guest, side);
         vm.map_or_else(|| Presence { seen: Seen::Gone, word: "not started".into() }, Presence::of)
     }
 
@@ -207,13 +207,13 @@ impl Standstill for Parts<'_> {
         tell: &mut dyn FnMut(EventKind),
     ) -> Result<(), Fault> {
         let deadline = Deadline::after(limit);
-        for (file, source, destination) in self.files() {
+        for FileToCarry { name, from, to } in self.files() {
             let order = Carry {
                 from: &self.hosts[0],
-                source: &source,
+                source: &from,
                 to: &self.hosts[1],
-                destination: &destination,
-                file,
+                destination: &to,
+                file: name,
                 transfer: self.transfer,
                 cancel,
                 limit: deadline.left(),
@@ -222,7 +222,7 @@ impl Standstill for Parts<'_> {
             let carried = carry(&order, &mut |progress| {
                 if stage.replace(progress.stage) != Some(progress.stage) {
                     tell(EventKind::StandstillStage { stage: progress.stage });
-                    self.observer.stage(&format!("migrating: bringing {file} to {}", self.hosts[1].id()));
+                    self.observer.stage(&format!("migrating: bringing {name} to {}", self.hosts[1].id()));
                 }
             })?;
             tell(EventKind::FileCarried(carried));
@@ -239,10 +239,7 @@ impl Standstill for Parts<'_> {
     }
 
     fn end(&mut self, side: Side) -> Result<(), Fault> {
-        let vm = match side {
-            Side::Source => Some(&*self.guest.source),
-            Side::Destination => self.still.there(),
-        };
+        let vm = self.still.handle(self.guest, side);
         Ok(vm.map_or(Ok(()), |vm| vm.end(END_LIMIT))?)
     }
 
@@ -252,14 +249,8 @@ impl Standstill for Parts<'_> {
     }
 }
 
-fn index(side: Side) -> usize {
-    usize::from(side == Side::Destination)
-}
-
 #[cfg(test)]
 mod tests {
-    use crate::BenchError;
-
     use super::*;
 
     #[test]

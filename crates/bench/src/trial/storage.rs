@@ -6,44 +6,40 @@ use std::sync::Arc;
 use dunlin_guest::{DISK_SERIAL, SWAP_SERIAL};
 use dunlin_hypervisor::{BackingImage, Side, VmDisk};
 use dunlin_record::{Blocks, Case, DiskHeld, ImageFormat, StorageHeld, StorageServer, VmId};
-use dunlin_testbed::{NamelessFile, Network, StorageService, Testbed, TestbedError};
+use dunlin_testbed::{NamelessFile, Network, StorageService, Testbed};
 
 use super::disk_file::{DiskFile, Ground};
 use super::disk_image::{Images, disk_images, empty_image, swap_image};
 use super::served::Server;
 use crate::Result;
-use crate::world::ends;
+use crate::world::{ends, storage_host};
 
 const MIB: i64 = 1 << 20;
 
 /// A guest's disks. Where both hosts are this machine their files have no names, and each hypervisor opens them through
 /// this process; on other machines they lie in our folder there, or in the storage that hosts share.
 pub(crate) struct Storage {
-    source: Disks,
-    /// The destination's own, where it has some: empty before the move.
-    destination: Option<Disks>,
+    source: Vec<Disk>,
+    /// The destination's own, where it has some: empty before the move, and in the same order.
+    destination: Option<Vec<Disk>>,
     // Last, so that it ends after its disks were taken from it.
     server: Option<Server>,
 }
 
-/// The disks that one host sees.
-#[derive(Default)]
-struct Disks {
-    disk: Option<Disk>,
-    swap: Option<Disk>,
-}
-
+/// A disk as one host sees it.
 struct Disk {
+    /// By which the guest knows it.
+    serial: &'static str,
     size_mib: u32,
     format: ImageFormat,
     file: DiskFile,
     backing: Option<DiskFile>,
 }
 
-/// A file of a disk that has to be brought to the other host.
-pub(super) struct DiskToCarry {
-    /// By which the guest knows the disk.
-    pub(super) serial: &'static str,
+/// A file that has to be brought to the other host.
+pub(super) struct FileToCarry {
+    /// What it is called in the record: a disk by its serial number.
+    pub(super) name: &'static str,
     pub(super) from: PathBuf,
     pub(super) to: PathBuf,
 }
@@ -52,31 +48,25 @@ impl Storage {
     /// Makes the disks that a case asks for, for a VM: on the file system of a folder, on the hosts where these are other
     /// machines, or at a server.
     pub(crate) fn make(case: &Case, vm: &VmId, folder: &Path, testbed: &dyn Testbed) -> Result<Self> {
-        let destination = case.vm.moves_disks().then(Disks::default);
-        let mut storage = Self { source: Disks::default(), destination, server: None };
+        let destination = case.vm.moves_disks().then(Vec::new);
+        let mut storage = Self { source: Vec::new(), destination, server: None };
         if case.vm.disk.is_none() && case.vm.swap_mib.is_none() {
             return Ok(storage);
         }
         storage.server = server_of(case, folder, testbed)?;
-        let maker = Maker { case, vm, ground: Ground::of(testbed, folder, !case.vm.moves_disks())?, folder };
-        let server = storage.server.as_ref();
+        let ground = Ground::of(testbed, folder, !case.vm.moves_disks())?;
+        let maker = Maker { case, vm, ground, folder, server: storage.server.as_ref() };
+        let mut made = Vec::new();
         if let Some(asked) = &case.vm.disk {
-            let images = disk_images(asked, folder)?;
-            let (source, destination) =
-                maker.disk(DISK_SERIAL, asked.size_mib, asked.format, images, server)?;
-            storage.source.disk = Some(source);
-            if let Some(disks) = &mut storage.destination {
-                disks.disk = destination;
-            }
+            made.push(maker.disk(DISK_SERIAL, asked.size_mib, asked.format, disk_images(asked, folder)?)?);
         }
         if let Some(size_mib) = case.vm.swap_mib {
             let images = Images { own: swap_image(size_mib, folder)?, backing: None };
-            let (source, destination) =
-                maker.disk(SWAP_SERIAL, size_mib, ImageFormat::Raw, images, server)?;
-            storage.source.swap = Some(source);
-            if let Some(disks) = &mut storage.destination {
-                disks.swap = destination;
-            }
+            made.push(maker.disk(SWAP_SERIAL, size_mib, ImageFormat::Raw, images)?);
+        }
+        for (source, destination) in made {
+            storage.source.push(source);
+            storage.destination.iter_mut().zip(destination).for_each(|(disks, disk)| disks.push(disk));
         }
         Ok(storage)
     }
@@ -88,8 +78,8 @@ impl Storage {
 
     /// The disks as a hypervisor there is to have them.
     pub(crate) fn devices(&self, side: Side) -> Vec<VmDisk> {
-        let device = |(serial, disk): (&str, &Disk)| VmDisk {
-            serial: serial.to_owned(),
+        let device = |disk: &Disk| VmDisk {
+            serial: disk.serial.to_owned(),
             size_mib: disk.size_mib,
             format: disk.format,
             place: disk.file.place(side),
@@ -99,34 +89,32 @@ impl Storage {
                 .map(|file| BackingImage { format: ImageFormat::Raw, path: file.path(side) }),
             direct: disk.file.takes_direct_io(),
         };
-        self.of(side).all().map(device).collect()
+        self.of(side).iter().map(device).collect()
     }
 
     /// What has to be brought to the destination of a VM that stands still.
-    pub(super) fn to_carry(&self) -> Vec<DiskToCarry> {
-        let Some(destination) = &self.destination else { return Vec::new() };
-        let pairs = self.source.all().zip(destination.all());
-        let pair = |((serial, here), (_, there)): ((&'static str, &Disk), (&str, &Disk))| DiskToCarry {
-            serial,
+    pub(super) fn to_carry(&self) -> Vec<FileToCarry> {
+        let file = |(here, there): (&Disk, &Disk)| FileToCarry {
+            name: here.serial,
             from: here.file.path(Side::Source),
             to: there.file.path(Side::Destination),
         };
-        pairs.map(pair).collect()
+        self.source.iter().zip(self.destination.iter().flatten()).map(file).collect()
     }
 
     /// Whether there is a disk with a file system.
     pub(crate) fn has_disk(&self) -> bool {
-        self.source.disk.is_some()
+        self.source.iter().any(|disk| disk.serial == DISK_SERIAL)
     }
 
     /// Whether there is one to swap to.
     pub(crate) fn has_swap(&self) -> bool {
-        self.source.swap.is_some()
+        self.source.iter().any(|disk| disk.serial == SWAP_SERIAL)
     }
 
     /// What the disk with a file system holds there, of which the guest says it uses so much.
     pub(crate) fn disk_held(&self, side: Side, used_bytes: u64) -> Option<DiskHeld> {
-        self.of(side).disk.as_ref().map(|disk| DiskHeld {
+        self.of(side).iter().find(|disk| disk.serial == DISK_SERIAL).map(|disk| DiskHeld {
             virtual_size_bytes: Some(i64::from(disk.size_mib) * MIB),
             allocated_bytes: disk.file.allocated_bytes(),
             used_bytes: bytes(used_bytes),
@@ -136,20 +124,19 @@ impl Storage {
     /// What all disks that are to move hold at the source, as far as it is copied; nothing where none does.
     pub(crate) fn held(&self, blocks: Blocks) -> Option<StorageHeld> {
         self.destination.as_ref()?;
-        let disks = || self.source.all().map(|(_, disk)| disk);
         // What lies below a disk's own image is copied with it, unless that is left out.
         let below = |disk: &'_ Disk| disk.backing.clone().filter(|_| blocks != Blocks::Overlay);
         let files: Vec<DiskFile> =
-            disks().flat_map(|disk| [Some(disk.file.clone()), below(disk)]).flatten().collect();
+            self.source.iter().flat_map(|disk| [Some(disk.file.clone()), below(disk)]).flatten().collect();
         let sum = |of: fn(&DiskFile) -> Option<i64>| files.iter().map(of).sum();
         Some(StorageHeld {
-            virtual_size_bytes: Some(disks().map(|disk| i64::from(disk.size_mib) * MIB).sum()),
+            virtual_size_bytes: Some(self.source.iter().map(|disk| i64::from(disk.size_mib) * MIB).sum()),
             allocated_bytes: sum(DiskFile::allocated_bytes),
             data_bytes: sum(DiskFile::data_bytes),
         })
     }
 
-    fn of(&self, side: Side) -> &Disks {
+    fn of(&self, side: Side) -> &[Disk] {
         match (side, &self.destination) {
             (Side::Destination, Some(own)) => own,
             _ => &self.source,
@@ -163,10 +150,7 @@ fn server_of(case: &Case, folder: &Path, testbed: &dyn Testbed) -> Result<Option
     let bytes = u64::from(disks_mib) << 20;
     let kind = case.storage.server;
     if kind != StorageServer::Folder {
-        let host = testbed.storage_host().ok_or_else(|| TestbedError::Unsupported {
-            what: format!("disks by {}", kind.name()),
-            because: "the testbed has no host that serves storage".into(),
-        })?;
+        let host = storage_host(testbed, kind)?;
         return Ok(Some(Server::start(kind, (&host, Network::Storage), bytes, folder)?));
     }
     if case.vm.moves_disks() && case.storage.two_steps {
@@ -183,17 +167,17 @@ struct Maker<'a> {
     vm: &'a VmId,
     ground: Ground<'a>,
     folder: &'a Path,
+    server: Option<&'a Server>,
 }
 
 impl Maker<'_> {
     /// A disk at the source, and its counterpart where the destination has its own.
     fn disk(
         &self,
-        serial: &str,
+        serial: &'static str,
         size_mib: u32,
         format: ImageFormat,
         images: Images,
-        server: Option<&Server>,
     ) -> Result<(Disk, Option<Disk>)> {
         let moves = self.case.vm.moves_disks();
         let Images { own, backing } = images;
@@ -206,21 +190,21 @@ impl Maker<'_> {
             _ => None,
         };
         let below = backing.map(|backing| self.ground.put(backing, Side::Source)).transpose()?;
-        let file = match server.filter(|_| !moves) {
+        let file = match self.server.filter(|_| !moves) {
             Some(server) => self.served(server, &own, format, serial)?,
             None => self.ground.put(own, Side::Source)?,
         };
-        let source = Disk { size_mib, format, file, backing: below };
+        let source = Disk { serial, size_mib, format, file, backing: below };
         if !moves {
             return Ok((source, None));
         }
-        let file = match server {
+        let file = match self.server {
             Some(server) => {
                 self.served(server, &empty_image(size_mib, format, self.folder)?, format, serial)?
             }
             None => self.empty(size_mib, format)?,
         };
-        Ok((source, Some(Disk { size_mib, format, file, backing: below_there })))
+        Ok((source, Some(Disk { serial, size_mib, format, file, backing: below_there })))
     }
 
     fn served(
@@ -244,13 +228,6 @@ impl Maker<'_> {
                 self.ground.put(empty_image(size_mib, format, self.folder)?, Side::Destination)
             }
         }
-    }
-}
-
-impl Disks {
-    fn all(&self) -> impl Iterator<Item = (&'static str, &Disk)> {
-        let disk = self.disk.iter().map(|disk| (DISK_SERIAL, disk));
-        disk.chain(self.swap.iter().map(|swap| (SWAP_SERIAL, swap)))
     }
 }
 

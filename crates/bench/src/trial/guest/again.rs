@@ -10,7 +10,7 @@ use dunlin_record::{Event, Workload};
 
 use super::{ANSWER_LIMIT, BOOT_LIMIT, Guest, await_agent, maker_of, no_agent, order};
 use crate::trial::TrialContext;
-use crate::trial::storage::DiskToCarry;
+use crate::trial::storage::FileToCarry;
 use crate::trial::streams::Streams;
 use crate::{BenchError, Result};
 
@@ -80,7 +80,7 @@ impl Guest {
     }
 
     /// Its disks that have to be brought to the other host.
-    pub(in crate::trial) fn disks_to_carry(&self) -> Vec<DiskToCarry> {
+    pub(in crate::trial) fn disks_to_carry(&self) -> Vec<FileToCarry> {
         self.made.as_ref().map(|made| made.storage.to_carry()).unwrap_or_default()
     }
 
