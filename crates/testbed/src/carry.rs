@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dunlin_clock::{Cancel, Deadline};
-use dunlin_record::{FileCarried, StandstillStage, Transfer, TransferWay};
+use dunlin_record::{FileCarried, HostId, StandstillStage, Transfer, TransferWay};
 
 use crate::helper::carrying::in_words;
 use crate::{Host, Result, TestbedError};
@@ -116,8 +116,8 @@ impl Carry<'_> {
     }
 
     /// The same for what a host was asked.
-    fn failed_on(&self, host: &Arc<dyn Host>, error: &TestbedError) -> TestbedError {
-        self.failed(format_args!("{}: {}", host.id(), in_words(error)))
+    fn failed_on(&self, host: &HostId, error: &TestbedError) -> TestbedError {
+        self.failed(format_args!("{host}: {}", in_words(error)))
     }
 }
 
@@ -134,7 +134,7 @@ impl Work<'_> {
     fn look_at_source(&self) -> Result<u64> {
         let Carry { from, source, .. } = self.order;
         let look = self.from.look_at_file(source, self.deadline.left());
-        match look.map_err(|error| self.order.failed_on(from, &error))? {
+        match look.map_err(|error| self.order.failed_on(from.id(), &error))? {
             Some(look) if look.is_file => Ok(look.bytes),
             Some(_) => Err(self.order.failed(format_args!("{}: {} is no file", from.id(), source.display()))),
             None => Err(self.order.failed(format_args!("{}: there is no {}", from.id(), source.display()))),

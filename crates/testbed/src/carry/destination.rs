@@ -32,7 +32,7 @@ impl<'a> Destination<'a> {
     /// Makes it, or sees that it holds nothing.
     pub(super) fn prepare(&mut self, work: &Work<'_>) -> Result<()> {
         let Carry { to, destination, .. } = self.order;
-        let failed = |error: TestbedError| self.order.failed_on(to, &error);
+        let failed = |error: TestbedError| self.order.failed_on(to.id(), &error);
         let refused =
             |why: &str| self.order.failed(format_args!("{}: {} {why}", to.id(), destination.display()));
         self.undo = match work.to.look_at_file(destination, LOOK_LIMIT).map_err(failed)? {

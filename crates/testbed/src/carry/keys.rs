@@ -187,7 +187,7 @@ pub(super) fn start_failed(
 ) -> TestbedError {
     let said = dunlin_record::in_one_line(error);
     if !said.contains("No such file") {
-        return order.failed_on(host, error);
+        return order.failed_on(host.id(), error);
     }
     let package = match program {
         "scp" | "ssh" | "ssh-keygen" => "openssh-client",

@@ -148,11 +148,10 @@ fn unpack_args(packed: &Path) -> Vec<OsString> {
 }
 
 fn size(work: &Work<'_>, helper: &Helper, path: &Path) -> Result<u64> {
-    let failed = |why: String| work.order.failed(format_args!("{}: {why}", helper.host()));
-    let look = helper
-        .look_at_file(path, LOOK_LIMIT)
-        .map_err(|error| failed(crate::helper::carrying::in_words(&error)))?;
-    look.map(|look| look.bytes).ok_or_else(|| failed(format!("{} is gone", path.display())))
+    let look = helper.look_at_file(path, LOOK_LIMIT);
+    let look = look.map_err(|error| work.order.failed_on(helper.host(), &error))?;
+    let gone = || work.order.failed(format_args!("{}: {} is gone", helper.host(), path.display()));
+    look.map(|look| look.bytes).ok_or_else(gone)
 }
 
 /// A program at work.
@@ -197,9 +196,7 @@ impl Stage<'_> {
             let (helper, path) = self.watched;
             // One that was made for it has no length yet, nor may it be there.
             let look = helper.look_at_file(path, LOOK_LIMIT);
-            let look = look.map_err(|error| {
-                order.failed(format_args!("{}: {}", helper.host(), crate::helper::carrying::in_words(&error)))
-            })?;
+            let look = look.map_err(|error| order.failed_on(helper.host(), &error))?;
             let now_bytes = look.map_or(0, |look| look.bytes);
             if now_bytes != done_bytes {
                 (done_bytes, moved_ns) = (now_bytes, now_ns());

@@ -66,7 +66,7 @@ impl<'a> Sshd<'a> {
         let mut said = String::new();
         for number in 0..TRIES {
             let address = stream::address(work.order, &***to)?;
-            let port = work.to.free_port(address).map_err(|error| work.order.failed_on(to, &error))?;
+            let port = work.to.free_port(address).map_err(|error| work.order.failed_on(to.id(), &error))?;
             let door = Door { address, port, user: user.clone() };
             let config = format!("sshd_config-{number}");
             folder.write(&config, &server_config(&door, folder)?)?;
@@ -136,7 +136,7 @@ fn find(work: &Work<'_>) -> Result<PathBuf> {
     let Carry { to, .. } = work.order;
     for place in PLACES.map(Path::new) {
         let look = work.to.look_at_file(place, LOOK_LIMIT);
-        if look.map_err(|error| work.order.failed_on(to, &error))?.is_some() {
+        if look.map_err(|error| work.order.failed_on(to.id(), &error))?.is_some() {
             return Ok(place.to_owned());
         }
     }
@@ -157,7 +157,7 @@ fn has_all_users(work: &Work<'_>) -> Result<bool> {
 fn make_empty_folder(work: &Work<'_>) -> Result<bool> {
     let Carry { to, .. } = work.order;
     let there = work.to.look_at_file(Path::new(EMPTY_FOLDER), LOOK_LIMIT);
-    if there.map_err(|error| work.order.failed_on(to, &error))?.is_some() {
+    if there.map_err(|error| work.order.failed_on(to.id(), &error))?.is_some() {
         return Ok(false);
     }
     run(work.order, to, "mkdir", &["-p".into(), "-m".into(), "0755".into(), EMPTY_FOLDER.into()])?;

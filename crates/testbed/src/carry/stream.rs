@@ -9,8 +9,8 @@ use dunlin_image::StreamSettings;
 use dunlin_record::{FileCarried, StandstillStage, Transfer};
 
 use super::{Carry, CarryProgress, Work, figure, ms};
-use crate::helper::carrying::{CarryEnd, CarryTold, in_words};
-use crate::helper::protocol::Token;
+use crate::helper::carrying::{CarryEnd, in_words};
+use crate::helper::protocol::{CarryTold, Token};
 use crate::{Host, Network, Result, TestbedError};
 
 /// How often is told how far it is.
@@ -37,9 +37,9 @@ pub(super) fn carry(
     let addresses = (address(work.order, &***from)?, address(work.order, &***to)?);
     let token = token().map_err(TestbedError::io("make a token for a file that is carried"))?;
     let received = work.to.carry_in(destination, token, addresses.1, (settings.threads, file_bytes));
-    let (receiver, at) = received.map_err(|error| work.order.failed_on(to, &error))?;
+    let (receiver, at) = received.map_err(|error| work.order.failed_on(to.id(), &error))?;
     let sending = work.from.carry_out(source, token, (addresses.0, at), settings);
-    let sender = sending.map_err(|error| work.order.failed_on(from, &error))?;
+    let sender = sending.map_err(|error| work.order.failed_on(from.id(), &error))?;
     let (sent, received) = Ends { work, sender, receiver }.follow(on_progress)?;
     let (
         CarryTold::Sent { file_bytes, content_bytes, sent_bytes, compress_ns, transfer_ns, checksum },

@@ -15,7 +15,7 @@ use dunlin_clock::{Deadline, MILLISECOND_NS, now_ns};
 use dunlin_image::{ImageError, StreamSettings, data_bytes, has_data, receive, send};
 use socket2::{Domain, Socket, Type};
 
-use super::protocol::{Tell, Token};
+use super::protocol::{CarryTold, Tell, Token};
 use super::serve::{Output, explain};
 
 /// How long to wait for the sender, and for an answer of the receiver.
@@ -110,19 +110,17 @@ pub(super) fn start_receiving(
             let _ = stream.write_all(YES);
             Ok(received)
         });
-        received.map_or_else(
+        Ok(Tell::Carry(received.map_or_else(
             |why| {
                 let restored = restore(&file, length);
-                Ok(told(why, restored.err().map(|error| format!("; nor can it be emptied: {error}"))))
+                told(why, restored.err().map(|error| format!("; nor can it be emptied: {error}")))
             },
-            |received| {
-                Ok(Tell::CarryReceived {
-                    content_bytes: received.content_bytes,
-                    decompress_ns: received.decompress_ns,
-                    checksum: received.checksum,
-                })
+            |received| CarryTold::Received {
+                content_bytes: received.content_bytes,
+                decompress_ns: received.decompress_ns,
+                checksum: received.checksum,
             },
-        )
+        )))
     })?;
     Ok((carrying, at))
 }
@@ -143,7 +141,7 @@ pub(super) fn start_sending(
     output.tell_later(id, move || {
         let tell = |done_bytes| {
             // Where the bench is gone, so are we soon.
-            let _ = output_then.tell(id, Tell::CarryProgress { done_bytes, total_bytes });
+            let _ = output_then.tell(id, Tell::Carry(CarryTold::Progress { done_bytes, total_bytes }));
         };
         let sent = || {
             let mut stream = meet(from, to, &token, &its)?;
@@ -160,7 +158,7 @@ pub(super) fn start_sending(
             hear_yes(&mut stream, WRITTEN_LIMIT)
                 .map_err(|why| Broke::Way(format!("the receiver did not say that all is written: {why}")))?;
             tell(total_bytes);
-            Ok(Tell::CarrySent {
+            Ok(CarryTold::Sent {
                 file_bytes: sent.file_bytes,
                 content_bytes: sent.content_bytes,
                 sent_bytes: sent.sent_bytes,
@@ -169,7 +167,7 @@ pub(super) fn start_sending(
                 checksum: sent.checksum,
             })
         };
-        Ok(sent().unwrap_or_else(|why| told(why, None)))
+        Ok(Tell::Carry(sent().unwrap_or_else(|why| told(why, None))))
     })?;
     Ok(carrying)
 }
@@ -190,12 +188,12 @@ pub(super) fn open(path: &Path, options: &mut std::fs::OpenOptions) -> Outcome<F
     Ok(file)
 }
 
-fn told(why: Broke, more: Option<String>) -> Tell {
+fn told(why: Broke, more: Option<String>) -> CarryTold {
     let (why, is_here) = match why {
         Broke::Here(why) => (why, true),
         Broke::Way(why) => (why, false),
     };
-    Tell::CarryBroke { why: why + &more.unwrap_or_default(), is_here }
+    CarryTold::Broke { why: why + &more.unwrap_or_default(), is_here }
 }
 
 fn broke(error: &ImageError, path: &Path, carrying: &Carrying) -> Broke {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use dunlin_image::StreamSettings;
 
-use super::protocol::{Ask, FileLook, Tell, Token};
+use super::protocol::{Ask, CarryTold, FileLook, Tell, Token};
 use super::{END_LIMIT, Helper, Pending, START_LIMIT};
 use crate::{Result, TestbedError};
 
@@ -15,33 +15,6 @@ use crate::{Result, TestbedError};
 pub(crate) struct CarryEnd<'a> {
     pending: Pending<'a>,
     is_over: bool,
-}
-
-/// What one end tells.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum CarryTold {
-    Progress {
-        done_bytes: u64,
-        total_bytes: u64,
-    },
-    Sent {
-        file_bytes: u64,
-        content_bytes: u64,
-        sent_bytes: u64,
-        compress_ns: Option<i64>,
-        transfer_ns: i64,
-        checksum: [u8; 32],
-    },
-    Received {
-        content_bytes: u64,
-        decompress_ns: Option<i64>,
-        checksum: [u8; 32],
-    },
-    /// It broke off, and what it made of the file is undone: for something on its host, or else on the way.
-    Broke {
-        why: String,
-        is_here: bool,
-    },
 }
 
 impl Helper {
@@ -133,25 +106,9 @@ impl CarryEnd<'_> {
                 return Err(helper.failed(helper.routes.why_ended()));
             }
         };
-        if let Tell::CarryProgress { done_bytes, total_bytes } = told {
-            return Ok(Some(CarryTold::Progress { done_bytes, total_bytes }));
-        }
-        self.is_over = true;
+        self.is_over = !matches!(told, Tell::Carry(CarryTold::Progress { .. }));
         match told {
-            Tell::CarrySent { file_bytes, content_bytes, sent_bytes, compress_ns, transfer_ns, checksum } => {
-                Ok(Some(CarryTold::Sent {
-                    file_bytes,
-                    content_bytes,
-                    sent_bytes,
-                    compress_ns,
-                    transfer_ns,
-                    checksum,
-                }))
-            }
-            Tell::CarryReceived { content_bytes, decompress_ns, checksum } => {
-                Ok(Some(CarryTold::Received { content_bytes, decompress_ns, checksum }))
-            }
-            Tell::CarryBroke { why, is_here } => Ok(Some(CarryTold::Broke { why, is_here })),
+            Tell::Carry(told) => Ok(Some(told)),
             Tell::Failed { why } => Err(helper.failed(why)),
             other => Err(helper.unexpected(&other)),
         }

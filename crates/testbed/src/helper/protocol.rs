@@ -227,31 +227,8 @@ pub(super) enum Tell {
         cpu_busy_ns: Option<i64>,
         cpu_all_ns: Option<i64>,
     },
-    /// How far the sender of a file is.
-    CarryProgress {
-        done_bytes: u64,
-        total_bytes: u64,
-    },
-    /// A file was sent, and its receiver has said that it is written.
-    CarrySent {
-        file_bytes: u64,
-        content_bytes: u64,
-        sent_bytes: u64,
-        compress_ns: Option<i64>,
-        transfer_ns: i64,
-        checksum: [u8; 32],
-    },
-    /// A file was received and written.
-    CarryReceived {
-        content_bytes: u64,
-        decompress_ns: Option<i64>,
-        checksum: [u8; 32],
-    },
-    /// It was not: for something here, or else on the way.
-    CarryBroke {
-        why: String,
-        is_here: bool,
-    },
+    /// What one end of a file that is carried tells.
+    Carry(CarryTold),
     /// What is at a path, if anything is.
     File(Option<FileLook>),
     Done,
@@ -260,6 +237,26 @@ pub(super) enum Tell {
     },
     /// An answer to [`Ask::Host`].
     Host(HostTell),
+}
+
+/// What one end of a file that is carried tells.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum CarryTold {
+    /// How far the sender is.
+    Progress { done_bytes: u64, total_bytes: u64 },
+    /// It was sent, and its receiver has said that it is written.
+    Sent {
+        file_bytes: u64,
+        content_bytes: u64,
+        sent_bytes: u64,
+        compress_ns: Option<i64>,
+        transfer_ns: i64,
+        checksum: [u8; 32],
+    },
+    /// It was received and written.
+    Received { content_bytes: u64, decompress_ns: Option<i64>, checksum: [u8; 32] },
+    /// It broke off, and what it made of the file is undone: for something on its host, or else on the way.
+    Broke { why: String, is_here: bool },
 }
 
 /// What is at a path.
